@@ -1,0 +1,108 @@
+"""Organoid: from a recording of cultured neurons to a living, stimulable twin.
+
+Names are imported when first used, so that `import organoid` and the command line stay quick.
+"""
+
+from importlib import import_module as _import_module
+from pathlib import Path as _Path
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
+if not (_Path(__file__).parent / "io").is_dir():  # source checkout: io/ and models/ are siblings
+    __path__.append(str(_Path(__file__).resolve().parent.parent))
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "SpikeRecording": "organoid.recording",
+    "read_recording": "organoid.io.registry",
+    "write_recording": "organoid.io.organoid_hdf5",
+    "check_reader": "organoid.io.check",
+    "OrganoidError": "organoid.errors",
+    "RecordingError": "organoid.errors",
+    "FitError": "organoid.errors",
+    "ModelError": "organoid.errors",
+    "StimulationError": "organoid.errors",
+    "DeviceError": "organoid.errors",
+    "DeadlineError": "organoid.errors",
+    "fit": "organoid.fitting",
+    "load_fit": "organoid.fitting",
+    "FitResult": "organoid.fitting",
+    "check_model": "organoid.models.base",
+    "simulate": "organoid.culture",
+    "preset": "organoid.culture",
+    "SimulatedCulture": "organoid.devices",
+    "Pulse": "organoid.stimulation",
+    "PulseTrain": "organoid.stimulation",
+    "StimulationGuard": "organoid.stimulation",
+    "run_session": "organoid.closed_loop",
+    "replay": "organoid.closed_loop",
+    "check_device": "organoid.closed_loop",
+    "write_report": "organoid.report",
+}
+_SUBMODULES = ("statistics", "figures", "losses", "models")
+
+if _TYPE_CHECKING:
+    from organoid.closed_loop import check_device, replay, run_session
+    from organoid.culture import preset, simulate
+    from organoid.devices import SimulatedCulture
+    from organoid.errors import (
+        DeadlineError,
+        DeviceError,
+        FitError,
+        ModelError,
+        OrganoidError,
+        RecordingError,
+        StimulationError,
+    )
+    from organoid.fitting import FitResult, fit, load_fit
+    from organoid.io.check import check_reader
+    from organoid.io.organoid_hdf5 import write_recording
+    from organoid.io.registry import read_recording
+    from organoid.models.base import check_model
+    from organoid.recording import SpikeRecording
+    from organoid.report import write_report
+    from organoid.stimulation import Pulse, PulseTrain, StimulationGuard
+
+__all__ = [
+    "DeadlineError",
+    "DeviceError",
+    "FitError",
+    "FitResult",
+    "ModelError",
+    "OrganoidError",
+    "Pulse",
+    "PulseTrain",
+    "RecordingError",
+    "SimulatedCulture",
+    "SpikeRecording",
+    "StimulationError",
+    "StimulationGuard",
+    "check_device",
+    "check_model",
+    "check_reader",
+    "fit",
+    "load_fit",
+    "preset",
+    "read_recording",
+    "replay",
+    "run_session",
+    "simulate",
+    "write_recording",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _HOME:
+        value = getattr(_import_module(_HOME[name]), name)
+    elif name in _SUBMODULES:
+        value = _import_module(f"organoid.{name}")
+    else:
+        raise AttributeError(f"module 'organoid' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME, *_SUBMODULES])

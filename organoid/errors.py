@@ -1,0 +1,29 @@
+"""Errors raised on purpose; each message says what came, what was expected and what to do."""
+
+
+class OrganoidError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class RecordingError(OrganoidError, ValueError):
+    """A recording or a file does not hold what it should."""
+
+
+class FitError(OrganoidError, ValueError):
+    """A recording cannot be fitted, or a fit cannot be used as asked."""
+
+
+class ModelError(OrganoidError, ValueError):
+    """A model breaks the model contract or was given impossible parameters."""
+
+
+class StimulationError(OrganoidError, ValueError):
+    """A stimulus is malformed or not allowed."""
+
+
+class DeviceError(OrganoidError, RuntimeError):
+    """A device failed or breaks the device contract."""
+
+
+class DeadlineError(OrganoidError, TimeoutError):
+    """A closed-loop tick came too late."""
