@@ -1,0 +1,66 @@
+"""The project's own HDF5 files: recordings and session journals (see docs/format.md)."""
+
+import os
+from os import PathLike
+from pathlib import Path
+
+import h5py
+from organoid.io.hdf5_source import Source, open_hdf5
+from organoid.io.registry import Format
+
+import organoid
+from organoid import layout
+from organoid.errors import RecordingError
+from organoid.recording import SpikeRecording
+
+
+def recognises(source: Source) -> bool:
+    """Tell an organoid file by its root attribute."""
+    return source.h5 is not None and layout.KIND in source.h5.attrs
+
+
+def read(path: Path, well: str | None, recording: str | None) -> SpikeRecording:
+    """Read a recording or the recording inside a session journal, finished or interrupted."""
+    if recording is not None:
+        raise RecordingError(f"recording {recording!r} asked for; this file holds one recording without a name")
+    with open_hdf5(path) as h5:
+        version, kind = int(h5.attrs.get(layout.VERSION, 0)), str(h5.attrs[layout.KIND])
+        if version > layout.LAYOUT_VERSION:
+            raise RecordingError(
+                f"layout version {version} is newer than this program reads ({layout.LAYOUT_VERSION}); update organoid"
+            )
+        if kind not in ("recording", "session"):
+            raise RecordingError(f"this file holds a {kind}, not a recording; read it with organoid.load_{kind}")
+        rec = layout.take_recording(h5, interrupted=kind == "session")
+    return rec if well is None else rec.select(well=well)
+
+
+def write_recording(rec: SpikeRecording, path: str | PathLike[str]) -> None:
+    """Write a recording as an organoid file; `read_recording` gives back exactly the same.
+
+    The file appears under its name only when complete.
+
+    Parameters
+    ----------
+    rec : SpikeRecording
+    path : path
+        An existing file is replaced.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with h5py.File(temporary, "w") as h5:
+            layout.mark(h5, "recording", organoid.__version__)
+            layout.put_recording(h5, rec)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+FORMAT = Format(
+    name="organoid",
+    title="organoid recording or session",
+    evidence="written and read by this project",
+    recognises=recognises,
+    read=read,
+)

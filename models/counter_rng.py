@@ -1,0 +1,71 @@
+"""Random numbers from counters: the value depends on key and counters alone, never on call order.
+
+A stream is SplitMix64 (Steele, Lea & Flood 2014) evaluated at an arbitrary position, so that spikes
+do not depend on the number of threads, on how a run is cut into pieces, or on whether a stimulus was
+given in between.
+"""
+
+import numba
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_A = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_B = np.uint64(0x94D049BB133111EB)
+_S30, _S27, _S31, _S11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11)
+_TO_UNIT = 1.0 / 9007199254740992.0  # 2**-53
+
+
+@numba.njit(cache=True, inline="always")
+def _mix(z: np.uint64) -> np.uint64:
+    z = (z ^ (z >> _S30)) * _MIX_A
+    z = (z ^ (z >> _S27)) * _MIX_B
+    return z ^ (z >> _S31)
+
+
+@numba.njit(cache=True, inline="always")
+def uniform_at(key: np.uint64, counter: np.uint64) -> float:
+    """Return the number in [0, 1) at one position of one stream (for use inside numba code)."""
+    return np.float64(_mix(key + (counter + np.uint64(1)) * _GOLDEN) >> _S11) * _TO_UNIT
+
+
+@numba.vectorize(["float64(uint64, uint64)"], cache=True)
+def _uniform(key: np.uint64, counter: np.uint64) -> float:
+    return uniform_at(key, counter)
+
+
+@numba.njit(cache=True)
+def _fold(words: NDArray[np.uint64]) -> np.uint64:
+    key = np.uint64(0)
+    for word in words:
+        key = _mix(key + word + _GOLDEN)
+    return key
+
+
+def stream_key(*words: int | str) -> np.uint64:
+    """Return the key of a stream from a seed and names or numbers, e.g. ``stream_key(seed, "spikes")``."""
+    numbers: list[int] = []
+    for word in words:
+        if isinstance(word, str):
+            data = word.encode()
+            numbers += [len(data)] + [int.from_bytes(data[i : i + 8], "little") for i in range(0, len(data), 8)]
+        else:
+            numbers.append(int(word) & 0xFFFFFFFFFFFFFFFF)
+    return np.uint64(_fold(np.array(numbers, dtype=np.uint64)))
+
+
+def uniform(key: np.uint64, counters: ArrayLike) -> NDArray[np.float64]:
+    """Return the numbers in [0, 1) at the given positions of a stream.
+
+    Parameters
+    ----------
+    key : uint64
+        From `stream_key`.
+    counters : array_like of int
+        Positions, 0 or more.
+
+    Returns
+    -------
+    ndarray of float64, same shape
+    """
+    return np.asarray(_uniform(key, np.asarray(counters).astype(np.uint64)))

@@ -1,0 +1,184 @@
+"""What devices and protocols agree on: frames, blocks, commands, receipts, ticks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Protocol as TypingProtocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from organoid.stimulation import DeviceProfile, Pulse
+
+
+@dataclass(frozen=True)
+class DeviceInfo:
+    """What a device is, known before a session starts.
+
+    Parameters
+    ----------
+    name : str
+    frame_rate : Fraction
+        Frames per second, exact.
+    units : DataFrame
+        One row a unit, as `SpikeRecording.units`.
+    electrodes : DataFrame
+        One row an electrode, as `SpikeRecording.electrodes`; row number = electrode index in pulses.
+    profile : DeviceProfile
+        Limits and grids of stimulation.
+    description : dict
+        Plain values naming what runs behind it (network hash, calibration status, serial number ...).
+    warnings : tuple of str
+        What a user must know, e.g. that pulse responses are not calibrated.
+    """
+
+    name: str
+    frame_rate: Fraction
+    units: pd.DataFrame
+    electrodes: pd.DataFrame
+    profile: DeviceProfile
+    description: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def n_units(self) -> int:
+        """Number of units."""
+        return len(self.units)
+
+    def to_seconds(self, frames: Any) -> Any:
+        """Convert a frame number (or array of them) to seconds."""
+        return np.asarray(frames) * self.frame_rate.denominator / self.frame_rate.numerator
+
+
+@dataclass(frozen=True)
+class Command:
+    """One pulse to be delivered.
+
+    Parameters
+    ----------
+    pulse : Pulse
+        Phases and electrode indices.
+    at_frame : int, optional
+        Earliest frame; default: as soon as the device can.
+    label : str
+        Free text kept in the journal ("probe", "reward", ...).
+    """
+
+    pulse: Pulse
+    at_frame: int | None = None
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a device says to a command: the frame the pulse is planned for, or why it is refused."""
+
+    accepted: bool
+    frame: int | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """A pulse that was given, starting at `frame`."""
+
+    frame: int
+    command: Command
+
+
+@dataclass(frozen=True)
+class Block:
+    """What happened in the frames ``[start_frame, stop_frame)``.
+
+    Parameters
+    ----------
+    spike_frames, spike_units : ndarray of int64, shape (n_spikes,)
+        In order of frames.
+    delivered : sequence of Delivered
+    samples : ndarray or None
+        Raw voltage, shape (n_frames, n_channels), V, where the device has it.
+    """
+
+    start_frame: int
+    stop_frame: int
+    spike_frames: NDArray[np.int64]
+    spike_units: NDArray[np.int64]
+    delivered: Sequence[Delivered] = ()
+    samples: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What a protocol sees when it decides: everything from the last tick up to now.
+
+    Parameters
+    ----------
+    index : int
+        0, 1, 2, ...
+    block : Block
+        What happened since the previous tick.
+    info : DeviceInfo
+    """
+
+    index: int
+    block: Block
+    info: DeviceInfo
+
+    @property
+    def time(self) -> float:
+        """Now, s: the end of the block."""
+        return float(self.info.to_seconds(self.block.stop_frame))
+
+    @property
+    def duration(self) -> float:
+        """Length of the block, s."""
+        return float(self.info.to_seconds(self.block.stop_frame - self.block.start_frame))
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Spikes of each unit in the block, shape (n_units,)."""
+        return np.bincount(self.block.spike_units, minlength=self.info.n_units).astype(np.int64)
+
+
+class Protocol(TypingProtocol):
+    """What an experimenter writes. State goes in and comes out; nothing is hidden on the object.
+
+    `tick_rate` (Hz) is read once before the start. State must be made of plain values and arrays.
+    """
+
+    @property
+    def tick_rate(self) -> float:
+        """Decisions per second, Hz."""
+
+    def start(self, info: DeviceInfo, rng: np.random.Generator) -> Any:
+        """Return the first state."""
+
+    def decide(self, tick: Tick, state: Any) -> tuple[Sequence[Command], Any]:
+        """Return the commands to give now, and the next state."""
+
+    def finish(self, state: Any) -> dict[str, Any]:
+        """Return the outcome: plain values."""
+
+
+class Device(TypingProtocol):
+    """A rig, a simulated culture or a replayed recording. Time is counted in frames from `start`."""
+
+    @property
+    def info(self) -> DeviceInfo:
+        """What the device is."""
+
+    def start(self, seed: int) -> None:
+        """Begin at frame 0; on a simulated device the seed fixes everything that follows."""
+
+    def advance(self, until_frame: int) -> Block:
+        """Let time pass up to, not including, `until_frame`."""
+
+    def stimulate(self, commands: Sequence[Command]) -> Sequence[Receipt]:
+        """Take commands for delivery at or after the current frame; one receipt each."""
+
+    def interrupt(self, electrodes: Sequence[int] | None = None) -> None:
+        """Drop queued pulses (of these electrodes, or all); a pulse under way is completed."""
+
+    def close(self) -> None:
+        """Stop stimulation and let go of the device."""
