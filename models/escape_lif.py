@@ -1,0 +1,248 @@
+r"""Escape-noise LIF network with saturating synapses and population fields.
+
+In spike-response form, with ``y_i(t)`` the spikes of unit ``i`` in step ``t``:
+
+.. math::
+
+    s_{jk}(t+1) &= s_{jk}(t) e^{-dt/\tau_k}, \text{ then } s_{jk} \mathrel{+}= 1 - s_{jk}/S
+                   \text{ for each spike of } j \text{ in step } t \\
+    V_i(t)      &= b_i + \mathrm{clip}\Big(\sum_{jk} A_{kji} s_{jk}(t)\Big) + \sum_f B_{fi} g_f(t) \\
+    y_i(t)      &\sim \mathrm{Binomial}(K_i, \mathrm{logistic}(V_i(t)))
+
+``A_{k i i}`` is a unit's own history (reset, refractoriness, after-currents), ``g`` are the population
+fields of `organoid.models.fields`. ``K_i`` is 1 for a sorted unit and larger where one electrode
+picks up several neurons. Clipping keeps ``V`` inside the range seen in the recording.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from organoid.errors import ModelError
+from organoid.models.counter_rng import stream_key
+from organoid.models.escape_kernels import advance_kernel
+from organoid.models.fields import PopulationFields, no_fields
+from organoid.models.free_running import Advance, Injection
+
+Array = NDArray[np.float64]
+
+ACTIVITY_TAU = 2.0  # s, memory of the population rate that is watched for runaway
+
+
+class EscapeLIFParameters(NamedTuple):
+    """Parameters of an `EscapeLIF`.
+
+    Parameters
+    ----------
+    dt : float
+        Step, s.
+    tau : ndarray, shape (n_tau,)
+        Synaptic time constants, s.
+    saturation : float
+        ``S``: a trace cannot exceed it; infinity means linear synapses.
+    weights : ndarray, shape (n_tau, n_units, n_units)
+        ``A[k, pre, post]``, dimensionless (logit per unit of trace).
+    bias : ndarray, shape (n_units,)
+        Logit.
+    capacity : ndarray of int64, shape (n_units,)
+        Largest number of spikes of one unit in one step.
+    fields : PopulationFields
+    field_weights : ndarray, shape (n_features, n_units)
+        ``B[f, post]``, logit.
+    drive_low, drive_high : ndarray, shape (n_units,)
+        Range the summed synaptic drive is clipped to, logit.
+    ceiling : ndarray, shape (n_units,)
+        Largest ``V``, logit.
+    rate_limit : float
+        Population rate averaged over about 2 s above which the network counts as run away, spikes/s.
+    """
+
+    dt: float
+    tau: Array
+    saturation: float
+    weights: Array
+    bias: Array
+    capacity: NDArray[np.int64]
+    fields: PopulationFields
+    field_weights: Array
+    drive_low: Array
+    drive_high: Array
+    ceiling: Array
+    rate_limit: float
+
+
+@dataclass(frozen=True)
+class EscapeLIFState:
+    """State of an `EscapeLIF` before step number `step`.
+
+    Parameters
+    ----------
+    key : int
+        Random stream of the run.
+    step : int
+        Steps done since the start.
+    traces, drive : ndarray, shape (n_tau, n_units)
+        ``s`` of every unit as a sender, and the summed input of every unit as a receiver.
+    population : ndarray, shape (n_fields,)
+        Traces of the summed spike count, one a field time constant.
+    activity : float
+        Leaky population rate, spikes/s.
+    """
+
+    key: int
+    step: int
+    traces: Array
+    drive: Array
+    population: Array
+    activity: float
+
+
+class EscapeLIF:
+    """The network the likelihood fit returns; see the module docstring for its equations.
+
+    Parameters
+    ----------
+    parameters : EscapeLIFParameters
+
+    Raises
+    ------
+    ModelError
+        If shapes do not fit together or a value is not finite.
+    """
+
+    def __init__(self, parameters: EscapeLIFParameters) -> None:
+        _check(parameters)
+        self.parameters = parameters
+
+    @property
+    def n_units(self) -> int:
+        """Number of units."""
+        return int(self.parameters.bias.size)
+
+    @property
+    def dt(self) -> float:
+        """Length of a step, s."""
+        return self.parameters.dt
+
+    def initial_state(self, seed: int) -> EscapeLIFState:
+        """Return the resting state: no recent spikes, population fields at their mean.
+
+        Parameters
+        ----------
+        seed : int
+            Fixes everything that follows.
+        """
+        shape = (self.parameters.tau.size, self.n_units)
+        return EscapeLIFState(
+            key=int(stream_key(seed, "escape_lif")),
+            step=0,
+            traces=np.zeros(shape),
+            drive=np.zeros(shape),
+            population=self.parameters.fields.mean.copy(),
+            activity=0.0,
+        )
+
+    def state_from_traces(self, traces: Array, population: Array, seed: int) -> EscapeLIFState:
+        """Return a state with given traces, such as those a recording leaves behind."""
+        drive = np.einsum("kj,kji->ki", traces, self.parameters.weights)
+        start = self.initial_state(seed)
+        return EscapeLIFState(start.key, 0, traces.copy(), drive, population.copy(), 0.0)
+
+    def advance(self, state: EscapeLIFState, n_steps: int, injection: Injection | None = None) -> Advance:
+        """Run `n_steps` steps; see `organoid.models.free_running.FreeRunningNetwork`."""
+        inject = injection or _nothing(n_steps)
+        traces, drive, population = state.traces.copy(), state.drive.copy(), state.population.copy()
+        activity, done, runaway = state.activity, 0, False
+        parts: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+        while done < n_steps and not runaway:
+            steps, units, done, activity, runaway = advance_kernel(
+                self.parameters,
+                traces,
+                drive,
+                population,
+                activity,
+                ACTIVITY_TAU,
+                np.uint64(state.key),
+                state.step,
+                done,
+                n_steps,
+                inject,
+            )
+            parts.append((steps, units))
+        return Advance(
+            steps=np.concatenate([part[0] for part in parts]) if parts else np.empty(0, np.int64),
+            units=np.concatenate([part[1] for part in parts]) if parts else np.empty(0, np.int64),
+            state=EscapeLIFState(state.key, state.step + done, traces, drive, population, float(activity)),
+            n_steps=done,
+            runaway=bool(runaway),
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Return model name, size, step and a hash of all parameters."""
+        return {"model": "escape_lif", "n_units": self.n_units, "dt": self.dt, "sha256": self._hash()}
+
+    def _hash(self) -> str:
+        digest = hashlib.sha256()
+        for value in (*self.parameters, *self.parameters.fields):
+            if not isinstance(value, PopulationFields):
+                digest.update(np.ascontiguousarray(value).tobytes())
+        return digest.hexdigest()
+
+
+def _nothing(n_steps: int) -> Injection:
+    empty = np.empty(0, dtype=np.int64)
+    return Injection(empty, empty, 1.0, np.zeros(n_steps))
+
+
+def plain_parameters(
+    *,
+    dt: float,
+    tau: Array,
+    weights: Array,
+    bias: Array,
+    saturation: float = 3.0,
+    capacity: NDArray[np.int64] | None = None,
+    fields: PopulationFields | None = None,
+    field_weights: Array | None = None,
+    rate_limit: float = np.inf,
+) -> EscapeLIFParameters:
+    """Return parameters with nothing clipped, one spike a step and no fields unless given."""
+    n = bias.size
+    fields = no_fields() if fields is None else fields
+    return EscapeLIFParameters(
+        dt=dt,
+        tau=np.asarray(tau, dtype=np.float64),
+        saturation=saturation,
+        weights=np.asarray(weights, dtype=np.float64),
+        bias=np.asarray(bias, dtype=np.float64),
+        capacity=np.ones(n, dtype=np.int64) if capacity is None else np.asarray(capacity, dtype=np.int64),
+        fields=fields,
+        field_weights=np.zeros((fields.n_features, n)) if field_weights is None else field_weights,
+        drive_low=np.full(n, -np.inf),
+        drive_high=np.full(n, np.inf),
+        ceiling=np.full(n, np.inf),
+        rate_limit=rate_limit,
+    )
+
+
+def _check(p: EscapeLIFParameters) -> None:
+    n, n_tau = p.bias.size, p.tau.size
+    expected = {
+        "weights": (n_tau, n, n),
+        "capacity": (n,),
+        "field_weights": (p.fields.n_features, n),
+        "drive_low": (n,),
+        "drive_high": (n,),
+        "ceiling": (n,),
+    }
+    for name, shape in expected.items():
+        if getattr(p, name).shape != shape:
+            raise ModelError(f"{name} has shape {getattr(p, name).shape}; expected {shape} for {n} units")
+    for name in ("weights", "bias", "field_weights", "tau"):
+        if not np.all(np.isfinite(getattr(p, name))):
+            raise ModelError(f"{name} holds NaN or infinite values")
+    if not (p.dt > 0 and np.all(p.tau > 0) and p.saturation > 1 and np.all(p.capacity >= 1)):
+        raise ModelError("dt and tau must be positive (s), saturation above 1, capacity 1 or more")

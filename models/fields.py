@@ -1,0 +1,58 @@
+r"""Population fields: the mean-field drive every unit gets from the network.
+
+With ``n(t)`` the summed spike count of all units in step ``t`` and time constants from 3 ms to 3 s:
+
+.. math::
+
+    q_m(t+1) &= q_m(t) e^{-dt/\tau_m} + n(t) \\
+    z_m      &= \mathrm{clip}\big((\log(1 + 4 q_m/\bar q_m) - \mu_m)/\sigma_m\big), \qquad
+    g        = (z_1, \dots, z_F, \text{standardised products } z_a z_b, a \le b)
+
+Log compression gives a high gain when the culture is quiet and saturation in a burst; slow fields
+carry depression and recovery.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+FIELD_TAUS = (0.003, 0.010, 0.030, 0.100, 0.300, 1.0, 3.0)  # s
+LOG_GAIN = 4.0
+
+
+class PopulationFields(NamedTuple):
+    """Constants of the fields.
+
+    Parameters
+    ----------
+    decay : ndarray, shape (n_fields,)
+        Factor a step.
+    mean : ndarray, shape (n_fields,)
+        ``q`` at the mean rate, spikes.
+    shift, scale, low, high : ndarray, shape (n_fields,)
+        Standardisation of the logarithm, and the recorded range it is clipped to.
+    product_shift, product_scale : ndarray, shape (n_products,)
+        Standardisation of the products, in the order (0,0), (0,1), ..., (1,1), ...; empty without products.
+    """
+
+    decay: Array
+    mean: Array
+    shift: Array
+    scale: Array
+    low: Array
+    high: Array
+    product_shift: Array
+    product_scale: Array
+
+    @property
+    def n_features(self) -> int:
+        """Fields and products together."""
+        return int(self.decay.size + self.product_shift.size)
+
+
+def no_fields() -> PopulationFields:
+    """Return the constants of a network without population fields."""
+    return PopulationFields(*(np.empty(0) for _ in PopulationFields._fields))
