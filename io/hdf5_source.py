@@ -1,8 +1,15 @@
-"""Opening files for readers: HDF5 or not, whole or cut short, finished or still being written."""
+"""Opening files for readers: HDF5 or not, whole or cut short, and guarded access to what is inside.
 
-from collections.abc import Iterator
+Nothing here trusts a file: a dataset is read only when its type, its number of axes and the bytes
+the file really stores for it make sense.
+"""
+
+import gzip
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +18,14 @@ import numpy as np
 
 from organoid.errors import RecordingError
 
+_HEAD_BYTES = 4096
+# Deflate packs at most 1032 to 1; anything claiming more than this holds unwritten values.
+_LARGEST_COMPRESSION = 1100
+_UNSUSPICIOUS_BYTES = 1 << 24
+_KIND_NAMES = {"f": "floating-point", "i": "whole", "u": "unsigned whole", "S": "text", "O": "text", "V": "compound"}
+# What h5py raises on damaged objects, links, types and filters.
+DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError, AttributeError, SystemError)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -18,6 +33,21 @@ class Source:
 
     path: Path
     h5: h5py.File | None
+
+    @cached_property
+    def head(self) -> bytes:
+        """First bytes of a file (unpacked if gzipped); empty for folders and HDF5 files."""
+        if self.h5 is not None or self.path.is_dir():
+            return b""
+        with open(self.path, "rb") as file:
+            start = file.read(_HEAD_BYTES)
+        if not start.startswith(b"\x1f\x8b"):
+            return start
+        try:
+            with gzip.open(self.path) as unpacked:
+                return unpacked.read(_HEAD_BYTES)
+        except (OSError, EOFError, zlib.error):
+            return start
 
 
 @contextmanager
@@ -44,18 +74,51 @@ def open_hdf5(path: Path) -> h5py.File:
     """Open an HDF5 file for reading, also one whose writer is still running or was killed."""
     try:
         return h5py.File(path, "r")
-    except OSError as first:
+    except DAMAGE as first:
         try:
             return h5py.File(path, "r", swmr=True)
-        except (OSError, ValueError):
-            raise RecordingError(f"{path.name} begins like HDF5 but cannot be opened: {_reason(first)}") from None
+        except DAMAGE:
+            raise RecordingError(f"{path.name} begins like HDF5 but cannot be opened: {reason(first)}") from None
 
 
-def _reason(error: OSError) -> str:
+def reason(error: BaseException) -> str:
+    """Return the telling part of an HDF5 error."""
     text = str(error)
     if "truncated" in text:
         return "it is cut short (the copy or download did not finish?)"
-    return text[text.find("(") + 1 : text.rfind(")")] or text
+    return text[text.find("(") + 1 : text.rfind(")")] or text or type(error).__name__
+
+
+def member(h5: h5py.Group, name: str) -> h5py.Dataset | h5py.Group | None:
+    """Return a dataset or group, or None where it is absent, damaged or a link that leads nowhere."""
+    try:
+        found = h5.get(name)
+    except DAMAGE:
+        return None
+    return found if isinstance(found, h5py.Dataset | h5py.Group) else None
+
+
+def group(h5: h5py.Group, name: str) -> h5py.Group | None:
+    """Return a group, or None where there is none."""
+    found = member(h5, name)
+    return found if isinstance(found, h5py.Group) else None
+
+
+def members(h5: h5py.Group) -> list[str]:
+    """Return the names of a group's members, sorted; empty if they cannot be listed."""
+    try:
+        return sorted(str(name) for name in h5)
+    except DAMAGE:
+        return []
+
+
+def dataset(h5: h5py.Group, name: str) -> h5py.Dataset:
+    """Return a dataset, or raise naming it and what is there instead."""
+    found = member(h5, name)
+    if isinstance(found, h5py.Dataset):
+        return found
+    what = "is a group, not a dataset" if found is not None else "is missing or a link that leads nowhere"
+    raise RecordingError(f"dataset {name!r} {what}; {h5.name} holds {top_names(h5)}")
 
 
 def array(h5: h5py.Group, name: str, *, ndim: int, kinds: str = "fiu") -> np.ndarray[Any, Any]:
@@ -69,35 +132,103 @@ def array(h5: h5py.Group, name: str, *, ndim: int, kinds: str = "fiu") -> np.nda
     ndim : int
         Expected number of axes.
     kinds : str
-        Allowed numpy type kinds ("f" floats, "i" and "u" whole numbers, "S" bytes, ...).
+        Allowed numpy type kinds ("f" floats, "i" and "u" whole numbers, "S" and "O" text, ...).
 
     Raises
     ------
     RecordingError
         Naming the dataset, what it is and what was expected.
     """
-    dataset = h5.get(name)
-    if not isinstance(dataset, h5py.Dataset):
-        raise RecordingError(f"dataset {name!r} is missing; the file holds {top_names(h5)}")
-    if dataset.shape is None or dataset.ndim != ndim or dataset.dtype.kind not in kinds:
-        raise RecordingError(
-            f"dataset {name!r} has shape {dataset.shape} and type {dataset.dtype}; expected {ndim} axes of {kinds!r}"
-        )
+    found = dataset(h5, name)
     try:
-        return np.asarray(dataset[()])
-    except (OSError, MemoryError) as error:
-        raise RecordingError(f"dataset {name!r} cannot be read: {error}") from None
+        shape, dtype = found.shape, found.dtype
+    except DAMAGE as error:
+        raise RecordingError(f"dataset {name!r} has a damaged type or shape: {reason(error)}") from None
+    if shape is None or len(shape) != ndim or dtype.kind not in kinds:
+        wanted = " or ".join(_KIND_NAMES.get(kind, kind) for kind in kinds)
+        raise RecordingError(
+            f"dataset {name!r} has shape {shape} and type {dtype}; expected {ndim} "
+            f"{'axis' if ndim == 1 else 'axes'} of {wanted} values"
+        )
+    return np.asarray(whole(found, name))
+
+
+def columns(h5: h5py.Group, name: str, wanted: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
+    """Read some columns of a one-axis compound dataset of numbers; the other columns stay on disk.
+
+    Raises
+    ------
+    RecordingError
+        Naming the dataset, its columns and what was expected.
+    """
+    found = dataset(h5, name)
+    try:
+        held, ndim = found.dtype.names or (), found.ndim
+        kinds = {column: found.dtype[column].kind for column in wanted if column in held}
+    except DAMAGE as error:
+        raise RecordingError(f"dataset {name!r} has a damaged type: {reason(error)}") from None
+    if ndim != 1 or any(kinds.get(column, "?") not in "fiu" for column in wanted):
+        raise RecordingError(
+            f"dataset {name!r} has {ndim} axes and the columns {', '.join(held) or 'none'}; expected one axis "
+            f"and numbers in {', '.join(wanted)}"
+        )
+    table = whole(found, name, found.fields(list(wanted)))
+    return {column: np.ascontiguousarray(table[column]) for column in wanted}
+
+
+def whole(found: h5py.Dataset, name: str, view: Any = None) -> Any:
+    """Read all of a dataset (or of a view on it) after checking that the file really stores it."""
+    try:
+        claimed, stored = int(found.nbytes), int(found.id.get_storage_size())
+        if claimed > _UNSUSPICIOUS_BYTES and claimed > _LARGEST_COMPRESSION * stored:
+            raise RecordingError(
+                f"dataset {name!r} claims {found.size:.3g} values ({claimed / 1e9:.3g} GB), but the file stores "
+                f"only {stored} bytes of it"
+            )
+        if found.external:
+            raise RecordingError(f"dataset {name!r} keeps its values in another file, which is not followed")
+        return (found if view is None else view)[()]
+    except DAMAGE as error:
+        if isinstance(error, RecordingError):
+            raise
+        raise RecordingError(f"dataset {name!r} cannot be read: {reason(error)}") from None
+
+
+def attribute(owner: h5py.Group | h5py.Dataset, name: str) -> Any:
+    """Return an attribute, or None where it is absent, empty or damaged."""
+    try:
+        value = owner.attrs.get(name)
+    except DAMAGE:
+        return None
+    return None if isinstance(value, h5py.Empty) else value
+
+
+def scalar(value: Any) -> float | None:
+    """Return the number in a scalar or size-1 array, or None if it is not one finite number."""
+    try:
+        flat = np.ravel(np.asarray(value))
+        if flat.size != 1 or flat.dtype.kind not in "fiu":
+            return None
+        number = float(flat[0])
+    except DAMAGE:
+        return None
+    return number if np.isfinite(number) else None
 
 
 def text(value: Any) -> str:
     """Return the text of an HDF5 string, whether scalar, size-1 array, bytes or padded."""
     first = np.ravel(value)[0] if np.size(value) else b""
     decoded = first.decode("utf-8", errors="replace") if isinstance(first, bytes) else str(first)
-    return decoded.strip("\x00 \r\n\t")
+    return decoded.replace("\x00", "").encode("utf-8", errors="replace").decode("utf-8").strip()
+
+
+def texts(values: Any) -> list[str]:
+    """Return the texts of an array of HDF5 strings."""
+    return [text(value) for value in np.ravel(values)]
 
 
 def top_names(h5: h5py.Group) -> str:
     """Return the names of a group's members, for error messages."""
-    names = sorted(h5)
+    names = members(h5)
     shown = ", ".join(names[:12]) or "nothing"
     return shown + (f" and {len(names) - 12} more" if len(names) > 12 else "")

@@ -91,7 +91,9 @@ def _unknown(source: Source) -> str:
         return f"{source.path}: unknown folder, holding {held}. Formats read: {known}"
     with open(source.path, "rb") as file:
         start = file.read(16)
-    return f"{source.path} is not an HDF5 file (it begins with {start!r}) nor another known format. Formats read: {known}"
+    return (
+        f"{source.path} is not an HDF5 file (it begins with {start!r}) nor another known format. Formats read: {known}"
+    )
 
 
 def read_recording(

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from organoid.errors import RecordingError
 
 DEFAULT_TICK_RATE = 1e6
-_LARGEST_EXACT_TICK = 2.0**53
+LARGEST_EXACT_TICK = 2.0**53
 
 
 def to_ticks(times: ArrayLike, tick_rate: float) -> NDArray[np.int64]:
@@ -32,10 +32,10 @@ def to_ticks(times: ArrayLike, tick_rate: float) -> NDArray[np.int64]:
         If a time is so large that its tick has no exact floating-point value.
     """
     ticks = np.rint(np.asarray(times, dtype=np.float64) * tick_rate)
-    if ticks.size and not np.abs(ticks).max() < _LARGEST_EXACT_TICK:
+    if ticks.size and not np.abs(ticks).max() < LARGEST_EXACT_TICK:
         raise RecordingError(
             f"a time of {np.abs(np.asarray(times, float)).max():g} s cannot be counted in ticks of "
-            f"{1 / tick_rate:g} s; expected times below {_LARGEST_EXACT_TICK / tick_rate:.3g} s "
+            f"{1 / tick_rate:g} s; expected times below {LARGEST_EXACT_TICK / tick_rate:.3g} s "
             "(are they in samples or milliseconds instead of seconds?)"
         )
     return ticks.astype(np.int64)

@@ -228,9 +228,7 @@ class SpikeRecording:
         begin, end = (int(tick) for tick in to_ticks([start, stop], self.tick_rate))
         return BinGrid(begin, end, bin_width, self.tick_rate)
 
-    def counts(
-        self, bin_width: float, t_start: float | None = None, t_stop: float | None = None
-    ) -> NDArray[np.int64]:
+    def counts(self, bin_width: float, t_start: float | None = None, t_stop: float | None = None) -> NDArray[np.int64]:
         """Count spikes in half-open bins; a last partial bin is dropped.
 
         Spikes are counted wherever they lie, also outside `observed`; `observed_bins` tells which
