@@ -1,0 +1,329 @@
+"""The guard: every pulse passes it before it may reach a culture, simulated or living."""
+
+from bisect import bisect_left, insort
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+from organoid.errors import StimulationError
+from organoid.stimulation.profiles import DeviceProfile, device_profile
+from organoid.stimulation.pulses import Pulse
+
+_SLACK = 1e-9
+_ON_GRID = 1e-6
+_DOSE_QUANTUM = 1e-18
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a pulse may be given; true where it may.
+
+    Parameters
+    ----------
+    accepted : bool
+    reason : str
+        One sentence with numbers where it is refused, else empty.
+    limit : str
+        The violated field of `DeviceProfile` where it is refused, else empty.
+    """
+
+    accepted: bool
+    reason: str = ""
+    limit: str = ""
+
+    def __bool__(self) -> bool:
+        return self.accepted
+
+
+@dataclass(frozen=True)
+class GuardHistory:
+    """What a guard remembers: a value that can be stored and put back.
+
+    Parameters
+    ----------
+    pulses : tuple of (start_frame, stop_frame, electrodes)
+        In order of starts; those that can no longer matter are forgotten.
+    dose_quanta : int
+        Dose given so far in whole 1e-18 C (or V s), so that taking a pulse back is exact.
+    """
+
+    pulses: tuple[tuple[int, int, tuple[int, ...]], ...] = ()
+    dose_quanta: int = 0
+
+    @property
+    def dose(self) -> float:
+        """Dose given so far, C or V s."""
+        return self.dose_quanta * _DOSE_QUANTUM
+
+
+class StimulationGuard:
+    """Check pulses against a device's limits.
+
+    `check` only looks; `admit` checks and remembers, so that rates, overlaps and the session's
+    dose are counted over the pulses that were admitted.
+
+    Parameters
+    ----------
+    profile : DeviceProfile or str
+        Limits, or the name of a registered profile.
+
+    Examples
+    --------
+    >>> guard = StimulationGuard("cl1")
+    >>> guard.check(Pulse.biphasic(12, 2e-6, 200e-6)).accepted
+    True
+    >>> guard.check(Pulse.biphasic(12, 4e-6, 200e-6)).limit
+    'max_amplitude'
+    """
+
+    def __init__(self, profile: DeviceProfile | str) -> None:
+        self.profile = device_profile(profile)
+        self._pulses: list[tuple[int, int, tuple[int, ...]]] = []
+        self._dose_quanta = 0
+        self._longest = 0
+
+    @property
+    def history(self) -> GuardHistory:
+        """What was admitted so far."""
+        return GuardHistory(tuple(self._pulses), self._dose_quanta)
+
+    def restore(self, history: GuardHistory) -> None:
+        """Put a `history` back."""
+        self._pulses = list(history.pulses)
+        self._dose_quanta = history.dose_quanta
+        self._longest = max((stop - start for start, stop, _ in self._pulses), default=0)
+
+    def check(self, pulse: Pulse, at_frame: int | None = None) -> Verdict:
+        """Say whether a pulse may be given; nothing is remembered.
+
+        Parameters
+        ----------
+        pulse : Pulse
+        at_frame : int, optional
+            Start; without it, rates and overlaps with other pulses are not looked at.
+
+        Returns
+        -------
+        Verdict
+        """
+        for limit, rule in _RULES:
+            reason = rule(pulse, self.profile)
+            if reason:
+                return Verdict(False, reason, limit)
+        verdict = self._check_dose(pulse)
+        if verdict and at_frame is not None:
+            verdict = self._check_neighbours(pulse, at_frame)
+        return verdict
+
+    def admit(self, pulse: Pulse, at_frame: int) -> Verdict:
+        """Check a pulse that starts at `at_frame` and, where it may be given, remember it."""
+        verdict = self.check(pulse, at_frame)
+        if verdict:
+            entry = self._entry(pulse, at_frame)
+            insort(self._pulses, entry)
+            self._longest = max(self._longest, entry[1] - entry[0])
+            self._dose_quanta += _quanta(pulse.dose)
+        return verdict
+
+    def release(self, pulse: Pulse, at_frame: int) -> None:
+        """Take back an admitted pulse that was not given after all."""
+        entry = self._entry(pulse, at_frame)
+        index = bisect_left(self._pulses, entry)
+        if index == len(self._pulses) or self._pulses[index] != entry:
+            raise StimulationError(f"no pulse on electrodes {pulse.electrodes} was admitted for frame {at_frame}")
+        del self._pulses[index]
+        self._dose_quanta -= _quanta(pulse.dose)
+
+    def forget(self, before_frame: int) -> None:
+        """Forget pulses too old to matter for any pulse at or after `before_frame`; the dose stays."""
+        horizon = before_frame - max(self.profile.min_interval_frames, self._longest)
+        del self._pulses[: bisect_left(self._pulses, (horizon,))]
+
+    def earliest_free(self, pulse: Pulse, at_frame: int) -> int:
+        """Return the first frame, `at_frame` or later, when none of the pulse's electrodes is busy."""
+        length = pulse.n_frames(self.profile.frame_rate)
+        mine = set(pulse.electrodes)
+        frame = at_frame
+        for start, stop, electrodes in self._pulses:
+            if start >= frame + length:
+                break
+            if stop > frame and not mine.isdisjoint(electrodes):
+                frame = stop
+        return frame
+
+    def _entry(self, pulse: Pulse, at_frame: int) -> tuple[int, int, tuple[int, ...]]:
+        return at_frame, at_frame + pulse.n_frames(self.profile.frame_rate), pulse.electrodes
+
+    def _check_dose(self, pulse: Pulse) -> Verdict:
+        limit = self.profile.max_session_dose
+        after = (self._dose_quanta + _quanta(pulse.dose)) * _DOSE_QUANTUM
+        if limit is None or after <= limit * (1 + _SLACK):
+            return Verdict(True)
+        return Verdict(
+            False,
+            f"with this pulse the session's dose would be {after:g} {self.profile.area_unit}; "
+            f"{self.profile.name} allows {limit:g} {self.profile.area_unit}",
+            "max_session_dose",
+        )
+
+    def _check_neighbours(self, pulse: Pulse, at_frame: int) -> Verdict:
+        start, stop, electrodes = self._entry(pulse, at_frame)
+        reach = max(self.profile.min_interval_frames, self._longest)
+        active = set(electrodes)
+        for other in self._pulses[bisect_left(self._pulses, (start - reach,)) :]:
+            if other[0] >= max(stop, start + self.profile.min_interval_frames):
+                break
+            verdict = self._check_pair((start, stop, electrodes), other)
+            if not verdict:
+                return verdict
+            if other[0] < stop and start < other[1]:
+                active.update(other[2])
+        return self._check_simultaneous(active)
+
+    def _check_pair(self, mine: tuple[int, int, tuple[int, ...]], other: tuple[int, int, tuple[int, ...]]) -> Verdict:
+        shared = sorted(set(mine[2]) & set(other[2]))
+        gap = abs(mine[0] - other[0])
+        overlap = mine[0] < other[1] and other[0] < mine[1]
+        if not shared or (gap >= self.profile.min_interval_frames and not overlap):
+            return Verdict(True)
+        milliseconds = 1e3 * gap / float(self.profile.frame_rate)
+        if overlap:
+            reason = f"electrode {shared[0]} would be busy: another pulse on it starts {milliseconds:g} ms away"
+            return Verdict(False, reason + " and overlaps", "max_rate")
+        return Verdict(
+            False,
+            f"electrode {shared[0]} has another pulse {milliseconds:g} ms away; {self.profile.name} allows "
+            f"{self.profile.max_rate:g} Hz per electrode, {1e3 / self.profile.max_rate:g} ms apart",
+            "max_rate",
+        )
+
+    def _check_simultaneous(self, active: set[int]) -> Verdict:
+        limit = self.profile.max_simultaneous
+        if limit is None or len(active) <= limit:
+            return Verdict(True)
+        return Verdict(
+            False,
+            f"{len(active)} electrodes would be stimulated at once, other pulses included; "
+            f"{self.profile.name} allows {limit}",
+            "max_simultaneous",
+        )
+
+
+def _quanta(dose: float) -> int:
+    return round(dose / _DOSE_QUANTUM)
+
+
+def _unit(pulse: Pulse, profile: DeviceProfile) -> str:
+    names = {"A": "current (A)", "V": "voltage (V)"}
+    if pulse.unit == profile.unit:
+        return ""
+    return f"the pulse is a {names[pulse.unit]} pulse; {profile.name} gives {names[profile.unit]}"
+
+
+def _electrode_exists(pulse: Pulse, profile: DeviceProfile) -> str:
+    if profile.allowed_electrodes is None:
+        return ""
+    missing = sorted(set(pulse.electrodes) - profile.allowed_electrodes)
+    if not missing:
+        return ""
+    return f"electrode {missing[0]} does not exist on {profile.name}, which has {len(profile.allowed_electrodes)}"
+
+
+def _electrode_forbidden(pulse: Pulse, profile: DeviceProfile) -> str:
+    refused = sorted(set(pulse.electrodes) & profile.forbidden_electrodes)
+    return f"electrode {refused[0]} of {profile.name} must not be stimulated" if refused else ""
+
+
+def _simultaneous(pulse: Pulse, profile: DeviceProfile) -> str:
+    if profile.max_simultaneous is None or len(pulse.electrodes) <= profile.max_simultaneous:
+        return ""
+    return f"the pulse uses {len(pulse.electrodes)} electrodes; {profile.name} allows {profile.max_simultaneous}"
+
+
+def _phase_count(pulse: Pulse, profile: DeviceProfile) -> str:
+    if len(pulse.phases) <= profile.max_phases:
+        return ""
+    return f"the pulse has {len(pulse.phases)} phases; {profile.name} allows {profile.max_phases}"
+
+
+def _amplitude(pulse: Pulse, profile: DeviceProfile) -> str:
+    if pulse.peak <= profile.max_amplitude * (1 + _SLACK):
+        return ""
+    return f"amplitude {pulse.peak:g} {pulse.unit}; {profile.name} allows {profile.max_amplitude:g} {profile.unit}"
+
+
+def _amplitude_grid(pulse: Pulse, profile: DeviceProfile) -> str:
+    step = profile.amplitude_step
+    if step is None:
+        return ""
+    for phase in pulse.phases:
+        if not _on_grid(phase.amplitude, step):
+            nearest = round(phase.amplitude / step) * step
+            return (
+                f"amplitude {phase.amplitude:g} {pulse.unit} is not a whole number of {step:g} {pulse.unit} steps "
+                f"of {profile.name}; the nearest is {nearest:g} {pulse.unit}"
+            )
+    return ""
+
+
+def _width(pulse: Pulse, profile: DeviceProfile, limit: str) -> str:
+    for phase in pulse.phases:
+        width = phase.width_s
+        broken = {
+            "width_grid": not _on_grid(width, profile.width_grid),
+            "min_width": width < profile.min_width * (1 - _SLACK),
+            "max_width": width > profile.max_width * (1 + _SLACK),
+        }[limit]
+        if broken:
+            return (
+                f"a phase lasts {1e6 * width:g} us; {profile.name} allows {1e6 * profile.min_width:g} to "
+                f"{1e6 * profile.max_width:g} us in steps of {1e6 * profile.width_grid:g} us"
+            )
+    return ""
+
+
+def _phase_charge(pulse: Pulse, profile: DeviceProfile) -> str:
+    limit = profile.max_phase_charge
+    largest = max(abs(area) for area in pulse.areas)
+    if limit is None or pulse.unit != "A" or largest <= limit * (1 + _SLACK):
+        return ""
+    return f"a phase carries {1e9 * largest:g} nC; {profile.name} allows {1e9 * limit:g} nC"
+
+
+def _balance(pulse: Pulse, profile: DeviceProfile) -> str:
+    largest = max(abs(area) for area in pulse.areas)
+    if abs(pulse.net_area) <= (profile.balance_tolerance + _SLACK) * largest:
+        return ""
+    return (
+        f"the pulse is not balanced: {pulse.net_area:g} {profile.area_unit} is left of a largest phase of "
+        f"{largest:g} {profile.area_unit}; {profile.name} allows {profile.balance_tolerance:g} of it"
+    )
+
+
+def _alternation(pulse: Pulse, profile: DeviceProfile) -> str:
+    signs = [phase.amplitude > 0 for phase in pulse.phases if phase.amplitude]
+    if all(a != b for a, b in pairwise(signs)):
+        return ""
+    return f"two phases in a row have the same sign; {profile.name} expects phases of alternating sign"
+
+
+def _on_grid(value: float, step: float) -> bool:
+    steps = value / step
+    return abs(steps - round(steps)) <= _ON_GRID
+
+
+_RULES: tuple[tuple[str, Callable[[Pulse, DeviceProfile], str]], ...] = (
+    ("unit", _unit),
+    ("allowed_electrodes", _electrode_exists),
+    ("forbidden_electrodes", _electrode_forbidden),
+    ("max_simultaneous", _simultaneous),
+    ("max_phases", _phase_count),
+    ("min_width", lambda pulse, profile: _width(pulse, profile, "min_width")),
+    ("max_width", lambda pulse, profile: _width(pulse, profile, "max_width")),
+    ("width_grid", lambda pulse, profile: _width(pulse, profile, "width_grid")),
+    ("max_amplitude", _amplitude),
+    ("amplitude_step", _amplitude_grid),
+    ("max_phase_charge", _phase_charge),
+    ("alternation", _alternation),
+    ("balance_tolerance", _balance),
+)
