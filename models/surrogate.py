@@ -1,9 +1,9 @@
 """Spike functions: a step forward, a smooth derivative backward.
 
-A surrogate is a smooth function ``smooth(v)`` whose derivative stands in for that of the Heaviside step. Called,
-it spikes: forward is ``1 if v >= 0 else 0``, backward is ``derivative(v)``. ``surrogate.relaxed`` has ``smooth``
-in the forward pass too, so a network built on it is differentiable in the ordinary sense and can be checked
-against finite differences. ``v`` is the distance to threshold, in thresholds (dimensionless).
+A surrogate is a smooth function ``smooth(v)`` whose derivative stands in for that of the Heaviside step.
+Called, it spikes: forward is ``1 if v >= 0 else 0``, backward is ``derivative(v)``. ``surrogate.relaxed``
+has ``smooth`` in the forward pass too, so a network built on it is differentiable in the ordinary sense and
+can be checked against finite differences. ``v`` is the distance to threshold, in thresholds (dimensionless).
 
 Adding one: a frozen dataclass with ``smooth`` and ``derivative`` and its line in ``SURROGATES``.
 """

@@ -1,0 +1,144 @@
+r"""Recurrent network of LIF neurons whose threshold rises with every spike.
+
+.. math:: \theta_i[t] = 1 + A_i\,a_i[t], \qquad a[t+1] = e^{-dt/\tau_a} a[t] + z[t], \qquad A_i = e^{\alpha_i}
+
+Potential, reset and refractoriness are those of `organoid.models.lif`, with :math:`\theta` in place of 1. The
+increment :math:`A` (thresholds per spike) is trained for each unit.
+
+References
+----------
+Bellec, Salaj, Subramoney, Legenstein and Maass (2018), Long short-term memory and learning-to-learn in
+networks of spiking neurons, NeurIPS.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from organoid.models import scan
+from organoid.models.lif import LIFCell, LIFParameters, LIFState, synapses_of
+from organoid.models.recurrent import RecurrentNetwork, check_size, loop
+from organoid.models.surrogate import FastSigmoid, SpikeFunction, Surrogate
+from torch import Tensor, nn
+
+from organoid.errors import ModelError
+
+
+@dataclass(frozen=True)
+class AdaptiveLIFParameters:
+    """Fixed properties of an adaptive LIF network.
+
+    Parameters
+    ----------
+    lif : LIFParameters
+        Everything that a LIF network has.
+    tau_adapt : float
+        Time constant of the threshold, s.
+    increment : float
+        Initial rise of the threshold per spike, thresholds.
+    """
+
+    lif: LIFParameters = field(default_factory=LIFParameters)
+    tau_adapt: float = 0.2
+    increment: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not (self.tau_adapt > 0 and self.increment > 0):
+            raise ModelError(f"tau_adapt (s) and increment must be positive, got {self}")
+
+
+class AdaptiveLIFState(NamedTuple):
+    """State of the membrane and the adaptation trace, spikes, shape (batch, unit)."""
+
+    membrane: LIFState
+    adaptation: Tensor
+
+
+class AdaptiveLIFCell(nn.Module):
+    """LIF cells with an adaptive threshold; wraps a `LIFCell`.
+
+    Parameters
+    ----------
+    n_units : int
+        Number of units.
+    dt : float
+        Step, s.
+    parameters : AdaptiveLIFParameters
+        Fixed properties.
+    spike : SpikeFunction
+        Spike function with its surrogate gradient.
+    """
+
+    def __init__(self, n_units: int, dt: float, parameters: AdaptiveLIFParameters, spike: SpikeFunction) -> None:
+        super().__init__()
+        self.membrane = LIFCell(n_units, dt, parameters.lif, spike)
+        self.decay = math.exp(-dt / parameters.tau_adapt)
+        self.log_increment = nn.Parameter(torch.full((n_units,), math.log(parameters.increment)))
+
+    def initial_state(self, batch: int, like: Tensor) -> AdaptiveLIFState:
+        """Return cells at rest with the threshold at 1."""
+        membrane = self.membrane.initial_state(batch, like)
+        return AdaptiveLIFState(membrane, torch.zeros_like(membrane.voltage))
+
+    def step(self, drive: Tensor, state: AdaptiveLIFState) -> tuple[Tensor, Tensor, AdaptiveLIFState]:
+        """Advance one step; return spikes, distance to threshold and state, all (batch, unit)."""
+        threshold = 1 + self.log_increment.exp() * state.adaptation
+        spikes, distance, membrane = self.membrane.step(drive, state.membrane, threshold)
+        return spikes, distance, AdaptiveLIFState(membrane, self.decay * state.adaptation + spikes)
+
+    def scan(self, drive: Tensor, state: AdaptiveLIFState) -> tuple[Tensor, Tensor, AdaptiveLIFState]:
+        """Advance over (batch, time, unit) drive, compiled where possible."""
+        spike, increment = self.membrane.spike, self.log_increment.exp()
+        if not isinstance(spike, Surrogate) or not scan.available(drive):
+            return loop(self, drive, state)
+        rule = self.membrane.rule._replace(decay_adapt=self.decay)
+        spikes, distance, voltage, refractory, adaptation = scan.scan(
+            drive, *state.membrane, state.adaptation, increment, rule, spike
+        )
+        return spikes, distance, AdaptiveLIFState(LIFState(voltage, refractory), adaptation)
+
+
+class AdaptiveLIF(RecurrentNetwork):
+    """Recurrent network of adaptive-threshold LIF cells.
+
+    Parameters
+    ----------
+    n_units : int
+        Number of units.
+    dt : float
+        Step, s.
+    parameters : AdaptiveLIFParameters
+        Fixed properties.
+    spike : SpikeFunction
+        Spike function with its surrogate gradient.
+    mask : Tensor of bool, shape (unit, unit), optional
+        Allowed (pre, post) connections; all but self-connections if not given.
+    seed : int
+        Seed of the initial weights.
+    """
+
+    def __init__(
+        self,
+        n_units: int,
+        dt: float,
+        parameters: AdaptiveLIFParameters | None = None,
+        *,
+        spike: SpikeFunction | None = None,
+        mask: Tensor | None = None,
+        seed: int = 0,
+    ) -> None:
+        p = parameters or AdaptiveLIFParameters()
+        check_size(n_units, dt)
+        super().__init__(
+            n_units,
+            dt,
+            cell=AdaptiveLIFCell(n_units, dt, p, spike or FastSigmoid()),
+            synapses=synapses_of(p.lif, n_units, dt, mask, seed),
+            tau_mem=p.lif.tau_mem,
+            noise_sd=p.lif.noise_sd,
+            escape_width=p.lif.escape_width,
+        )
+        self.fixed = p

@@ -1,0 +1,193 @@
+r"""Recurrent network of leaky integrate-and-fire neurons, trained by surrogate gradients.
+
+.. math::
+
+    V[t] = \beta V^+[t-1] + (1-\beta)\,\text{drive}[t], \quad \beta = e^{-dt/\tau_{mem}}, \qquad
+    z[t] = H(V[t] - 1), \qquad
+    V^+[t] = V[t](1 - z[t]) \text{ (hard)} \quad\text{or}\quad V[t] - z[t] \text{ (subtract)}
+
+While a cell is refractory its potential stands still and it cannot spike. Potentials are in units of the
+threshold, measured from rest.
+
+References
+----------
+Gerstner, Kistler, Naud and Paninski (2014), Neuronal Dynamics, chapter 1.
+Neftci, Mostafa and Zenke (2019), Surrogate gradient learning in spiking neural networks, IEEE Signal
+Processing Magazine 36.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from organoid.models import scan
+from organoid.models.recurrent import RecurrentNetwork, check_size, loop
+from organoid.models.surrogate import FastSigmoid, SpikeFunction, Surrogate
+from organoid.models.synapses import ExponentialSynapses, steps
+from torch import Tensor, nn
+
+from organoid.errors import ModelError
+
+
+@dataclass(frozen=True)
+class LIFParameters:
+    """Fixed properties of a LIF network (what is trained are weights, biases and noise strengths).
+
+    Parameters
+    ----------
+    tau_mem : float
+        Membrane time constant, s.
+    tau_syn : tuple of float
+        Synaptic time constants, s; each has its own weight matrix.
+    refractory : float
+        Absolute refractory period, s; whole steps, may be 0.
+    delay : float
+        Delay of recurrent spikes, s; whole steps, at least one.
+    reset : {"hard", "subtract"}
+        What a spike does to the potential.
+    detach_reset : bool
+        Whether the gradient passes by the reset (its value is the same).
+    noise_sd : float
+        Initial standard deviation of the potential due to background noise, thresholds.
+    weight_scale : float
+        Standard deviation of the summed initial weights onto a unit, thresholds.
+    escape_width : float
+        Width of the soft threshold behind the logits, thresholds.
+    """
+
+    tau_mem: float = 0.02
+    tau_syn: tuple[float, ...] = (0.005, 0.05)
+    refractory: float = 0.002
+    delay: float = 0.002
+    reset: Literal["hard", "subtract"] = "hard"
+    detach_reset: bool = False
+    noise_sd: float = 0.2
+    weight_scale: float = 0.1
+    escape_width: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not (self.tau_mem > 0 and self.refractory >= 0 and self.delay >= 0):
+            raise ModelError(f"tau_mem must be positive, refractory and delay not negative (s), got {self}")
+        if self.reset not in ("hard", "subtract"):
+            raise ModelError(f"reset must be 'hard' or 'subtract', got {self.reset!r}")
+
+
+class LIFState(NamedTuple):
+    """Potential after reset, thresholds, and refractory steps left; both (batch, unit)."""
+
+    voltage: Tensor
+    refractory: Tensor
+
+
+class LIFCell(nn.Module):
+    """Leaky integrate-and-fire neurons without synapses; see the module docstring for the equation.
+
+    Parameters
+    ----------
+    n_units : int
+        Number of units.
+    dt : float
+        Step, s.
+    parameters : LIFParameters
+        Fixed properties.
+    spike : SpikeFunction
+        Step function of the distance to threshold, with its surrogate gradient.
+    """
+
+    def __init__(self, n_units: int, dt: float, parameters: LIFParameters, spike: SpikeFunction) -> None:
+        super().__init__()
+        self.n_units, self.spike = n_units, spike
+        self.decay = math.exp(-dt / parameters.tau_mem)
+        self.n_refractory = steps(parameters.refractory, dt)
+        self.hard = parameters.reset == "hard"
+        self.detach_reset = parameters.detach_reset
+        self.rule = scan.ScanRule(self.decay, 0.0, self.n_refractory, self.hard, self.detach_reset)
+
+    def initial_state(self, batch: int, like: Tensor) -> LIFState:
+        """Return cells at rest, none refractory."""
+        return LIFState(like.new_zeros(batch, self.n_units), like.new_zeros(batch, self.n_units))
+
+    def step(self, drive: Tensor, state: LIFState, threshold: Tensor | float = 1.0) -> tuple[Tensor, Tensor, LIFState]:
+        """Advance one step; return spikes, distance to threshold and state, all (batch, unit)."""
+        voltage = self.decay * state.voltage + (1 - self.decay) * drive
+        ready = state.refractory <= 0
+        if self.n_refractory:
+            voltage = torch.where(ready, voltage, state.voltage)
+        distance = voltage - threshold
+        spikes = self.spike(distance)
+        if self.n_refractory:
+            spikes = spikes * ready
+        return spikes, distance, self._reset(voltage, spikes, state.refractory, threshold)
+
+    def scan(self, drive: Tensor, state: LIFState) -> tuple[Tensor, Tensor, LIFState]:
+        """Advance over (batch, time, unit) drive, compiled where possible."""
+        if not isinstance(self.spike, Surrogate) or not scan.available(drive):
+            return loop(self, drive, state)
+        none = torch.zeros_like(state.voltage)
+        spikes, distance, voltage, refractory, _ = scan.scan(
+            drive, state.voltage, state.refractory, none, drive.new_zeros(self.n_units), self.rule, self.spike
+        )
+        return spikes, distance, LIFState(voltage, refractory)
+
+    def _reset(self, voltage: Tensor, spikes: Tensor, refractory: Tensor, threshold: Tensor | float) -> LIFState:
+        through = spikes.detach() if self.detach_reset else spikes
+        voltage = voltage * (1 - through) if self.hard else voltage - through * threshold
+        if self.n_refractory:
+            # A relaxed spike function gives fractions; from one half on they count as a spike here.
+            left = (refractory - 1).clamp(min=0)
+            refractory = torch.where(spikes.detach() >= 0.5, float(self.n_refractory), left)
+        return LIFState(voltage, refractory)
+
+
+class LIF(RecurrentNetwork):
+    """Recurrent LIF network.
+
+    Parameters
+    ----------
+    n_units : int
+        Number of units.
+    dt : float
+        Step, s.
+    parameters : LIFParameters
+        Fixed properties.
+    spike : SpikeFunction
+        Spike function with its surrogate gradient.
+    mask : Tensor of bool, shape (unit, unit), optional
+        Allowed (pre, post) connections; all but self-connections if not given.
+    seed : int
+        Seed of the initial weights.
+    """
+
+    def __init__(
+        self,
+        n_units: int,
+        dt: float,
+        parameters: LIFParameters | None = None,
+        *,
+        spike: SpikeFunction | None = None,
+        mask: Tensor | None = None,
+        seed: int = 0,
+    ) -> None:
+        p = parameters or LIFParameters()
+        check_size(n_units, dt)
+        super().__init__(
+            n_units,
+            dt,
+            cell=LIFCell(n_units, dt, p, spike or FastSigmoid()),
+            synapses=synapses_of(p, n_units, dt, mask, seed),
+            tau_mem=p.tau_mem,
+            noise_sd=p.noise_sd,
+            escape_width=p.escape_width,
+        )
+        self.fixed = p
+
+
+def synapses_of(p: LIFParameters, n_units: int, dt: float, mask: Tensor | None, seed: int) -> ExponentialSynapses:
+    """Return the synapses that `LIFParameters` describe, with seeded initial weights."""
+    generator = torch.Generator().manual_seed(seed)
+    return ExponentialSynapses(
+        n_units, dt, tau=p.tau_syn, delay=p.delay, mask=mask, scale=p.weight_scale, generator=generator
+    )

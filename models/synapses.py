@@ -1,0 +1,137 @@
+r"""Recurrent synapses: exponential currents of several time constants, a delay in whole steps.
+
+.. math:: s_k[t] = e^{-dt/\tau_k} s_k[t-1] + z[t-d], \qquad I[t] = \sum_k s_k[t] W_k
+
+with presynaptic spikes :math:`z`, delay :math:`d \ge 1` steps and weights :math:`W_k` (pre, post). The trace is
+kept per presynaptic unit, so all time constants cost one matrix product.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from organoid.errors import ModelError
+
+_CHUNK = 64
+
+
+class SynapseState(NamedTuple):
+    """Traces, shape (batch, time constant, unit), and spikes under way, shape (batch, delay, unit), oldest first."""
+
+    trace: Tensor
+    pending: Tensor
+
+
+def exponential_trace(x: Tensor, decay: float, initial: Tensor | None = None) -> Tensor:
+    r"""Filter with an exponential, :math:`y[t] = a\,y[t-1] + x[t]`, along axis -2.
+
+    Parameters
+    ----------
+    x : Tensor, shape (..., time, unit)
+        Input.
+    decay : float
+        :math:`a` in [0, 1), dimensionless per step.
+    initial : Tensor, shape (..., unit), optional
+        :math:`y[-1]`; zero if not given.
+
+    Returns
+    -------
+    Tensor, shape (..., time, unit)
+        The trace. Differentiable, to any order.
+    """
+    # Inside a chunk the filter is one triangular matrix product; only the carry from chunk to chunk is a loop.
+    carry = torch.zeros_like(x[..., 0, :]) if initial is None else initial
+    out = []
+    for part in torch.split(x, _CHUNK, dim=-2):
+        lag = torch.arange(part.shape[-2], device=x.device)
+        kernel = torch.tril(torch.as_tensor(decay, dtype=x.dtype, device=x.device) ** (lag[:, None] - lag).clamp(min=0))
+        trace = kernel @ part + decay ** (lag + 1).to(x.dtype)[:, None] * carry[..., None, :]
+        carry = trace[..., -1, :]
+        out.append(trace)
+    return torch.cat(out, dim=-2) if out else x.clone()
+
+
+def steps(duration: float, dt: float) -> int:
+    """Return a duration in whole steps, rounded to the nearest."""
+    return round(duration / dt)
+
+
+class ExponentialSynapses(nn.Module):
+    """All-to-all recurrent synapses with trainable weights.
+
+    Parameters
+    ----------
+    n_units : int
+        Number of units.
+    dt : float
+        Step, s.
+    tau : tuple of float
+        Time constants of the currents, s; each has its own weights.
+    delay : float
+        Axonal and synaptic delay, s; at least one step.
+    mask : Tensor of bool, shape (unit, unit), optional
+        Which (pre, post) pairs may be connected; all but self-connections if not given.
+    scale : float
+        Standard deviation of the summed initial weights onto a unit, thresholds.
+    generator : Generator
+        Source of the initial weights.
+    """
+
+    mask: Tensor
+
+    def __init__(
+        self,
+        n_units: int,
+        dt: float,
+        *,
+        tau: tuple[float, ...],
+        delay: float,
+        mask: Tensor | None,
+        scale: float,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        if not tau or any(not t > 0 for t in tau):
+            raise ModelError(f"tau_syn needs at least one positive time constant in s, got {tau!r}")
+        allowed = ~torch.eye(n_units, dtype=torch.bool) if mask is None else mask.to(torch.bool)
+        if allowed.shape != (n_units, n_units):
+            raise ModelError(f"mask must have shape {(n_units, n_units)}, got {tuple(allowed.shape)}")
+        self.decays = tuple(math.exp(-dt / t) for t in tau)
+        self.delay = max(1, steps(delay, dt))
+        draw = torch.randn(len(tau), n_units, n_units, generator=generator)
+        self.weight = nn.Parameter(scale / math.sqrt(n_units) * draw)
+        self.register_buffer("mask", allowed)
+
+    def effective_weight(self) -> Tensor:
+        """Return the weights with absent connections at 0, shape (time constant, pre, post), thresholds."""
+        return self.weight * self.mask
+
+    def initial_state(self, batch: int) -> SynapseState:
+        """Return the state in which no spike is under way."""
+        n_taus, n_units, _ = self.weight.shape
+        zeros = self.weight.new_zeros
+        return SynapseState(zeros(batch, n_taus, n_units), zeros(batch, self.delay, n_units))
+
+    def arrive(self, state: SynapseState, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Let the oldest spikes arrive; return the current (batch, unit) and the new trace."""
+        decay = weight.new_tensor(self.decays)[:, None]
+        trace = decay * state.trace + state.pending[:, :1]
+        return trace.flatten(1) @ weight.flatten(0, 1), trace
+
+    def send(self, trace: Tensor, pending: Tensor, emitted: Tensor) -> SynapseState:
+        """Put the spikes of this step, shape (batch, unit), on their way."""
+        return SynapseState(trace, torch.cat([pending[:, 1:], emitted[:, None]], dim=1))
+
+    def forced(self, emitted: Tensor, state: SynapseState) -> tuple[Tensor, SynapseState]:
+        """Return the current (batch, time, unit) of spikes that are known beforehand, and the state after them."""
+        n_steps = emitted.shape[1]
+        line = torch.cat([state.pending, emitted], dim=1)
+        traces = torch.stack(
+            [exponential_trace(line[:, :n_steps], a, state.trace[:, k]) for k, a in enumerate(self.decays)], dim=2
+        )
+        current = traces.flatten(2) @ self.effective_weight().flatten(0, 1)
+        return current, SynapseState(traces[:, -1], line[:, n_steps:])
