@@ -1,10 +1,12 @@
 """What devices and protocols agree on: frames, blocks, commands, receipts, ticks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Protocol as TypingProtocol
+from typing import Any, runtime_checkable
+from typing import Protocol as TypingProtocol
 
+import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -31,6 +33,8 @@ class DeviceInfo:
         Plain values naming what runs behind it (network hash, calibration status, serial number ...).
     warnings : tuple of str
         What a user must know, e.g. that pulse responses are not calibrated.
+    real_time : bool
+        Whether time passes by itself (a rig), so that a slow decision is late by the wall clock.
     """
 
     name: str
@@ -40,6 +44,7 @@ class DeviceInfo:
     profile: DeviceProfile
     description: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    real_time: bool = False
 
     @property
     def n_units(self) -> int:
@@ -98,6 +103,8 @@ class Block:
     delivered : sequence of Delivered
     samples : ndarray or None
         Raw voltage, shape (n_frames, n_channels), V, where the device has it.
+    unobserved : sequence of (int, int)
+        Frames ``[start, stop)`` of this block in which no spike could be seen (blanking, lost frames).
     """
 
     start_frame: int
@@ -106,6 +113,7 @@ class Block:
     spike_units: NDArray[np.int64]
     delivered: Sequence[Delivered] = ()
     samples: NDArray[np.float32] | None = None
+    unobserved: Sequence[tuple[int, int]] = ()
 
 
 @dataclass(frozen=True)
@@ -144,7 +152,10 @@ class Tick:
 class Protocol(TypingProtocol):
     """What an experimenter writes. State goes in and comes out; nothing is hidden on the object.
 
-    `tick_rate` (Hz) is read once before the start. State must be made of plain values and arrays.
+    `tick_rate` (Hz) is read once before the start. State must be made of plain values and arrays, and
+    `decide` must not change the state it is given. `start` binds sites to electrodes: it is called before
+    the device is started, and what it raises stops the session before it begins. Further methods are
+    optional: see `Reporting`, `Described` and `Planned`.
     """
 
     @property
@@ -181,4 +192,49 @@ class Device(TypingProtocol):
         """Drop queued pulses (of these electrodes, or all); a pulse under way is completed."""
 
     def close(self) -> None:
-        """Stop stimulation and let go of the device."""
+        """Stop stimulation and let go of the device; a later `start` begins anew at frame 0."""
+
+
+@runtime_checkable
+class Reporting(TypingProtocol):
+    """A protocol that puts numbers of its state beside every tick in the journal."""
+
+    def report(self, state: Any) -> Mapping[str, float]:
+        """Return named numbers; the names are those of the first state and never change."""
+
+
+@runtime_checkable
+class Described(TypingProtocol):
+    """A protocol that can be rebuilt from plain values."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return ``{"name": registered name, "parameters": {...}, "sites": {...}}``, JSON-able."""
+
+
+@runtime_checkable
+class Planned(TypingProtocol):
+    """A protocol that knows before the start what it will give, or at most give."""
+
+    def plan(self, info: DeviceInfo, duration: float) -> pd.DataFrame:
+        """Return one row a pulse kind and site: site, electrodes, pulse, n_pulses, upper_bound."""
+
+
+@runtime_checkable
+class Journalled(TypingProtocol):
+    """A device that leaves in the journal what is needed to build it again (a network, its calibration).
+
+    ``info.description["kind"]`` names the builder that reads it back.
+    """
+
+    def write_to(self, group: h5py.Group) -> None:
+        """Write into an empty group; called once, before the start."""
+
+
+class Observer(TypingProtocol):
+    """Somebody who watches a session: a live page, an online fit, a test. It cannot change anything.
+
+    What an observer raises ends the session like any other error.
+    """
+
+    def on_tick(self, tick: Tick, commands: Sequence[Command]) -> None:
+        """See one tick and what was decided."""

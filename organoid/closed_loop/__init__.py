@@ -1,0 +1,48 @@
+"""Closed-loop sessions: contracts, runtime, journal, replay, latency profiles, conformance of devices."""
+
+from organoid.closed_loop.contracts import (
+    Block,
+    Command,
+    Delivered,
+    Described,
+    Device,
+    DeviceInfo,
+    Journalled,
+    Observer,
+    Planned,
+    Protocol,
+    Receipt,
+    Reporting,
+    Tick,
+)
+from organoid.closed_loop.failures import JournalError, SessionError
+from organoid.closed_loop.latency import PROFILES as LATENCY_PROFILES
+from organoid.closed_loop.latency import LatencyProfile, latency_profile
+from organoid.closed_loop.runtime import run_session
+from organoid.closed_loop.session import Session, read_session
+from organoid.closed_loop.ticks import TickClock
+
+__all__ = [
+    "LATENCY_PROFILES",
+    "Block",
+    "Command",
+    "Delivered",
+    "Described",
+    "Device",
+    "DeviceInfo",
+    "Journalled",
+    "JournalError",
+    "LatencyProfile",
+    "Observer",
+    "Planned",
+    "Protocol",
+    "Receipt",
+    "Reporting",
+    "Session",
+    "SessionError",
+    "Tick",
+    "TickClock",
+    "latency_profile",
+    "read_session",
+    "run_session",
+]

@@ -1,0 +1,54 @@
+"""Datasets that grow while a session runs: rows wait in memory and are written at a flush."""
+
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+CHUNK_BYTES = 16384
+
+
+class GrowingDataset:
+    """One resizable dataset and the rows that wait for it.
+
+    Parameters
+    ----------
+    group : h5py.Group
+    name : str
+    dtype : dtype
+    row_shape : tuple of int
+        Shape of one row.
+    """
+
+    def __init__(self, group: h5py.Group, name: str, dtype: Any, row_shape: tuple[int, ...] = ()) -> None:
+        self._dtype = np.dtype(dtype)
+        row_bytes = self._dtype.itemsize * int(np.prod(row_shape, dtype=int))
+        rows = max(16, CHUNK_BYTES // row_bytes)
+        self.dataset = group.create_dataset(
+            name, shape=(0, *row_shape), maxshape=(None, *row_shape), chunks=(rows, *row_shape), dtype=dtype
+        )
+        self._shape = row_shape
+        # One attribute, replaced as a whole: an interrupt between two statements can neither lose nor double rows.
+        self._state: tuple[int, list[NDArray[Any]]] = (0, [])
+        self.n_rows = 0
+
+    def append(self, rows: Any) -> int:
+        """Add rows; returns the number of the first of them."""
+        array = np.asarray(rows, dtype=self._dtype).reshape(-1, *self._shape)
+        first = self.n_rows
+        if len(array):
+            self._state[1].append(array)
+            self.n_rows = first + len(array)
+        return first
+
+    def write(self) -> None:
+        """Write waiting rows and hand them to the operating system."""
+        written, waiting = self._state
+        if not waiting:
+            return
+        rows = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
+        self.dataset.resize(written + len(rows), axis=0)
+        self.dataset[written:] = rows
+        self.dataset.flush()
+        self._state = (written + len(rows), [])

@@ -1,0 +1,333 @@
+"""`run_session`: one protocol, one device, tick by tick, everything in the journal."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from organoid.closed_loop import schema
+from organoid.closed_loop.contracts import Block, Command, Delivered, Device, Observer, Protocol, Reporting, Tick
+from organoid.closed_loop.failures import SessionError
+from organoid.closed_loop.gate import Fate, Gate
+from organoid.closed_loop.journal import Header, Journal
+from organoid.closed_loop.latency import LatencyProfile, latency_profile
+from organoid.closed_loop.provenance import describe, package_hash, versions
+from organoid.closed_loop.session import Session, session_from
+from organoid.closed_loop.streams import check_seed, stream
+from organoid.closed_loop.termination import termination_as_exit
+from organoid.closed_loop.ticks import TickClock
+from organoid.errors import DeadlineError, DeviceError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a session is to be run; see `run_session`."""
+
+    clock: TickClock
+    seed: int
+    latency: LatencyProfile
+    deliver: bool
+    raise_when_missed: bool
+    max_ticks: int | None = None
+
+    @property
+    def n_ticks(self) -> int:
+        """Ticks to run."""
+        return self.clock.n_ticks if self.max_ticks is None else min(self.max_ticks, self.clock.n_ticks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values; `max_ticks`, which only cuts a session short, is not part of it."""
+        return {
+            "seed": self.seed,
+            "duration_s": str(self.clock.duration),
+            "tick_rate_hz": str(self.clock.tick_rate),
+            "frame_rate_hz": str(self.clock.frame_rate),
+            "deliver": self.deliver,
+            "on_missed": "raise" if self.raise_when_missed else "record",
+            "latency": {
+                "name": self.latency.name,
+                "probabilities": list(self.latency.probabilities),
+                "delays_s": list(self.latency.delays),
+            },
+        }
+
+
+def run_session(
+    protocol: Protocol,
+    device: Device,
+    duration: float | Fraction,
+    *,
+    journal: str | PathLike[str] | None = None,
+    seed: int = 0,
+    observers: Sequence[Observer] = (),
+    latency: str | LatencyProfile = "ideal",
+    deliver: bool = True,
+    on_missed: str = "record",
+    progress: bool | None = None,
+) -> Session:
+    """Run a protocol on a device.
+
+    Tick ``k`` sees the frames since the last tick, decides, and its commands take effect only later. Every
+    command passes the guard of the device's profile before the device sees it. Same seed, same session,
+    however fast or loaded the machine: nothing but the columns named ``wall_...`` reads the wall clock.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    device : Device
+        Started here; stopped and closed at the end, whatever happens.
+    duration : float or Fraction, s
+        A remainder shorter than a tick is recorded, without a decision.
+    journal : path, optional
+        File to write; must not exist. Without it the journal is kept in memory and only its content is returned.
+    seed : int
+        The device gets it as it is; protocol and latency have streams of their own.
+    observers : sequence of Observer
+        Told of every tick after it was decided.
+    latency : str or LatencyProfile
+        Delay from decision to electrode: "ideal", "cl1", "maxone", "finalspark" or a profile.
+    deliver : bool
+        False is the control "open circuit": the protocol decides, the guard judges, no pulse is given.
+    on_missed : {"record", "raise"}
+        What to do when a command comes later than the next tick.
+    progress : bool, optional
+        Progress bar on stderr; default: where stderr is a terminal.
+
+    Returns
+    -------
+    Session
+
+    Raises
+    ------
+    SessionError
+        If it cannot be run as asked; nothing has been started.
+    JournalError
+        If the journal exists or cannot be written; nothing has been started.
+    DeviceError
+        If the device breaks its contract.
+    DeadlineError
+        With ``on_missed="raise"``.
+
+    Notes
+    -----
+    Ctrl-C, a termination signal and any exception stop stimulation, empty the device's queue, close the
+    journal with the outcome "interrupted" or "failed", close the device, and are raised again. After a
+    hard kill only the device itself can stop: pulses it has queued are still given.
+    """
+    if on_missed not in ("record", "raise"):
+        raise SessionError(f"on_missed is {on_missed!r}; choices: 'record', 'raise'")
+    clock = TickClock.of(device.info.frame_rate, protocol.tick_rate, duration)
+    plan = Plan(clock, check_seed(seed), latency_profile(latency), bool(deliver), on_missed == "raise")
+    return run_plan(protocol, device, plan, None if journal is None else Path(journal), observers, progress)
+
+
+def run_plan(
+    protocol: Protocol,
+    device: Device,
+    plan: Plan,
+    journal: Path | None,
+    observers: Sequence[Observer] = (),
+    progress: bool | None = False,
+) -> Session:
+    """Run a checked plan; see `run_session`."""
+    run = _Run(protocol, device, plan, journal, observers)
+    bar = tqdm(total=plan.n_ticks, unit="tick", disable=not _show(progress), leave=False)
+    with bar, termination_as_exit():
+        return run.run(bar)
+
+
+def _show(progress: bool | None) -> bool:
+    return sys.stderr.isatty() if progress is None else progress
+
+
+class _Run:
+    """One session under way."""
+
+    def __init__(
+        self, protocol: Protocol, device: Device, plan: Plan, path: Path | None, observers: Sequence[Observer]
+    ) -> None:
+        self._protocol, self._device, self._plan, self._observers = protocol, device, plan, tuple(observers)
+        self._info = device.info
+        self._state = protocol.start(self._info, stream(plan.seed, "protocol"))
+        self._latency_rng = stream(plan.seed, "latency")
+        self._reported = self._report_names()
+        self._gate = Gate(device, plan.clock.end_frame, plan.deliver)
+        self._pending: list[tuple[int, Command]] = []
+        self._counts: Counter[str] = Counter()
+        self._frame = 0
+        self._journal = Journal(path, self._header())
+
+    def _report_names(self) -> tuple[str, ...]:
+        if not isinstance(self._protocol, Reporting):
+            return ()
+        names = tuple(self._protocol.report(self._state))
+        taken = [name for name in names if name in schema.FIXED_TICK_COLUMNS or name.startswith(schema.WALL)]
+        if taken:
+            raise SessionError(f"the protocol reports a number called {taken[0]!r}, which the journal uses itself; rename it")
+        return names
+
+    def _header(self) -> Header:
+        description, source = describe(self._protocol)
+        info = self._info
+        device = {
+            "name": info.name,
+            "frame_rate_hz": str(info.frame_rate),
+            "profile": info.profile.to_dict(),
+            "description": info.description,
+            "warnings": list(info.warnings),
+            "real_time": info.real_time,
+        }
+        plan = {**self._plan.to_dict(), "protocol": description, "device": device}
+        metadata = {"protocol": description["name"], "device": info.name, "seed": self._plan.seed}
+        found = {**versions(), "source": package_hash()}
+        return Header(info, self._device, plan, found, self._reported, source, metadata)
+
+    def run(self, bar: "tqdm[Any]") -> Session:
+        try:
+            self._device.start(self._plan.seed)
+            for k in range(self._plan.n_ticks):
+                self._tick(k)
+                bar.update()
+            if self._plan.n_ticks == self._plan.clock.n_ticks and self._frame < self._plan.clock.end_frame:
+                self._advance(self._plan.clock.end_frame)
+            values = self._protocol.finish(self._state)
+        except BaseException as error:
+            interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
+            status = schema.INTERRUPTED if interrupted else schema.FAILED
+            self._stop({"status": status, "error": f"{type(error).__name__}: {error}"})
+            self._journal.close()
+            raise
+        self._stop({"status": schema.COMPLETED, "values": _plain(values)})
+        return session_from(self._journal)
+
+    def _stop(self, outcome: dict[str, Any]) -> None:
+        """Stop stimulation first, then save, then let go of the device."""
+        outcome |= {"n_ticks": self._counts["ticks"], "stop_s": float(self._info.to_seconds(self._frame))}
+        try:
+            self._device.interrupt()
+        finally:
+            try:
+                self._journal.finish({**outcome, "commands": self._command_counts()})
+            finally:
+                self._device.close()
+
+    def _command_counts(self) -> dict[str, int]:
+        names = ("given", "accepted", "late", "missed", "delivered")
+        stages = (schema.AT_SESSION, schema.AT_GUARD, schema.AT_SWITCH, schema.AT_DEVICE)
+        refused = {f"refused at {stage}": self._counts[f"refused at {stage}"] for stage in stages}
+        return {**{name: self._counts[name] for name in names}, **refused}
+
+    def _tick(self, k: int) -> None:
+        clock = self._plan.clock
+        now, following = clock.boundary(k + 1), clock.boundary(k + 2)
+        block = self._advance(now)
+        tick = Tick(k, block, self._info)
+        delay = self._plan.latency.sample(self._latency_rng)
+        wall_start, began = self._journal.wall_s, time.perf_counter()
+        commands, self._state = self._protocol.decide(tick, self._state)
+        wall_decide = time.perf_counter() - began
+        fates = self._gate.pass_on(commands, now, delay)
+        for fate in fates:
+            self._record(k, now, fate)
+        n_late = sum(fate.late for fate in fates)
+        seconds = self._info.to_seconds([now, following])
+        missed = self._missed(delay, wall_decide, float(seconds[1] - seconds[0]), fates)
+        row = (k, now, seconds[0], block.spike_units.size, len(fates), sum(fate.accepted for fate in fates))
+        deadline = (k, now, seconds[0], seconds[1], delay, n_late, missed, wall_start, wall_decide)
+        self._counts.update(ticks=1, late=n_late, missed=int(missed))
+        self._journal.tick((*row, *self._numbers()), deadline)
+        for observer in self._observers:
+            observer.on_tick(tick, commands)
+        if missed and self._plan.raise_when_missed:
+            raise DeadlineError(f"the commands of tick {k} come {delay:g} s after the decision, past the next tick")
+
+    def _missed(self, delay: float, wall_decide: float, period: float, fates: Sequence[Fate]) -> bool:
+        took = delay + (wall_decide if self._info.real_time else 0.0)
+        return bool(fates) and took > period
+
+    def _numbers(self) -> tuple[float, ...]:
+        if not self._reported:
+            return ()
+        assert isinstance(self._protocol, Reporting)
+        report = self._protocol.report(self._state)
+        if tuple(report) != self._reported:
+            raise SessionError(f"the protocol reported {tuple(report)}; at the start it was {self._reported}")
+        return tuple(float(value) for value in report.values())
+
+    def _advance(self, until: int) -> Block:
+        block = self._device.advance(until)
+        check_block(block, self._frame, until, self._info.n_units)
+        self._journal.block(block)
+        for delivered in block.delivered:
+            self._journal.delivered(delivered, self._claim(delivered))
+            self._counts["delivered"] += 1
+        self._frame = until
+        return block
+
+    def _claim(self, delivered: Delivered) -> int:
+        """Return the row of the command a delivered pulse belongs to, or -1 where nobody commanded it."""
+        command = delivered.command
+        same = [k for k, (_, other) in enumerate(self._pending) if other is command]
+        same = same or [k for k, (_, other) in enumerate(self._pending) if other == command]
+        return self._pending.pop(same[0])[0] if same else -1
+
+    def _record(self, k: int, now: int, fate: Fate) -> None:
+        command = fate.command
+        row = {
+            "tick": k,
+            "decided_frame": now,
+            "asked_frame": -1 if fate.asked_frame is None else fate.asked_frame,
+            "due_frame": command.at_frame,
+            "late": fate.late,
+            "accepted": fate.accepted,
+            "stage": fate.stage.encode(),
+            "planned_frame": -1 if fate.planned_frame is None else fate.planned_frame,
+            "label": schema.to_bytes(command.label, schema.LABEL_BYTES),
+            "reason": schema.to_bytes(fate.reason, schema.REASON_BYTES),
+        }
+        pulse = command.pulse
+        number = self._journal.command(row, pulse.electrodes, pulse.phases, pulse.unit)
+        self._counts.update(given=1)
+        self._counts["accepted" if fate.accepted else f"refused at {fate.stage}"] += 1
+        if fate.accepted:
+            self._pending.append((number, command))
+
+
+def check_block(block: Block, start: int, until: int, n_units: int) -> None:
+    """Raise DeviceError where a block breaks the contract."""
+    frames, units = block.spike_frames, block.spike_units
+    if (block.start_frame, block.stop_frame) != (start, until):
+        raise DeviceError(
+            f"the device was asked for frames [{start}, {until}) and gave [{block.start_frame}, {block.stop_frame})"
+        )
+    if frames.shape != units.shape or frames.ndim != 1:
+        raise DeviceError(f"a block has spike_frames of shape {frames.shape}, spike_units {units.shape}; expected equal")
+    if frames.size and not (frames[0] >= start and frames[-1] < until and (frames[1:] >= frames[:-1]).all()):
+        raise DeviceError(f"spikes of a block must lie in [{start}, {until}) in order; they run {frames.min()}..{frames.max()}")
+    if units.size and not (units.min() >= 0 and units.max() < n_units):
+        raise DeviceError(f"spike units of a block run from {units.min()} to {units.max()}; the device has {n_units} units")
+    outside = [item.frame for item in block.delivered if not start <= item.frame < until]
+    if outside:
+        raise DeviceError(f"a pulse was delivered at frame {outside[0]}, outside the block [{start}, {until})")
+    if any(not start <= a < b <= until for a, b in block.unobserved):
+        raise DeviceError(f"unobserved frames {list(block.unobserved)[:3]} are not inside the block [{start}, {until})")
+
+
+def _plain(values: Any) -> Any:
+    """Return protocol outcomes as plain JSON values; NaN and infinities become null."""
+    if isinstance(values, dict):
+        return {str(key): _plain(value) for key, value in values.items()}
+    if hasattr(values, "tolist"):
+        return _plain(values.tolist())
+    if isinstance(values, list | tuple):
+        return [_plain(value) for value in values]
+    if isinstance(values, float) and not (values - values == 0):
+        return None
+    return values if isinstance(values, str | int | float | bool | None) else str(values)
