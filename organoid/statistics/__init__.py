@@ -4,19 +4,31 @@ Every function takes a `SpikeRecording`, works in SI units, keeps the recording'
 at the observed time and returns NaN where a value is undefined.
 """
 
+from organoid.statistics.bursts import bursts_max_interval
+from organoid.statistics.correlograms import correlation, cross_correlograms
+from organoid.statistics.distances import van_rossum, victor_purpura
+from organoid.statistics.evoked import first_spikes, psth, response_latency
 from organoid.statistics.intervals import cv, cv2, isi_histogram, lv, lvr
 from organoid.statistics.network import network_bursts
 from organoid.statistics.rates import fano, firing_rates
 from organoid.statistics.tiling import sttc
 
 __all__ = [
+    "bursts_max_interval",
+    "correlation",
+    "cross_correlograms",
     "cv",
     "cv2",
     "fano",
     "firing_rates",
+    "first_spikes",
     "isi_histogram",
     "lv",
     "lvr",
     "network_bursts",
+    "psth",
+    "response_latency",
     "sttc",
+    "van_rossum",
+    "victor_purpura",
 ]

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from organoid.recording import SpikeRecording
-from organoid.statistics.trains import Trains, observed_spans, trains, whole_ticks
+from organoid.statistics.trains import Trains, observed_before, observed_spans, trains, whole_ticks
 
 
 def sttc(rec: SpikeRecording, dt: float = 0.05) -> NDArray[np.float64]:
@@ -41,7 +41,7 @@ def sttc(rec: SpikeRecording, dt: float = 0.05) -> NDArray[np.float64]:
     ticks, units = seen.ticks[order], seen.units[order].astype(np.int64)
     for unit in np.flatnonzero(counts).tolist():
         left, right = _tiles(seen, unit, reach)
-        tiled[unit] = np.sum(_observed_before(right, spans) - _observed_before(left, spans))
+        tiled[unit] = np.sum(observed_before(right, spans) - observed_before(left, spans))
         covered[:, unit] = _covered(ticks, units, left, right, rec.n_units)
     return _coefficient(covered, tiled, counts, spans)
 
@@ -54,15 +54,6 @@ def _tiles(seen: Trains, unit: int, reach: int) -> tuple[NDArray[np.int64], NDAr
     left = own[np.concatenate([[0], gap + 1])] - reach
     right = own[np.concatenate([gap, [own.size - 1]])] + reach
     return left, right
-
-
-def _observed_before(ticks: NDArray[np.int64], spans: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return how many observed ticks lie before each tick."""
-    lengths = spans[:, 1] - spans[:, 0]
-    before = np.concatenate([[0], np.cumsum(lengths)])
-    k = np.searchsorted(spans[:, 0], ticks, side="right") - 1
-    inside = np.minimum(ticks - spans[k, 0], lengths[k])
-    return np.where(k >= 0, before[k] + inside, 0)
 
 
 def _covered(

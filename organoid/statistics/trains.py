@@ -88,6 +88,17 @@ def span_of(ticks: NDArray[np.int64], spans: NDArray[np.int64]) -> NDArray[np.in
     return np.where(inside, index, -1).astype(np.int64)
 
 
+def observed_before(ticks: NDArray[np.int64], spans: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how many observed ticks lie before each tick."""
+    if not len(spans):
+        return np.zeros_like(ticks)
+    lengths = spans[:, 1] - spans[:, 0]
+    before = np.concatenate([[0], np.cumsum(lengths)])
+    k = np.searchsorted(spans[:, 0], ticks, side="right") - 1
+    inside = np.minimum(ticks - spans[k, 0], lengths[k])
+    return np.where(k >= 0, before[k] + inside, 0).astype(np.int64)
+
+
 def trains(rec: SpikeRecording) -> Trains:
     """Return the spikes inside the observed time, ordered by unit, then by time."""
     spans = span_of(rec.spike_ticks, observed_spans(rec))
