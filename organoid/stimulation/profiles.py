@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 from organoid.errors import StimulationError
@@ -87,7 +88,7 @@ class DeviceProfile:
         """Unit of amplitude times width: "C" for current, "V s" for voltage."""
         return "C" if self.unit == "A" else "V s"
 
-    @property
+    @cached_property
     def min_interval_frames(self) -> int:
         """Least number of frames between two starts on one electrode."""
         rate = Fraction(self.max_rate).limit_denominator(1_000_000)

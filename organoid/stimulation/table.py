@@ -115,7 +115,8 @@ def _waveform(row: dict[Any, Any], number: int) -> tuple[tuple[Phase, ...], Unit
 def _electrode_index(
     row: dict[Any, Any], number: int, by_name: dict[int, int], by_channel: dict[int, int], as_index: bool
 ) -> int:
-    name, channel = row.get("electrode"), row.get("channel")
+    name: Any = row.get("electrode")
+    channel: Any = row.get("channel")
     if as_index and not _missing(name):
         return int(name)
     if not _missing(name) and int(name) in by_name:
@@ -140,7 +141,7 @@ def _names(electrodes: pd.DataFrame | None) -> NDArray[np.float64] | None:
 def _column(electrodes: pd.DataFrame | None, name: str) -> NDArray[np.float64] | None:
     if electrodes is None or name not in electrodes:
         return None
-    return electrodes[name].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.asarray(electrodes[name].astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan))
 
 
 def _lookup(names: NDArray[np.float64] | None) -> dict[int, int]:

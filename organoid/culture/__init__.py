@@ -1,0 +1,21 @@
+"""The simulated tissue: where units are, which of them a pulse recruits, and what the network makes of it."""
+
+from organoid.culture.calibration import StimulationCalibration
+from organoid.culture.geometry import Geometry, place
+from organoid.culture.recruitment import Recruitment
+from organoid.culture.simulation import simulate
+from organoid.culture.source import Source, find_source
+from organoid.culture.tissue import Tissue, TissueBlock, TissueState
+
+__all__ = [
+    "Geometry",
+    "Recruitment",
+    "Source",
+    "StimulationCalibration",
+    "Tissue",
+    "TissueBlock",
+    "TissueState",
+    "find_source",
+    "place",
+    "simulate",
+]

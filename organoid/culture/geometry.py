@@ -1,0 +1,124 @@
+"""Where units and electrodes are, and how far from each other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from organoid.errors import StimulationError
+
+_POSITION = ["x_um", "y_um"]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Units and electrodes in the plane of the array.
+
+    Parameters
+    ----------
+    units : DataFrame
+        One row a unit; see `SpikeRecording.units`.
+    electrodes : DataFrame
+        One row an electrode; row number = electrode index in pulses.
+    distances : ndarray of float64, shape (n_electrodes, n_units), um
+        Infinite where a position is unknown.
+    warnings : tuple of str
+        What had to be assumed.
+    """
+
+    units: pd.DataFrame
+    electrodes: pd.DataFrame
+    distances: NDArray[np.float64]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def n_electrodes(self) -> int:
+        """Number of electrodes."""
+        return len(self.electrodes)
+
+    @property
+    def unreachable(self) -> NDArray[np.int64]:
+        """Indices of electrodes that cannot be stimulated: no position, or the table says so."""
+        blocked = ~np.isfinite(self.distances).any(axis=1) if self.distances.size else np.ones(self.n_electrodes, bool)
+        if "can_stimulate" in self.electrodes:
+            blocked |= ~self.electrodes["can_stimulate"].to_numpy(dtype=bool)
+        return np.flatnonzero(blocked)
+
+    @property
+    def nearest_electrode(self) -> NDArray[np.int64]:
+        """Electrode nearest to each unit, -1 where unknown, shape (n_units,)."""
+        if not self.distances.size:
+            return np.full(len(self.units), -1, dtype=np.int64)
+        known = np.isfinite(self.distances).any(axis=0)
+        return np.where(known, self.distances.argmin(axis=0), -1).astype(np.int64)
+
+
+def place(n_units: int, units: pd.DataFrame | None = None, electrodes: pd.DataFrame | None = None) -> Geometry:
+    """Return the geometry of a culture.
+
+    Electrodes with positions are taken as they are. Without any, one electrode is put at each
+    position a unit has. Without positions of units either, each unit gets an electrode of its own
+    that reaches no other unit.
+
+    Parameters
+    ----------
+    n_units : int
+    units, electrodes : DataFrame, optional
+        As `SpikeRecording.units` and `.electrodes`; positions in ``x_um`` and ``y_um``.
+
+    Returns
+    -------
+    Geometry
+
+    Raises
+    ------
+    StimulationError
+        If the table of units has another length.
+    """
+    table = pd.DataFrame(index=range(n_units)) if units is None else units.reset_index(drop=True)
+    if len(table) != n_units:
+        raise StimulationError(f"the table of units has {len(table)} rows; expected {n_units}, one a unit")
+    points = _positions(table)
+    known = np.isfinite(points).all(axis=1)
+    if not known.any():
+        return _one_electrode_a_unit(table)
+    warnings: tuple[str, ...] = ()
+    if not known.all():
+        warnings += (f"{int(np.sum(~known))} of {n_units} units have no position: no pulse recruits them directly",)
+    if electrodes is None or not np.isfinite(_positions(electrodes)).all(axis=1).any():
+        electrodes = _electrodes_at_units(table.iloc[np.flatnonzero(known)])
+        warnings += (f"no electrode positions known: {len(electrodes)} virtual electrodes at the units' positions",)
+    electrodes = electrodes.reset_index(drop=True)
+    distances = _distances(_positions(electrodes), points)
+    n_lost = int(np.sum(~np.isfinite(distances).any(axis=1)))
+    if n_lost:
+        warnings += (f"{n_lost} of {len(electrodes)} electrodes have no position and cannot be stimulated",)
+    return Geometry(table, electrodes, distances, warnings)
+
+
+def _positions(table: pd.DataFrame) -> NDArray[np.float64]:
+    columns: Mapping[Any, Any] = {name: table[name] if name in table else np.nan for name in _POSITION}
+    frame = pd.DataFrame(columns, index=table.index)
+    return np.asarray(frame.to_numpy(dtype=np.float64))
+
+
+def _electrodes_at_units(units: pd.DataFrame) -> pd.DataFrame:
+    names = [name for name in ("channel", "electrode", *_POSITION, "well") if name in units]
+    return units[names].drop_duplicates(subset=_POSITION).reset_index(drop=True)
+
+
+def _one_electrode_a_unit(units: pd.DataFrame) -> Geometry:
+    n_units = len(units)
+    electrodes = pd.DataFrame({"channel": np.arange(n_units), "electrode": np.arange(n_units)})
+    distances = np.full((n_units, n_units), np.inf)
+    np.fill_diagonal(distances, 0.0)
+    warning = "no positions known: one virtual electrode for each unit, reaching that unit alone"
+    return Geometry(units, electrodes, distances, (warning,))
+
+
+def _distances(electrodes: NDArray[np.float64], units: NDArray[np.float64]) -> NDArray[np.float64]:
+    squared = np.sum((electrodes[:, None, :] - units[None, :, :]) ** 2, axis=2)
+    return np.asarray(np.where(np.isfinite(squared), np.sqrt(squared), np.inf))

@@ -1,0 +1,1 @@
+"""Cultures for users without a recording."""

@@ -1,0 +1,155 @@
+"""`simulate`: let a network spike, with or without pulses, and return a recording."""
+
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from organoid.clock import to_ticks
+from organoid.culture.calibration import StimulationCalibration
+from organoid.culture.geometry import place
+from organoid.culture.recruitment import Recruitment
+from organoid.culture.source import find_source
+from organoid.culture.tissue import Tissue, TissueBlock, TissueState
+from organoid.errors import ModelError, StimulationError
+from organoid.recording import SpikeRecording
+from organoid.stimulation import Pulse, pulses_from_table, stimulus_table
+
+Stimuli = pd.DataFrame | Sequence[tuple[float, Pulse]]
+Planned = list[tuple[int, Pulse]]
+
+_CHUNK_S = 2.0
+_PROGRESS_AFTER_S = 2.0
+_IMPOSSIBLE_RATE = 500.0  # Hz a unit, over a whole chunk; a choice far above any culture
+
+
+def simulate(
+    network_or_result: Any,
+    duration: float,
+    *,
+    stimuli: Stimuli | None = None,
+    seed: int = 0,
+    recruitment: Recruitment | None = None,
+    calibration: StimulationCalibration | None = None,
+) -> SpikeRecording:
+    """Let a network run on its own for some time.
+
+    Parameters
+    ----------
+    network_or_result : FreeRunningNetwork, FitResult or preset
+    duration : float, s
+    stimuli : DataFrame or sequence of (time in s, Pulse), optional
+        Pulses to give on the way; a table is read as `SpikeRecording.stimuli`. Electrode indices of
+        a `Pulse` are rows of the result's ``.electrodes``.
+    seed : int
+        Same seed, same spikes, bit for bit; spikes before the first pulse do not depend on it.
+    recruitment : Recruitment, optional
+        How pulses recruit units directly.
+    calibration : StimulationCalibration, optional
+        How strongly pulses enter the population drive; default: the result's own, else uncalibrated.
+
+    Returns
+    -------
+    SpikeRecording
+        At 20 kHz. If the network runs away, up to that time only, with a note and
+        ``metadata["runaway"]`` true.
+
+    Raises
+    ------
+    ModelError, StimulationError
+        If the network, the duration or a stimulus cannot be used.
+    """
+    source = find_source(network_or_result)
+    geometry = place(source.network.n_units, source.units, source.electrodes)
+    tissue = Tissue(source.network, geometry, recruitment, calibration or source.calibration)
+    n_frames = _frames_of(duration, tissue)
+    planned = _plan(stimuli, tissue, n_frames)
+    blocks = list(_run(tissue, n_frames, planned, seed))
+    return _recording(tissue, blocks, planned, n_frames, seed)
+
+
+def _frames_of(duration: float, tissue: Tissue) -> int:
+    if not (isinstance(duration, int | float | np.number) and math.isfinite(duration) and duration > 0):
+        raise ModelError(f"duration {duration!r}; expected a positive number of seconds")
+    return max(1, int(to_ticks(duration, tissue.rate)))
+
+
+def _plan(stimuli: Stimuli | None, tissue: Tissue, n_frames: int) -> Planned:
+    """Return (frame, pulse) in order of frames; pulses after the end are an error."""
+    if stimuli is None:
+        return []
+    pairs = pulses_from_table(stimuli, tissue.geometry.electrodes) if isinstance(stimuli, pd.DataFrame) else stimuli
+    planned: Planned = []
+    for pair in pairs:
+        try:
+            time, pulse = pair
+        except (TypeError, ValueError):
+            raise StimulationError(f"stimulus {pair!r}; expected (time in s, Pulse)") from None
+        if not isinstance(pulse, Pulse):
+            raise StimulationError(f"stimulus at {time} s is {type(pulse).__name__}; expected a Pulse")
+        frame = int(to_ticks(time, tissue.rate))
+        if not 0 <= frame < n_frames:
+            raise StimulationError(f"a pulse at {time:g} s; the simulation runs from 0 to {n_frames / tissue.rate:g} s")
+        planned.append((frame, pulse))
+    return sorted(planned, key=lambda entry: entry[0])
+
+
+def _run(tissue: Tissue, n_frames: int, planned: Planned, seed: int) -> Iterator[TissueBlock]:
+    """Yield what happens in chunks; stop where the network runs away."""
+    state, next_pulse = tissue.initial_state(seed), 0
+    chunk = max(1, round(_CHUNK_S / tissue.network.dt)) * tissue.frames_per_step
+    seconds = n_frames / tissue.rate
+    with tqdm(
+        total=round(seconds, 1), unit="s", desc="simulating", delay=_PROGRESS_AFTER_S, disable=not sys.stderr.isatty()
+    ) as bar:
+        while state.frame < n_frames and not state.runaway:
+            until, first = min(state.frame + chunk, n_frames), next_pulse
+            while next_pulse < len(planned) and planned[next_pulse][0] < until:
+                next_pulse += 1
+            block = tissue.advance(state, until, planned[first:next_pulse])
+            bar.update((block.stop_frame - block.start_frame) / tissue.rate)
+            yield block
+            state = block.state
+            if _is_impossible(tissue, block, chunk):
+                return
+
+
+def _is_impossible(tissue: Tissue, block: TissueBlock, chunk: int) -> bool:
+    """Tell whether a whole chunk was spent above any culture's rate (memory would not last)."""
+    return block.spike_frames.size > _IMPOSSIBLE_RATE * tissue.n_units * chunk / tissue.rate
+
+
+def _recording(tissue: Tissue, blocks: list[TissueBlock], planned: Planned, n_frames: int, seed: int) -> SpikeRecording:
+    state: TissueState = blocks[-1].state
+    rate = tissue.rate
+    frames: NDArray[np.int64] = np.concatenate([block.spike_frames for block in blocks])
+    given = [(frame, pulse) for frame, pulse in planned if frame < state.frame]
+    runaway = state.frame < n_frames or state.runaway
+    metadata: dict[str, Any] = {"simulated": True, "seed": seed, **tissue.describe(), "runaway": runaway}
+    notes = list(tissue.warnings if given else ())
+    if runaway:
+        metadata["runaway_time_s"] = state.frame / rate
+        notes.append(
+            f"runaway: the network fired beyond its limit and was stopped at {state.frame / rate:g} s "
+            f"of {n_frames / rate:g} s"
+        )
+    return SpikeRecording(
+        frames / rate,
+        np.concatenate([block.spike_units for block in blocks]),
+        n_units=tissue.n_units,
+        t_start=0.0,
+        t_stop=state.frame / rate,
+        sampling_rate=rate,
+        units=tissue.geometry.units if len(tissue.geometry.units.columns) else None,
+        electrodes=tissue.geometry.electrodes,
+        stimuli=stimulus_table(
+            [frame / rate for frame, _ in given], [pulse for _, pulse in given], tissue.geometry.electrodes
+        ),
+        metadata=metadata,
+        notes=notes,
+    )

@@ -1,0 +1,378 @@
+"""The simulated tissue: a network on a frame clock that pulses can reach.
+
+A network step covers a whole number of frames. A spike of the network's own gets a seeded frame
+inside its step. A pulse acts at its exact frame: the units it recruits spike after a short seeded
+delay, and the network feels those spikes, and the volley, from the next step on. Every random
+number comes from a counter (step, pulse, unit), so nothing depends on how a run is cut into calls,
+and spikes before the first pulse are the same as without it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from organoid.culture.calibration import StimulationCalibration
+from organoid.culture.geometry import Geometry
+from organoid.culture.recruitment import Recruitment
+from organoid.errors import ModelError, StimulationError
+from organoid.models.counter_rng import stream_key, uniform
+from organoid.models.free_running import FreeRunningNetwork, Injection
+from organoid.stimulation import Pulse
+
+Index = NDArray[np.int64]
+FRAME_RATE = Fraction(20_000)
+_NEVER = np.iinfo(np.int64).min // 4
+_CACHED_PULSES = 4096
+
+
+def _no_index() -> Index:
+    return np.empty(0, dtype=np.int64)
+
+
+class TissueState(NamedTuple):
+    """State of a tissue at the start of frame `frame`. Arrays are never changed in place.
+
+    Parameters
+    ----------
+    network : object
+        State of the network before step `step`.
+    step, frame : int
+        ``step`` is the step that `frame` lies in.
+    keys : tuple of int
+        Random streams: frames inside steps, recruitment, latencies.
+    forced_steps, forced_units : ndarray of int64
+        Direct spikes the network has not been told yet.
+    volley_steps, volleys : ndarray
+        Volleys it has not been told yet.
+    direct_frames, direct_units : ndarray of int64
+        Direct spikes that are still to come.
+    last_spike : ndarray of int64, shape (n_units,)
+        Frame of the last spike of each unit.
+    n_pulses : int
+        Pulses given so far.
+    runaway : bool
+        Whether the network ran away; nothing can follow.
+    """
+
+    network: Any
+    step: int
+    frame: int
+    keys: tuple[int, int, int]
+    forced_steps: Index
+    forced_units: Index
+    volley_steps: Index
+    volleys: NDArray[np.float64]
+    direct_frames: Index
+    direct_units: Index
+    last_spike: Index
+    n_pulses: int = 0
+    runaway: bool = False
+
+
+@dataclass(frozen=True)
+class TissueBlock:
+    """What a tissue did in the frames ``[start_frame, stop_frame)``.
+
+    Parameters
+    ----------
+    spike_frames, spike_units : ndarray of int64, shape (n_spikes,)
+        In order of frames.
+    direct : ndarray of bool, shape (n_spikes,)
+        Which spikes a pulse forced.
+    state : TissueState
+        At `stop_frame`, which is earlier than asked where the network ran away.
+    """
+
+    start_frame: int
+    stop_frame: int
+    spike_frames: Index
+    spike_units: Index
+    direct: NDArray[np.bool_]
+    state: TissueState
+
+
+class Tissue:
+    """A network, where its units are, and how pulses reach it.
+
+    Parameters
+    ----------
+    network : FreeRunningNetwork
+    geometry : Geometry
+    recruitment : Recruitment, optional
+    calibration : StimulationCalibration, optional
+    frame_rate : Fraction, Hz
+
+    Raises
+    ------
+    ModelError
+        If a step of the network is not a whole number of frames.
+    """
+
+    def __init__(
+        self,
+        network: FreeRunningNetwork,
+        geometry: Geometry,
+        recruitment: Recruitment | None = None,
+        calibration: StimulationCalibration | None = None,
+        frame_rate: Fraction = FRAME_RATE,
+    ) -> None:
+        self.network = network
+        self.geometry = geometry
+        self.recruitment = recruitment or Recruitment()
+        self.calibration = calibration or StimulationCalibration()
+        self.frame_rate = Fraction(frame_rate)
+        self.frames_per_step = _frames_per_step(network.dt, self.frame_rate)
+        self._rate = float(self.frame_rate)
+        self._stride = _coprime_stride(self.frames_per_step)
+        self._effects: dict[Pulse, tuple[NDArray[np.float64], float]] = {}
+
+    @property
+    def n_units(self) -> int:
+        """Number of units."""
+        return self.network.n_units
+
+    @property
+    def rate(self) -> float:
+        """Frames per second, Hz, as a float."""
+        return self._rate
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user must know: assumptions about positions, missing calibration."""
+        return self.geometry.warnings + self.calibration.warnings
+
+    def describe(self) -> dict[str, Any]:
+        """Return network, calibration and recruitment as plain values."""
+        return {
+            "network": self.network.describe(),
+            "calibration": self.calibration.describe(),
+            "recruitment": self.recruitment.describe(),
+        }
+
+    def initial_state(self, seed: int) -> TissueState:
+        """Return the state at frame 0; the seed fixes everything that follows."""
+        keys = (stream_key(seed, "frame in step"), stream_key(seed, "recruitment"), stream_key(seed, "latency"))
+        return TissueState(
+            network=self.network.initial_state(seed),
+            step=0,
+            frame=0,
+            keys=(int(keys[0]), int(keys[1]), int(keys[2])),
+            forced_steps=_no_index(),
+            forced_units=_no_index(),
+            volley_steps=_no_index(),
+            volleys=np.empty(0),
+            direct_frames=_no_index(),
+            direct_units=_no_index(),
+            last_spike=np.full(self.n_units, _NEVER, dtype=np.int64),
+        )
+
+    def advance(self, state: TissueState, until_frame: int, pulses: Sequence[tuple[int, Pulse]] = ()) -> TissueBlock:
+        """Let time pass up to, not including, `until_frame`.
+
+        Parameters
+        ----------
+        state : TissueState
+        until_frame : int
+        pulses : sequence of (frame, Pulse)
+            Pulses that start in ``[state.frame, until_frame)``, in order of frames; the order of
+            pulses in one frame is theirs.
+
+        Returns
+        -------
+        TissueBlock
+
+        Raises
+        ------
+        StimulationError
+            If a pulse lies outside, is out of order, or names an electrode that does not exist.
+        """
+        self._check_call(state, until_frame, pulses)
+        run = _Run(self, state)
+        for frame, pulse in pulses:
+            run.to(frame)
+            if not run.state.runaway:
+                run.give(pulse)
+        run.to(until_frame)
+        return run.block(state.frame)
+
+    def effect(self, pulse: Pulse) -> tuple[NDArray[np.float64], float]:
+        """Return the recruitment probability of each rested unit and the volley of a pulse."""
+        found = self._effects.get(pulse)
+        if found is None:
+            if len(self._effects) >= _CACHED_PULSES:
+                self._effects.clear()
+            volley = self.calibration.beta * self.recruitment.neurons_hit(pulse) if self.calibration.beta else 0.0
+            found = self.recruitment.probability(pulse, self.geometry.distances), volley
+            self._effects[pulse] = found
+        return found
+
+    def frames_in_step(self, key: int, steps: Index, units: Index) -> Index:
+        """Return a frame for each spike: seeded, distinct for spikes of one unit in one step."""
+        first = steps * self.n_units + units
+        offset = (uniform(np.uint64(key), first) * self.frames_per_step).astype(np.int64)
+        rank = _rank_among_equals(first)
+        return steps * self.frames_per_step + (offset + rank * self._stride) % self.frames_per_step
+
+    def _check_call(self, state: TissueState, until_frame: int, pulses: Sequence[tuple[int, Pulse]]) -> None:
+        if state.runaway:
+            raise ModelError(f"the network ran away at frame {state.frame}; nothing can follow")
+        if until_frame < state.frame:
+            raise ModelError(f"cannot advance to frame {until_frame}: the tissue is at frame {state.frame}")
+        earliest = state.frame
+        for frame, pulse in pulses:
+            if not earliest <= frame < until_frame:
+                raise StimulationError(
+                    f"a pulse at frame {frame}; expected frames in order, from {state.frame} up to {until_frame - 1}"
+                )
+            if max(pulse.electrodes) >= self.geometry.n_electrodes:
+                raise StimulationError(
+                    f"a pulse on electrode {max(pulse.electrodes)}; there are {self.geometry.n_electrodes}"
+                )
+            earliest = frame
+
+
+class _Run:
+    """One call of `Tissue.advance` in progress."""
+
+    def __init__(self, tissue: Tissue, state: TissueState) -> None:
+        self.tissue = tissue
+        self.state = state
+        self.parts: list[tuple[Index, Index, NDArray[np.bool_]]] = []
+
+    def to(self, frame: int) -> None:
+        """Bring everything up to `frame`: whole steps for good, the rest of a step only looked at."""
+        if self.state.runaway:
+            return
+        per_step = self.tissue.frames_per_step
+        begin = self.state.frame
+        whole = frame // per_step - self.state.step
+        own = self._run_steps(whole) if whole > 0 else (_no_index(), _no_index())
+        if self.state.runaway:
+            frame = max(begin, self.state.step * per_step)
+        if frame > max(self.state.step * per_step, begin) and not self.state.runaway:
+            peeked = self._peek()
+            own = np.concatenate([own[0], peeked[0]]), np.concatenate([own[1], peeked[1]])
+        keep = (own[0] >= begin) & (own[0] < frame)
+        self._emit(own[0][keep], own[1][keep], frame)
+
+    def give(self, pulse: Pulse) -> None:
+        """Give a pulse now: recruit units, force their spikes, send the volley."""
+        tissue, state = self.tissue, self.state
+        rested, volley = tissue.effect(pulse)
+        last = state.last_spike.copy()
+        last[state.direct_units] = state.direct_frames
+        since = (state.frame - last) / tissue.rate
+        counters = state.n_pulses * tissue.n_units + np.arange(tissue.n_units)
+        drawn = uniform(np.uint64(state.keys[1]), counters)
+        hit = np.flatnonzero(drawn < rested * tissue.recruitment.availability(since))
+        delay = tissue.recruitment.latency(uniform(np.uint64(state.keys[2]), counters[hit]))
+        frames = state.frame + np.maximum(1, np.rint(delay * tissue.rate)).astype(np.int64)
+        self.state = state._replace(
+            n_pulses=state.n_pulses + 1,
+            forced_steps=np.append(state.forced_steps, frames // tissue.frames_per_step),
+            forced_units=np.append(state.forced_units, hit),
+            volley_steps=np.append(state.volley_steps, state.step) if volley else state.volley_steps,
+            volleys=np.append(state.volleys, volley) if volley else state.volleys,
+            direct_frames=np.append(state.direct_frames, frames),
+            direct_units=np.append(state.direct_units, hit),
+        )
+
+    def block(self, start_frame: int) -> TissueBlock:
+        """Return what happened since `start_frame`."""
+        if len(self.parts) == 1:
+            frames, units, direct = self.parts[0]
+        else:
+            frames, units, direct = (np.concatenate(column) for column in zip(*self.parts, strict=True))
+        return TissueBlock(start_frame, self.state.frame, frames, units, direct, self.state)
+
+    def _run_steps(self, n_steps: int) -> tuple[Index, Index]:
+        state = self.state
+        advance = self.tissue.network.advance(state.network, n_steps, self._injection(n_steps))
+        step = state.step + advance.n_steps
+        forced, volley = state.forced_steps >= step, state.volley_steps >= step
+        self.state = state._replace(
+            network=advance.state,
+            step=step,
+            runaway=advance.runaway,
+            forced_steps=state.forced_steps[forced],
+            forced_units=state.forced_units[forced],
+            volley_steps=state.volley_steps[volley],
+            volleys=state.volleys[volley],
+        )
+        return self._own(state, advance.steps, advance.units)
+
+    def _peek(self) -> tuple[Index, Index]:
+        """Return the spikes of the step under way as it would go on; the step itself is run later."""
+        advance = self.tissue.network.advance(self.state.network, 1, self._injection(1))
+        return self._own(self.state, advance.steps, advance.units)
+
+    def _own(self, state: TissueState, steps: Index, units: Index) -> tuple[Index, Index]:
+        return self.tissue.frames_in_step(state.keys[0], state.step + steps, units), units
+
+    def _injection(self, n_steps: int) -> Injection | None:
+        state = self.state
+        if not state.forced_steps.size and not state.volleys.size:
+            return None
+        steps = state.forced_steps - state.step
+        now = np.flatnonzero(steps < n_steps)
+        order = now[np.argsort(steps[now], kind="stable")]
+        volley = np.zeros(n_steps)
+        soon = state.volley_steps - state.step < n_steps
+        np.add.at(volley, state.volley_steps[soon] - state.step, state.volleys[soon])
+        return Injection(steps[order], state.forced_units[order], self.tissue.calibration.gamma, volley)
+
+    def _emit(self, frames: Index, units: Index, until: int) -> None:
+        """Hand out the network's own spikes and the direct ones before `until`, in order of frames."""
+        state = self.state
+        n_own, due = frames.size, state.direct_frames < until
+        frames = np.concatenate([frames, state.direct_frames[due]])
+        units = np.concatenate([units, state.direct_units[due]])
+        order = np.argsort(frames * self.tissue.n_units + units, kind="stable")
+        frames, units = frames[order], units[order]
+        last = state.last_spike
+        if frames.size:
+            last = last.copy()
+            last[units] = frames
+        self.parts.append((frames, units, order >= n_own))
+        self.state = state._replace(
+            frame=until,
+            last_spike=last,
+            direct_frames=state.direct_frames[~due],
+            direct_units=state.direct_units[~due],
+        )
+
+
+def _frames_per_step(dt: float, frame_rate: Fraction) -> int:
+    frames = dt * float(frame_rate)
+    whole = round(frames)
+    if whole < 1 or abs(frames - whole) > 1e-6 * frames:
+        raise ModelError(
+            f"a network step of {dt:g} s is {frames:g} frames at {float(frame_rate):g} Hz; expected a whole number, "
+            f"such as {max(whole, 1) / float(frame_rate):g} s"
+        )
+    return whole
+
+
+def _coprime_stride(n: int) -> int:
+    """Return a stride near 0.618 n that visits every residue of n."""
+    stride = max(1, round(0.618 * n))
+    while np.gcd(stride, n) != 1:
+        stride += 1
+    return stride
+
+
+def _rank_among_equals(values: Index) -> Index:
+    """Return for each value how many equal ones come before it."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    if not np.any(ordered[1:] == ordered[:-1]):
+        return np.zeros(values.size, dtype=np.int64)
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    lengths = np.diff(np.append(starts, values.size))
+    rank = np.empty(values.size, dtype=np.int64)
+    rank[order] = np.arange(values.size) - np.repeat(starts, lengths)
+    return rank

@@ -1,0 +1,262 @@
+"""`SimulatedCulture`: a fitted network behind virtual electrodes, as a device."""
+
+from bisect import insort
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from organoid.closed_loop.contracts import Block, Command, Delivered, DeviceInfo, Receipt
+from organoid.culture.calibration import StimulationCalibration
+from organoid.culture.geometry import place
+from organoid.culture.recruitment import Recruitment
+from organoid.culture.source import find_source
+from organoid.culture.tissue import Tissue, TissueState
+from organoid.errors import DeviceError
+from organoid.recording_checks import electrode_table, unit_table
+from organoid.stimulation import DeviceProfile, GuardHistory, Pulse, StimulationGuard, device_profile
+
+
+class Planned(NamedTuple):
+    """A pulse waiting for its frame; `number` keeps the order of commands."""
+
+    frame: int
+    number: int
+    command: Command
+
+
+@dataclass(frozen=True)
+class CultureSnapshot:
+    """Everything that decides the future of a `SimulatedCulture`.
+
+    Parameters
+    ----------
+    tissue : TissueState
+    queue : tuple of Planned
+    recent : tuple of (frame, Pulse)
+        Pulses whose blanking may still last.
+    guard : GuardHistory
+    n_commands, n_blanked : int
+    """
+
+    tissue: TissueState
+    queue: tuple[Planned, ...]
+    recent: tuple[tuple[int, Pulse], ...]
+    guard: GuardHistory
+    n_commands: int
+    n_blanked: int
+
+
+class SimulatedCulture:
+    """A culture made of a network: it spikes on its own and answers pulses.
+
+    Pulses are given at their exact frame; the network feels them from its next step on. A pulse
+    for an electrode that is busy waits until it is free; everything else the guard refuses, pulses
+    that follow each other too fast included. If the network runs away, the block ends early and
+    the next `advance` raises.
+
+    Parameters
+    ----------
+    network_or_result : FreeRunningNetwork, FitResult or preset
+    recruitment : Recruitment, optional
+        How pulses recruit units directly; free parameters.
+    calibration : StimulationCalibration, optional
+        Default: the result's own, else uncalibrated (with a warning).
+    electrodes, units : DataFrame, optional
+        As in `SpikeRecording`; default: the result's own, else electrodes at the units' positions.
+    profile : DeviceProfile or str
+        Limits of stimulation and the frame rate. Electrodes of this culture that cannot be
+        stimulated are forbidden on top.
+    blanking : float, s
+        After each pulse, spikes of the units nearest to a stimulated electrode go undetected for so
+        long, as behind a stimulus artefact. They happen all the same, and `n_blanked` counts them.
+
+    Examples
+    --------
+    >>> culture = SimulatedCulture(organoid.preset("bursting_culture"))  # doctest: +SKIP
+    >>> culture.start(seed=1)  # doctest: +SKIP
+    >>> culture.stimulate([Command(Pulse.biphasic(12, 2e-6, 200e-6))])  # doctest: +SKIP
+    >>> block = culture.advance(2_000)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        network_or_result: Any,
+        *,
+        recruitment: Recruitment | None = None,
+        calibration: StimulationCalibration | None = None,
+        electrodes: pd.DataFrame | None = None,
+        profile: DeviceProfile | str = "simulated",
+        units: pd.DataFrame | None = None,
+        blanking: float = 0.0,
+    ) -> None:
+        source = find_source(network_or_result)
+        network = source.network
+        geometry = place(
+            network.n_units,
+            source.units if units is None else units,
+            source.electrodes if electrodes is None else electrodes,
+        )
+        limits = device_profile(profile).for_electrodes(geometry.n_electrodes, geometry.unreachable.tolist())
+        self._tissue = Tissue(network, geometry, recruitment, calibration or source.calibration, limits.frame_rate)
+        self._blanking_frames = _frames(blanking, limits.frame_rate)
+        self._nearest = geometry.nearest_electrode
+        self._info = _describe(self._tissue, limits, blanking)
+        self._guard = StimulationGuard(limits)
+        self._state: TissueState | None = None
+        self._queue: list[Planned] = []
+        self._recent: list[tuple[int, Pulse]] = []
+        self._n_commands = 0
+        self._n_blanked = 0
+
+    @property
+    def info(self) -> DeviceInfo:
+        """What the device is, its network, calibration and recruitment included."""
+        return self._info
+
+    @property
+    def frame(self) -> int:
+        """The current frame."""
+        return self._living().frame
+
+    @property
+    def n_blanked(self) -> int:
+        """Spikes that went undetected behind stimuli since the start."""
+        return self._n_blanked
+
+    def start(self, seed: int) -> None:
+        """Begin at frame 0 with a resting network; the seed fixes everything that follows."""
+        self._state = self._tissue.initial_state(seed)
+        self._guard = StimulationGuard(self._info.profile)
+        self._queue, self._recent = [], []
+        self._n_commands = self._n_blanked = 0
+
+    def advance(self, until_frame: int) -> Block:
+        """Let time pass up to, not including, `until_frame`.
+
+        Returns
+        -------
+        Block
+            Shorter than asked where the network ran away.
+
+        Raises
+        ------
+        DeviceError
+            If the device was not started, has run away, or `until_frame` has passed.
+        """
+        state = self._living()
+        if state.runaway:
+            raise DeviceError(
+                f"the network ran away at {self._info.to_seconds(state.frame):g} s: it fired beyond its limit "
+                "and was stopped; start again, with another fit or weaker stimulation"
+            )
+        if until_frame < state.frame:
+            raise DeviceError(f"cannot advance to frame {until_frame}; the culture is at frame {state.frame}")
+        n_due = sum(planned.frame < until_frame for planned in self._queue)
+        due, self._queue = self._queue[:n_due], self._queue[n_due:]
+        block = self._tissue.advance(state, until_frame, [(planned.frame, planned.command.pulse) for planned in due])
+        self._state = block.state
+        given = [Delivered(planned.frame, planned.command) for planned in due if planned.frame < block.stop_frame]
+        seen = self._seen(block.start_frame, block.spike_frames, block.spike_units, given)
+        self._guard.forget(block.stop_frame)
+        return Block(
+            block.start_frame, block.stop_frame, block.spike_frames[seen], block.spike_units[seen], tuple(given)
+        )
+
+    def stimulate(self, commands: Sequence[Command]) -> Sequence[Receipt]:
+        """Plan pulses for the current frame or later; each is checked by the guard."""
+        return [self._plan(command) for command in commands]
+
+    def interrupt(self, electrodes: Sequence[int] | None = None) -> None:
+        """Drop waiting pulses: all, or those that use any of these electrodes (on all of theirs)."""
+        self._living()
+        chosen = None if electrodes is None else set(electrodes)
+        kept: list[Planned] = []
+        for planned in self._queue:
+            pulse = planned.command.pulse
+            if chosen is None or not chosen.isdisjoint(pulse.electrodes):
+                self._guard.release(pulse, planned.frame)
+            else:
+                kept.append(planned)
+        self._queue = kept
+
+    def snapshot(self) -> CultureSnapshot:
+        """Return everything that decides the future; it can be restored any number of times."""
+        return CultureSnapshot(
+            self._living(),
+            tuple(self._queue),
+            tuple(self._recent),
+            self._guard.history,
+            self._n_commands,
+            self._n_blanked,
+        )
+
+    def restore(self, snapshot: CultureSnapshot) -> None:
+        """Go back to a snapshot of this culture, or of one made in the same way."""
+        self._state = snapshot.tissue
+        self._queue, self._recent = list(snapshot.queue), list(snapshot.recent)
+        self._guard.restore(snapshot.guard)
+        self._n_commands, self._n_blanked = snapshot.n_commands, snapshot.n_blanked
+
+    def close(self) -> None:
+        """Drop waiting pulses and stop."""
+        self._state = None
+        self._queue, self._recent = [], []
+
+    def _living(self) -> TissueState:
+        if self._state is None:
+            raise DeviceError("the culture is not running; call start(seed) first")
+        return self._state
+
+    def _plan(self, command: Command) -> Receipt:
+        now = self._living().frame
+        wanted = now if command.at_frame is None else max(now, int(command.at_frame))
+        frame = self._guard.earliest_free(command.pulse, wanted)
+        verdict = self._guard.admit(command.pulse, frame)
+        if not verdict:
+            return Receipt(False, None, verdict.reason)
+        insort(self._queue, Planned(frame, self._n_commands, command), key=lambda planned: planned[:2])
+        self._n_commands += 1
+        return Receipt(True, frame)
+
+    def _seen(
+        self, start: int, frames: NDArray[np.int64], units: NDArray[np.int64], given: Sequence[Delivered]
+    ) -> NDArray[np.bool_]:
+        """Tell which spikes are detected, and remember pulses whose blanking goes on."""
+        seen = np.ones(frames.size, dtype=bool)
+        if not self._blanking_frames:
+            return seen
+        self._recent += [(delivered.frame, delivered.command.pulse) for delivered in given]
+        self._recent = [(frame, pulse) for frame, pulse in self._recent if frame + self._blanking_frames > start]
+        for frame, pulse in self._recent:
+            blind = np.isin(self._nearest[units], pulse.electrodes)
+            seen &= ~(blind & (frames >= frame) & (frames < frame + self._blanking_frames))
+        self._n_blanked += int(np.sum(~seen))
+        return seen
+
+
+def _frames(seconds: float, frame_rate: Fraction) -> int:
+    if not (np.isfinite(seconds) and seconds >= 0):
+        raise DeviceError(f"blanking of {seconds!r} s; expected 0 or more")
+    return round(seconds * float(frame_rate))
+
+
+def _describe(tissue: Tissue, profile: DeviceProfile, blanking: float) -> DeviceInfo:
+    units = tissue.geometry.units
+    known = unit_table(units if len(units.columns) else None, tissue.n_units)
+    warnings = tissue.warnings
+    if blanking:
+        warnings += (f"spikes at stimulated electrodes go undetected for {1e3 * blanking:g} ms after each pulse",)
+    return DeviceInfo(
+        name="simulated_culture",
+        frame_rate=profile.frame_rate,
+        units=known,
+        electrodes=electrode_table(tissue.geometry.electrodes, known),
+        profile=profile,
+        description={**tissue.describe(), "profile": profile.name, "blanking_s": blanking},
+        warnings=warnings,
+    )
