@@ -25,7 +25,7 @@ class FakeCulture:
     @property
     def info(self):
         place = np.arange(self.n_units)
-        units = pd.DataFrame({"name": [f"u{k}" for k in place], "electrode": 10 + place, "x_um": 50.0 * place, "y_um": 0.0})
+        units = pd.DataFrame({"name": [f"u{k}" for k in place], "electrode": 10 + place, "x_um": 50.0 * place})
         electrodes = pd.DataFrame({"electrode": 10 + place, "channel": place, "x_um": 50.0 * place, "y_um": 0.0})
         return DeviceInfo(
             name="fake culture",
@@ -37,7 +37,13 @@ class FakeCulture:
         )
 
     def write_to(self, group: h5py.Group):
-        group.attrs["n_units"], group.attrs["rate"], group.attrs["gain"] = self.n_units, self.rate, self.gain
+        for name in ("n_units", "rate", "gain", "blanking"):
+            group.attrs[name] = getattr(self, name)
+
+    @classmethod
+    def read_from(cls, group):
+        found = dict(group.attrs)
+        return cls(int(found["n_units"]), float(found["rate"]), float(found["gain"]), blanking=int(found["blanking"]))
 
     def start(self, seed):
         self.seed, self.frame, self.window = seed, 0, 0

@@ -18,6 +18,7 @@ from organoid.closed_loop.contracts import (
 from organoid.closed_loop.failures import JournalError, SessionError
 from organoid.closed_loop.latency import PROFILES as LATENCY_PROFILES
 from organoid.closed_loop.latency import LatencyProfile, latency_profile
+from organoid.closed_loop.replay import ReplayReport, replay
 from organoid.closed_loop.runtime import run_session
 from organoid.closed_loop.session import Session, read_session
 from organoid.closed_loop.ticks import TickClock
@@ -37,6 +38,7 @@ __all__ = [
     "Planned",
     "Protocol",
     "Receipt",
+    "ReplayReport",
     "Reporting",
     "Session",
     "SessionError",
@@ -44,5 +46,6 @@ __all__ = [
     "TickClock",
     "latency_profile",
     "read_session",
+    "replay",
     "run_session",
 ]

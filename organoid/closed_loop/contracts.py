@@ -183,7 +183,10 @@ class Device(TypingProtocol):
         """Begin at frame 0; on a simulated device the seed fixes everything that follows."""
 
     def advance(self, until_frame: int) -> Block:
-        """Let time pass up to, not including, `until_frame`."""
+        """Let time pass up to, not including, `until_frame`.
+
+        A block that ends earlier says that the device has stopped; the next `advance` then raises the reason.
+        """
 
     def stimulate(self, commands: Sequence[Command]) -> Sequence[Receipt]:
         """Take commands for delivery at or after the current frame; one receipt each."""
@@ -221,13 +224,17 @@ class Planned(TypingProtocol):
 
 @runtime_checkable
 class Journalled(TypingProtocol):
-    """A device that leaves in the journal what is needed to build it again (a network, its calibration).
+    """A device that can be built again from a journal (a simulated culture: its network, its calibration).
 
-    ``info.description["kind"]`` names the builder that reads it back.
+    ``info.name`` is the name it is registered under, so that its class is found again.
     """
 
     def write_to(self, group: h5py.Group) -> None:
-        """Write into an empty group; called once, before the start."""
+        """Write into an empty group whatever is needed; called once, before the start."""
+
+    @classmethod
+    def read_from(cls, group: h5py.Group) -> "Device":
+        """Build the device again from what `write_to` left."""
 
 
 class Observer(TypingProtocol):

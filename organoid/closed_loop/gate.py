@@ -74,6 +74,8 @@ class Gate:
         -------
         list of Fate, one for each command, in their order
         """
+        if not commands:
+            return []
         earliest = now + math.ceil(round(latency * float(self._frame_rate), 6))
         fates = [self._judge(command, now, earliest) for command in commands]
         passed = [k for k, fate in enumerate(fates) if fate.accepted]
@@ -83,7 +85,7 @@ class Gate:
         elif passed:
             receipts = self._device.stimulate([fates[k].command for k in passed])
             if len(receipts) != len(passed):
-                raise DeviceError(f"the device gave {len(receipts)} receipts for {len(passed)} commands; expected one each")
+                raise DeviceError(f"{len(receipts)} receipts came for {len(passed)} commands; expected one for each")
             for k, receipt in zip(passed, receipts, strict=True):
                 fates[k] = self._settle(fates[k], receipt, now)
         self._guard.forget(self._on_guard_clock(now))

@@ -1,5 +1,6 @@
 """Datasets that grow while a session runs: rows wait in memory and are written at a flush."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import h5py
@@ -30,16 +31,20 @@ class GrowingDataset:
         )
         self._shape = row_shape
         # One attribute, replaced as a whole: an interrupt between two statements can neither lose nor double rows.
-        self._state: tuple[int, list[NDArray[Any]]] = (0, [])
+        self._state: tuple[int, list[Any]] = (0, [])
         self.n_rows = 0
 
-    def append(self, rows: Any) -> int:
-        """Add rows; returns the number of the first of them."""
-        array = np.asarray(rows, dtype=self._dtype).reshape(-1, *self._shape)
+    def append(self, row: Any) -> int:
+        """Add one row (a tuple where the row has fields); returns its number."""
+        self._state[1].append(row)
+        self.n_rows += 1
+        return self.n_rows - 1
+
+    def extend(self, rows: Sequence[Any] | NDArray[Any]) -> int:
+        """Add several rows; returns the number of the first of them."""
         first = self.n_rows
-        if len(array):
-            self._state[1].append(array)
-            self.n_rows = first + len(array)
+        self._state[1].extend(rows)
+        self.n_rows = first + len(rows)
         return first
 
     def write(self) -> None:
@@ -47,7 +52,7 @@ class GrowingDataset:
         written, waiting = self._state
         if not waiting:
             return
-        rows = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
+        rows = np.array(waiting, dtype=self._dtype).reshape(-1, *self._shape)
         self.dataset.resize(written + len(rows), axis=0)
         self.dataset[written:] = rows
         self.dataset.flush()

@@ -29,6 +29,7 @@ from organoid.closed_loop.failures import JournalError
 from organoid.closed_loop.growing import GrowingDataset
 from organoid.closed_loop.stimulus_log import StimulusLog, WaveformLog
 from organoid.recording import SpikeRecording
+from organoid.stimulation import Pulse
 
 FLUSH_WALL_S = 0.5
 FLUSH_SIMULATED_S = 1.0
@@ -93,7 +94,7 @@ class Journal:
         self._flush_cost = 0.0
 
     def _create(self, header: Header) -> None:
-        self._info = header.info
+        self._info, self._frame_rate = header.info, float(header.info.frame_rate)
         _write_static(self.h5, header)
         self._spike_times = GrowingDataset(self.h5, layout.SPIKE_TIMES, "f8")
         self._spike_units = GrowingDataset(self.h5, layout.SPIKE_UNITS, "i4")
@@ -114,8 +115,8 @@ class Journal:
     def block(self, block: Block) -> None:
         """Take the spikes of a block and when they could be seen."""
         if block.spike_frames.size:
-            self._spike_times.append(self._info.to_seconds(block.spike_frames))
-            self._spike_units.append(block.spike_units)
+            self._spike_times.extend(self._info.to_seconds(block.spike_frames))
+            self._spike_units.extend(block.spike_units)
         self._see(block)
         self._stop_frame = block.stop_frame
 
@@ -130,15 +131,15 @@ class Journal:
                     self._spans.append([start, hole_start])
             start = max(start, hole_stop)
 
-    def command(self, row: Mapping[str, Any], electrodes: Sequence[int], phases: Any, unit: str) -> int:
+    def command(self, row: Mapping[str, Any], pulse: Pulse) -> int:
         """Take one command and its fate; returns its row number."""
-        record = np.zeros(1, dtype=schema.COMMAND_FIELDS)
-        for name, value in row.items():
-            record[name] = value
-        record["waveform_id"] = self._waveforms.number(phases, unit)
-        record["first_electrode"] = self._electrodes.append(electrodes)
-        record["n_electrodes"] = len(electrodes)
-        return self._commands.append(record)
+        place = {
+            "waveform_id": self._waveforms.number(pulse.phases, pulse.unit),
+            "first_electrode": self._electrodes.extend(pulse.electrodes),
+            "n_electrodes": len(pulse.electrodes),
+        }
+        every = {**row, **place}
+        return self._commands.append(tuple(every[name] for name in schema.COMMAND_COLUMNS))
 
     def delivered(self, delivered: Delivered, command: int) -> None:
         """Take a pulse that was given; `command` is its row among the commands, or -1."""
@@ -146,8 +147,8 @@ class Journal:
 
     def tick(self, row: Sequence[float], deadline: Sequence[float]) -> None:
         """Take the row of a tick and of its deadline, then flush if it is time."""
-        self._ticks.append([tuple(row)])
-        self._deadlines.append([tuple(deadline)])
+        self._ticks.append(tuple(row))
+        self._deadlines.append(tuple(deadline))
         self._flush_if_due()
 
     @property
@@ -157,7 +158,7 @@ class Journal:
 
     def _flush_if_due(self) -> None:
         waited = time.perf_counter() - self._last_wall
-        simulated = (self._stop_frame - self._last_frame) / self._info.frame_rate
+        simulated = (self._stop_frame - self._last_frame) / self._frame_rate
         affordable = waited * FLUSH_SHARE >= self._flush_cost
         if waited >= FLUSH_WALL_S - 2 * self._flush_cost or (simulated >= FLUSH_SIMULATED_S and affordable):
             self.flush()

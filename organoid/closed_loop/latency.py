@@ -35,7 +35,7 @@ class LatencyProfile:
         p, d = np.asarray(self.probabilities), np.asarray(self.delays)
         shapes = p.ndim == d.ndim == 1 and p.size == d.size >= 2
         if not (shapes and p[0] == 0 and p[-1] == 1 and np.all(np.diff(p) > 0)):
-            raise SessionError(f"latency profile {self.name!r}: probabilities must rise from 0 to 1, one for each delay")
+            raise SessionError(f"latency profile {self.name!r}: probabilities must rise from 0 to 1, one a delay")
         if not (np.all(np.isfinite(d)) and d[0] >= 0 and np.all(np.diff(d) >= 0)):
             raise SessionError(f"latency profile {self.name!r}: delays must be finite, not negative, and not fall")
 

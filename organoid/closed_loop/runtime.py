@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from organoid.closed_loop import schema
+from organoid.closed_loop.blocks import check_block
 from organoid.closed_loop.contracts import Block, Command, Delivered, Device, Observer, Protocol, Reporting, Tick
 from organoid.closed_loop.failures import SessionError
 from organoid.closed_loop.gate import Fate, Gate
@@ -35,15 +36,20 @@ class Plan:
     latency: LatencyProfile
     deliver: bool
     raise_when_missed: bool
-    max_ticks: int | None = None
+    cut: tuple[int, int] | None = None  # (ticks, frame) at which to stop early, in a replay
 
     @property
     def n_ticks(self) -> int:
         """Ticks to run."""
-        return self.clock.n_ticks if self.max_ticks is None else min(self.max_ticks, self.clock.n_ticks)
+        return self.clock.n_ticks if self.cut is None else self.cut[0]
+
+    @property
+    def stop_frame(self) -> int:
+        """First frame that is not run."""
+        return self.clock.end_frame if self.cut is None else self.cut[1]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values; `max_ticks`, which only cuts a session short, is not part of it."""
+        """Return plain JSON values; `cut` is not part of the plan of a session."""
         return {
             "seed": self.seed,
             "duration_s": str(self.clock.duration),
@@ -161,16 +167,17 @@ class _Run:
         self._gate = Gate(device, plan.clock.end_frame, plan.deliver)
         self._pending: list[tuple[int, Command]] = []
         self._counts: Counter[str] = Counter()
-        self._frame = 0
+        self._frame, self._started = 0, False
         self._journal = Journal(path, self._header())
 
     def _report_names(self) -> tuple[str, ...]:
         if not isinstance(self._protocol, Reporting):
             return ()
-        names = tuple(self._protocol.report(self._state))
+        self._report = self._protocol.report
+        names = tuple(self._report(self._state))
         taken = [name for name in names if name in schema.FIXED_TICK_COLUMNS or name.startswith(schema.WALL)]
         if taken:
-            raise SessionError(f"the protocol reports a number called {taken[0]!r}, which the journal uses itself; rename it")
+            raise SessionError(f"the protocol reports {taken[0]!r}, a name the journal uses itself; rename it")
         return names
 
     def _header(self) -> Header:
@@ -192,12 +199,13 @@ class _Run:
     def run(self, bar: "tqdm[Any]") -> Session:
         try:
             self._device.start(self._plan.seed)
+            self._started = True
             for k in range(self._plan.n_ticks):
                 self._tick(k)
                 bar.update()
-            if self._plan.n_ticks == self._plan.clock.n_ticks and self._frame < self._plan.clock.end_frame:
-                self._advance(self._plan.clock.end_frame)
-            values = self._protocol.finish(self._state)
+            if self._frame < self._plan.stop_frame:
+                self._advance(self._plan.stop_frame)
+            values = self._protocol.finish(self._state) if self._plan.cut is None else {}
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
             status = schema.INTERRUPTED if interrupted else schema.FAILED
@@ -209,9 +217,10 @@ class _Run:
 
     def _stop(self, outcome: dict[str, Any]) -> None:
         """Stop stimulation first, then save, then let go of the device."""
-        outcome |= {"n_ticks": self._counts["ticks"], "stop_s": float(self._info.to_seconds(self._frame))}
+        outcome |= {"n_ticks": self._counts["ticks"], "stop_s": self._seconds(self._frame)}
         try:
-            self._device.interrupt()
+            if self._started:
+                self._device.interrupt()
         finally:
             try:
                 self._journal.finish({**outcome, "commands": self._command_counts()})
@@ -237,16 +246,22 @@ class _Run:
         for fate in fates:
             self._record(k, now, fate)
         n_late = sum(fate.late for fate in fates)
-        seconds = self._info.to_seconds([now, following])
-        missed = self._missed(delay, wall_decide, float(seconds[1] - seconds[0]), fates)
-        row = (k, now, seconds[0], block.spike_units.size, len(fates), sum(fate.accepted for fate in fates))
-        deadline = (k, now, seconds[0], seconds[1], delay, n_late, missed, wall_start, wall_decide)
-        self._counts.update(ticks=1, late=n_late, missed=int(missed))
+        time_s, deadline_s = self._seconds(now), self._seconds(following)
+        missed = self._missed(delay, wall_decide, deadline_s - time_s, fates)
+        row = (k, now, time_s, block.spike_units.size, len(fates), sum(fate.accepted for fate in fates))
+        deadline = (k, now, time_s, deadline_s, delay, n_late, missed, wall_start, wall_decide)
+        self._counts["ticks"] += 1
+        self._counts["late"] += n_late
+        self._counts["missed"] += missed
         self._journal.tick((*row, *self._numbers()), deadline)
         for observer in self._observers:
             observer.on_tick(tick, commands)
         if missed and self._plan.raise_when_missed:
             raise DeadlineError(f"the commands of tick {k} come {delay:g} s after the decision, past the next tick")
+
+    def _seconds(self, frame: int) -> float:
+        rate = self._info.frame_rate
+        return frame * rate.denominator / rate.numerator
 
     def _missed(self, delay: float, wall_decide: float, period: float, fates: Sequence[Fate]) -> bool:
         took = delay + (wall_decide if self._info.real_time else 0.0)
@@ -255,8 +270,7 @@ class _Run:
     def _numbers(self) -> tuple[float, ...]:
         if not self._reported:
             return ()
-        assert isinstance(self._protocol, Reporting)
-        report = self._protocol.report(self._state)
+        report = self._report(self._state)
         if tuple(report) != self._reported:
             raise SessionError(f"the protocol reported {tuple(report)}; at the start it was {self._reported}")
         return tuple(float(value) for value in report.values())
@@ -268,7 +282,10 @@ class _Run:
         for delivered in block.delivered:
             self._journal.delivered(delivered, self._claim(delivered))
             self._counts["delivered"] += 1
-        self._frame = until
+        self._frame = block.stop_frame
+        if block.stop_frame < until:
+            self._device.advance(until)
+            raise DeviceError(f"the device stopped at frame {block.stop_frame} of {until} without giving a reason")
         return block
 
     def _claim(self, delivered: Delivered) -> int:
@@ -292,32 +309,11 @@ class _Run:
             "label": schema.to_bytes(command.label, schema.LABEL_BYTES),
             "reason": schema.to_bytes(fate.reason, schema.REASON_BYTES),
         }
-        pulse = command.pulse
-        number = self._journal.command(row, pulse.electrodes, pulse.phases, pulse.unit)
-        self._counts.update(given=1)
+        number = self._journal.command(row, command.pulse)
+        self._counts["given"] += 1
         self._counts["accepted" if fate.accepted else f"refused at {fate.stage}"] += 1
         if fate.accepted:
             self._pending.append((number, command))
-
-
-def check_block(block: Block, start: int, until: int, n_units: int) -> None:
-    """Raise DeviceError where a block breaks the contract."""
-    frames, units = block.spike_frames, block.spike_units
-    if (block.start_frame, block.stop_frame) != (start, until):
-        raise DeviceError(
-            f"the device was asked for frames [{start}, {until}) and gave [{block.start_frame}, {block.stop_frame})"
-        )
-    if frames.shape != units.shape or frames.ndim != 1:
-        raise DeviceError(f"a block has spike_frames of shape {frames.shape}, spike_units {units.shape}; expected equal")
-    if frames.size and not (frames[0] >= start and frames[-1] < until and (frames[1:] >= frames[:-1]).all()):
-        raise DeviceError(f"spikes of a block must lie in [{start}, {until}) in order; they run {frames.min()}..{frames.max()}")
-    if units.size and not (units.min() >= 0 and units.max() < n_units):
-        raise DeviceError(f"spike units of a block run from {units.min()} to {units.max()}; the device has {n_units} units")
-    outside = [item.frame for item in block.delivered if not start <= item.frame < until]
-    if outside:
-        raise DeviceError(f"a pulse was delivered at frame {outside[0]}, outside the block [{start}, {until})")
-    if any(not start <= a < b <= until for a, b in block.unobserved):
-        raise DeviceError(f"unobserved frames {list(block.unobserved)[:3]} are not inside the block [{start}, {until})")
 
 
 def _plain(values: Any) -> Any:

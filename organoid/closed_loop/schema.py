@@ -54,6 +54,7 @@ COMMAND_FIELDS = np.dtype(
         ("reason", f"S{REASON_BYTES}"),
     ]
 )
+COMMAND_COLUMNS: tuple[str, ...] = COMMAND_FIELDS.names or ()
 WAVEFORM_FIELDS = np.dtype(
     [("waveform_id", "i8"), ("phase", "i8"), ("amplitude", "f8"), ("width_s", "f8"), ("unit", "S1")]
 )
@@ -78,7 +79,7 @@ _TICK_FIELDS: list[Any] = [
     ("n_commands", "i8"),
     ("n_accepted", "i8"),
 ]
-STIMULUS_EXTRA = {"waveform": "text", "frame": "integer", "command": "integer"}  # further columns of the recording's stimuli
+STIMULUS_EXTRA = {"waveform": "text", "frame": "integer", "command": "integer"}  # beside the promised columns
 
 
 def tick_fields(reported: Sequence[str]) -> np.dtype[Any]:

@@ -36,7 +36,7 @@ class WaveformLog:
         key = (phases, unit)
         if key not in self._numbers:
             number = self._numbers[key] = len(self._numbers)
-            self._rows.append([(number, k, p.amplitude, p.width_s, unit.encode()) for k, p in enumerate(phases)])
+            self._rows.extend([(number, k, p.amplitude, p.width_s, unit.encode()) for k, p in enumerate(phases)])
         return self._numbers[key]
 
     def write(self) -> None:
@@ -83,10 +83,10 @@ class StimulusLog:
         }
         for name, (labels, missing) in self._labels.items():
             chosen = list(pulse.electrodes)
-            self._missing[name].append(missing[chosen])
-            self._columns[name].append(labels[chosen])
+            self._missing[name].extend(missing[chosen])
+            self._columns[name].extend(labels[chosen])
         for name, value in values.items():
-            self._columns[name].append([value] * n)
+            self._columns[name].extend([value] * n)
 
     def write(self) -> None:
         """Write waiting rows."""

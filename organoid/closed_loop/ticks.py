@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 from organoid.closed_loop.failures import SessionError
 from organoid.errors import DeviceError
 
+Rate = float | str | Fraction
 LARGEST_DENOMINATOR = 1_000_000
 
 
@@ -77,7 +79,7 @@ class TickClock:
             )
 
     @classmethod
-    def of(cls, frame_rate: Fraction, tick_rate: float | str | Fraction, duration: float | str | Fraction) -> "TickClock":
+    def of(cls, frame_rate: Fraction, tick_rate: Rate, duration: Rate) -> "TickClock":
         """Build a clock from numbers as people write them."""
         return cls(Fraction(frame_rate), as_fraction(tick_rate, "tick_rate"), as_fraction(duration, "duration"))
 
@@ -91,15 +93,17 @@ class TickClock:
         """First frame after the session; a remainder shorter than a tick lies between it and the last tick."""
         return int(self.duration * self.frame_rate)
 
+    @cached_property
+    def _step(self) -> tuple[int, int]:
+        return (self.frame_rate / self.tick_rate).as_integer_ratio()
+
     def boundary(self, k: int) -> int:
         """Return the frame of boundary `k`, exact."""
-        step = self.frame_rate / self.tick_rate
-        return k * step.numerator // step.denominator
+        return k * self._step[0] // self._step[1]
 
     def ticks_before(self, frame: int) -> int:
         """Return how many ticks have been decided when time has come to `frame`."""
-        step = self.frame_rate / self.tick_rate
-        k = frame * step.denominator // step.numerator
+        k = frame * self._step[1] // self._step[0]
         while self.boundary(k + 1) <= frame:
             k += 1
         return min(k, self.n_ticks)
