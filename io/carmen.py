@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from organoid.io.hdf5_source import Source, array, group, member, members, open_hdf5, scalar, text, texts
-from organoid.io.registry import Format
+from organoid.io.registry import Evidence, Format
 from organoid.io.window import covering_window, inferred_window
 
 from organoid.errors import RecordingError
@@ -57,7 +57,7 @@ def _read(h5: h5py.File) -> SpikeRecording:
     _compare_summary(h5, times.size, counts.size, stop - start, notes)
     return SpikeRecording(
         times,
-        np.repeat(np.arange(counts.size), counts),
+        np.repeat(np.arange(counts.size, dtype=np.min_scalar_type(counts.size)), counts),
         t_start=start,
         t_stop=stop,
         units=units,
@@ -254,7 +254,7 @@ def _field(found: Any, name: str, notes: list[str]) -> Any:
 FORMAT = Format(
     name="carmen",
     title="CARMEN / sjemea HDF5",
-    evidence="real files",
+    evidence=Evidence.REAL_FILES,
     recognises=recognises,
     read=read,
 )

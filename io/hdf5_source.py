@@ -17,14 +17,10 @@ import h5py
 import numpy as np
 
 from organoid.errors import RecordingError
+from organoid.layout_guard import DAMAGE, reason, whole
 
 _HEAD_BYTES = 4096
-# Deflate packs at most 1032 to 1; anything claiming more than this holds unwritten values.
-_LARGEST_COMPRESSION = 1100
-_UNSUSPICIOUS_BYTES = 1 << 24
 _KIND_NAMES = {"f": "floating-point", "i": "whole", "u": "unsigned whole", "S": "text", "O": "text", "V": "compound"}
-# What h5py raises on damaged objects, links, types and filters.
-DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError, AttributeError, SystemError)
 
 
 @dataclass(frozen=True)
@@ -79,14 +75,6 @@ def open_hdf5(path: Path) -> h5py.File:
             return h5py.File(path, "r", swmr=True)
         except DAMAGE:
             raise RecordingError(f"{path.name} begins like HDF5 but cannot be opened: {reason(first)}") from None
-
-
-def reason(error: BaseException) -> str:
-    """Return the telling part of an HDF5 error."""
-    text = str(error)
-    if "truncated" in text:
-        return "it is cut short (the copy or download did not finish?)"
-    return text[text.find("(") + 1 : text.rfind(")")] or text or type(error).__name__
 
 
 def member(h5: h5py.Group, name: str) -> h5py.Dataset | h5py.Group | None:
@@ -174,24 +162,6 @@ def columns(h5: h5py.Group, name: str, wanted: Sequence[str]) -> dict[str, np.nd
         )
     table = whole(found, name, found.fields(list(wanted)))
     return {column: np.ascontiguousarray(table[column]) for column in wanted}
-
-
-def whole(found: h5py.Dataset, name: str, view: Any = None) -> Any:
-    """Read all of a dataset (or of a view on it) after checking that the file really stores it."""
-    try:
-        claimed, stored = int(found.nbytes), int(found.id.get_storage_size())
-        if claimed > _UNSUSPICIOUS_BYTES and claimed > _LARGEST_COMPRESSION * stored:
-            raise RecordingError(
-                f"dataset {name!r} claims {found.size:.3g} values ({claimed / 1e9:.3g} GB), but the file stores "
-                f"only {stored} bytes of it"
-            )
-        if found.external:
-            raise RecordingError(f"dataset {name!r} keeps its values in another file, which is not followed")
-        return (found if view is None else view)[()]
-    except DAMAGE as error:
-        if isinstance(error, RecordingError):
-            raise
-        raise RecordingError(f"dataset {name!r} cannot be read: {reason(error)}") from None
 
 
 def attribute(owner: h5py.Group | h5py.Dataset, name: str) -> Any:

@@ -5,8 +5,8 @@ from os import PathLike
 from pathlib import Path
 
 import h5py
-from organoid.io.hdf5_source import Source, open_hdf5
-from organoid.io.registry import Format
+from organoid.io.hdf5_source import Source, attribute, open_hdf5, scalar, text
+from organoid.io.registry import Evidence, Format
 
 import organoid
 from organoid import layout
@@ -24,15 +24,24 @@ def read(path: Path, well: str | None, recording: str | None) -> SpikeRecording:
     if recording is not None:
         raise RecordingError(f"recording {recording!r} asked for; this file holds one recording without a name")
     with open_hdf5(path) as h5:
-        version, kind = int(h5.attrs.get(layout.VERSION, 0)), str(h5.attrs[layout.KIND])
-        if version > layout.LAYOUT_VERSION:
-            raise RecordingError(
-                f"layout version {version} is newer than this program reads ({layout.LAYOUT_VERSION}); update organoid"
-            )
-        if kind not in ("recording", "session"):
-            raise RecordingError(f"this file holds a {kind}, not a recording; read it with organoid.load_{kind}")
+        kind = _kind(h5)
         rec = layout.take_recording(h5, interrupted=kind == "session")
     return rec if well is None else rec.select(well=well)
+
+
+def _kind(h5: h5py.File) -> str:
+    version, kind = scalar(attribute(h5, layout.VERSION)), text(attribute(h5, layout.KIND))
+    if version is None or version < 1:
+        raise RecordingError(f"attribute {layout.VERSION!r} is missing or not a version from 1 on")
+    if version > layout.LAYOUT_VERSION:
+        raise RecordingError(
+            f"layout version {version:g} is newer than this program reads ({layout.LAYOUT_VERSION}); update organoid"
+        )
+    if kind == "fit":
+        raise RecordingError("this file holds a fit, not a recording; read it with organoid.load_fit")
+    if kind not in ("recording", "session"):
+        raise RecordingError(f"attribute {layout.KIND!r} is {kind!r}; expected 'recording', 'session' or 'fit'")
+    return kind
 
 
 def write_recording(rec: SpikeRecording, path: str | PathLike[str]) -> None:
@@ -60,7 +69,7 @@ def write_recording(rec: SpikeRecording, path: str | PathLike[str]) -> None:
 FORMAT = Format(
     name="organoid",
     title="organoid recording or session",
-    evidence="written and read by this project",
+    evidence=Evidence.OWN,
     recognises=recognises,
     read=read,
 )

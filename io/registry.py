@@ -2,17 +2,33 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from os import PathLike
 from pathlib import Path
 
 from organoid.io.hdf5_source import Source, open_source, top_names
 
 from organoid.errors import RecordingError
+from organoid.layout_guard import DAMAGE, reason
 from organoid.recording import SpikeRecording
 
 Entry = tuple[str | None, str | None]  # (well, recording), as `read` accepts them
+
+
+class Evidence(StrEnum):
+    """What shows that a reader reads a vendor's files; a file we wrote ourselves shows nothing."""
+
+    REAL_FILES = "real files"
+    SIMULATOR = "real file of the vendor's simulator"
+    LAYOUT_ONLY = "written by us from the published layout only"
+    OWN = "our own format"
+
+
+class NoSpikesError(RecordingError):
+    """A file is recognised, but holds no detected spikes (raw voltage only)."""
 
 
 def one_entry(path: Path) -> Sequence[Entry]:
@@ -31,11 +47,11 @@ class Format:
     title : str
         What people call it.
     evidence : str
-        On which files the reader was tested; files written by this project are no evidence.
+        On which files the reader rests: one of `Evidence`, or a text built from them.
     recognises : callable
         ``recognises(source) -> bool``, from content alone; must not raise.
     read : callable
-        ``read(path, well, recording) -> SpikeRecording``.
+        ``read(path, well, recording) -> SpikeRecording``; `NoSpikesError` for raw-only files.
     entries : callable
         ``entries(path) -> [(well, recording), ...]``: the choices of a file that `read` cannot
         take as a whole.
@@ -57,11 +73,16 @@ MODULES = {
 ENTRY_POINT_GROUP = "organoid.formats"
 
 
+@cache
+def _plugins() -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=ENTRY_POINT_GROUP))
+
+
 def formats() -> Iterator[Format]:
     """Yield every format: the built-in ones, then those of other installed packages."""
     for module in MODULES.values():
         yield import_module(module).FORMAT
-    for point in entry_points(group=ENTRY_POINT_GROUP):
+    for point in _plugins():
         yield point.load()
 
 
@@ -74,12 +95,19 @@ def detect_format(path: str | PathLike[str]) -> Format:
         If no format, or more than one, recognises it; says what the file holds.
     """
     with open_source(Path(path)) as source:
-        matches = [fmt for fmt in formats() if fmt.recognises(source)]
+        matches = [fmt for fmt in formats() if _recognises(fmt, source)]
         if len(matches) == 1:
             return matches[0]
         if matches:
             raise RecordingError(f"{path} looks like several formats: {', '.join(fmt.name for fmt in matches)}")
         raise RecordingError(_unknown(source))
+
+
+def _recognises(fmt: Format, source: Source) -> bool:
+    try:
+        return bool(fmt.recognises(source))
+    except DAMAGE:
+        return False
 
 
 def _unknown(source: Source) -> str:
@@ -89,15 +117,19 @@ def _unknown(source: Source) -> str:
     if source.path.is_dir():
         held = ", ".join(sorted(p.name for p in source.path.iterdir())[:12]) or "nothing"
         return f"{source.path}: unknown folder, holding {held}. Formats read: {known}"
-    with open(source.path, "rb") as file:
-        start = file.read(16)
+    start = source.head[:16]
     return (
-        f"{source.path} is not an HDF5 file (it begins with {start!r}) nor another known format. Formats read: {known}"
+        f"{source.path} is not an HDF5 file (it {f'begins with {start!r}' if start else 'is empty'}) nor another "
+        f"known format. Formats read: {known}"
     )
 
 
 def read_recording(
-    path: str | PathLike[str], *, well: str | None = None, recording: str | None = None
+    path: str | PathLike[str],
+    *,
+    well: str | None = None,
+    recording: str | None = None,
+    stimuli: str | PathLike[str] | None = None,
 ) -> SpikeRecording:
     """Read a recording; content decides the format, not the suffix.
 
@@ -106,6 +138,8 @@ def read_recording(
     path : path
     well, recording : str, optional
         Which one, where the file holds several; an ambiguous file raises and lists the choices.
+    stimuli : path, optional
+        Stimulation log kept beside the recording (CSV), attached to `rec.stimuli`.
 
     Returns
     -------
@@ -124,9 +158,24 @@ def read_recording(
     >>> rec = organoid.read_recording("sample_data/bursting_culture.h5")  # doctest: +SKIP
     """
     file = Path(path)
-    fmt = detect_format(file)
+    rec = read_as(detect_format(file), file, well, recording)
+    if stimuli is None:
+        return rec
+    from organoid.io.stimulation_log import attach_log
+
+    return attach_log(rec, Path(stimuli))
+
+
+def read_as(fmt: Format, path: Path, well: str | None = None, recording: str | None = None) -> SpikeRecording:
+    """Read a file in a known format; errors name the file and the format.
+
+    Raises
+    ------
+    RecordingError
+    """
     try:
-        rec = fmt.read(file, well, recording)
+        return fmt.read(path, well, recording)
     except RecordingError as error:
-        raise RecordingError(f"{file} ({fmt.title}): {error}") from None
-    return rec
+        raise type(error)(f"{path} ({fmt.title}): {error}") from None
+    except (OSError, KeyError, RuntimeError, MemoryError) as error:  # what h5py raises on damage no reader foresaw
+        raise RecordingError(f"{path} ({fmt.title}) is damaged: {reason(error)}") from error

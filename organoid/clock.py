@@ -74,7 +74,8 @@ class BinGrid:
 
     def edges(self) -> NDArray[np.int64]:
         """Return the ``n_bins + 1`` edges, in ticks."""
-        return self.start_tick + np.rint(np.arange(self.n_bins + 1) * self.width).astype(np.int64)
+        steps: NDArray[np.int64] = np.rint(np.arange(self.n_bins + 1) * self.width).astype(np.int64)
+        return steps + self.start_tick
 
     def index(self, ticks: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the bin of each tick; ticks outside the grid get -1."""

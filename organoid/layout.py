@@ -5,6 +5,8 @@ Files, session journals and fits share it.
 """
 
 import json
+import re
+import zlib
 from typing import Any
 
 import h5py
@@ -12,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from organoid.errors import RecordingError
+from organoid.layout_guard import DAMAGE, whole
 from organoid.recording import SpikeRecording
 from organoid.tables import kind_of
 
@@ -33,8 +36,11 @@ SAMPLING_RATE = "sampling_rate"  # root attribute; NaN where unknown
 COLUMNS = "columns"  # attribute of a table
 COLUMN_KIND = "kind"  # attribute of a column
 MISSING = "missing"  # sub-group of a table: which rows of a column are missing
+CHECKSUM = "crc32"  # attribute of groups and datasets; files without it are read all the same
 
 REQUIRED = (SPIKE_TIMES, SPIKE_UNITS, WINDOW, UNITS)
+OPTIONAL = (OBSERVED, ELECTRODES, STIMULI, METADATA, NOTES)
+_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def mark(group: h5py.Group, kind: str, version: str) -> None:
@@ -45,12 +51,13 @@ def mark(group: h5py.Group, kind: str, version: str) -> None:
 
 
 def put_recording(group: h5py.Group, rec: SpikeRecording) -> None:
-    """Write a recording into an empty group."""
-    options: dict[str, Any] = {"compression": "gzip", "shuffle": True} if rec.n_spikes else {}
+    """Write a recording into an empty group and seal it with checksums."""
+    options: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if rec.n_spikes else {}
     group.create_dataset(SPIKE_TIMES, data=rec.spike_times, **options)
     group.create_dataset(SPIKE_UNITS, data=rec.spike_units.astype(np.int32), **options)
     put_context(group, rec)
     put_table(group, STIMULI, rec.stimuli)
+    seal(group)
 
 
 def put_context(group: h5py.Group, rec: SpikeRecording) -> None:
@@ -68,14 +75,20 @@ def put_table(group: h5py.Group, name: str, table: pd.DataFrame) -> None:
     """Write a table as one dataset a column."""
     sub = group.create_group(name)
     sub.attrs[COLUMNS] = json.dumps(list(table.columns))
-    for column in table.columns:
+    for place, column in enumerate(table.columns):
+        stored = dataset_name(column, place)
         kind = kind_of(table[column])
         missing = table[column].isna().to_numpy(dtype=bool)
         data = _plain_values(table[column], kind)
-        dataset = sub.create_dataset(column, data=data, dtype=h5py.string_dtype() if kind == "text" else None)
+        dataset = sub.create_dataset(stored, data=data, dtype=h5py.string_dtype() if kind == "text" else None)
         dataset.attrs[COLUMN_KIND] = kind
         if kind in ("text", "integer") and missing.any():
-            sub.create_dataset(f"{MISSING}/{column}", data=missing)
+            sub.create_dataset(f"{MISSING}/{stored}", data=missing)
+
+
+def dataset_name(column: str, place: int) -> str:
+    """Return the dataset a column is stored under: its own name, or ``@place`` where that is no plain name."""
+    return column if _PLAIN_NAME.fullmatch(column) and column != MISSING else f"@{place}"
 
 
 def _plain_values(values: "pd.Series[Any]", kind: str) -> Any:
@@ -84,6 +97,52 @@ def _plain_values(values: "pd.Series[Any]", kind: str) -> Any:
     if kind == "integer":
         return values.fillna(0).to_numpy(dtype=np.int64)
     return values.to_numpy(dtype=bool if kind == "flag" else np.float64)
+
+
+def seal(group: h5py.Group) -> None:
+    """Give a finished group and everything in it the checksum that readers compare."""
+    inside: list[h5py.Group | h5py.Dataset] = [group]
+    group.visititems(lambda name, item: inside.append(item))
+    for item in inside:
+        values = item[()] if isinstance(item, h5py.Dataset) else sorted(item)
+        item.attrs[CHECKSUM] = np.uint32(_checksum(item, values))
+
+
+def _checksum(item: h5py.Group | h5py.Dataset, values: Any) -> int:
+    """Return the CRC-32 of the attributes and the content: raw bytes of numbers, UTF-8 texts joined by NUL."""
+    attributes = sorted((name, str(value)) for name, value in item.attrs.items() if name != CHECKSUM)
+    start = zlib.crc32(json.dumps(attributes).encode())
+    if isinstance(values, np.ndarray) and values.dtype.kind != "O":
+        return zlib.crc32(np.ascontiguousarray(values).tobytes(), start)
+    texts = [values] if isinstance(values, bytes | str) else list(values)
+    plain = [text if isinstance(text, bytes) else str(text).encode() for text in texts]
+    return zlib.crc32(b"\x00".join(plain), start)
+
+
+def _check(item: h5py.Group | h5py.Dataset, name: str, values: Any) -> None:
+    stored = item.attrs.get(CHECKSUM)
+    if stored is not None and stored != _checksum(item, values):
+        raise RecordingError(
+            f"{name!r} does not match its checksum: it was damaged or edited after writing "
+            f"(delete its attribute {CHECKSUM!r} to read it anyway)"
+        )
+
+
+def _values(group: h5py.Group, name: str) -> Any:
+    """Return what a dataset holds, as stored, after comparing its checksum."""
+    dataset, path = group.get(name), f"{group.name}/{name}".lstrip("/")
+    if not isinstance(dataset, h5py.Dataset):
+        raise RecordingError(f"dataset {path!r} is missing or not a dataset")
+    values = whole(dataset, path)
+    _check(dataset, path, values)
+    return values
+
+
+def _numbers(group: h5py.Group, name: str, ndim: int, kinds: str = "fiu") -> Any:
+    values = np.asarray(_values(group, name))
+    if values.ndim != ndim or values.dtype.kind not in kinds:
+        raise RecordingError(f"dataset {name!r} has shape {values.shape} and type {values.dtype}; see docs/format.md")
+    return values
 
 
 def take_recording(group: h5py.Group, *, interrupted: bool = False) -> SpikeRecording:
@@ -103,45 +162,65 @@ def take_recording(group: h5py.Group, *, interrupted: bool = False) -> SpikeReco
     absent = [name for name in REQUIRED if name not in group]
     if absent:
         raise RecordingError(f"dataset {absent[0]!r} is missing; an organoid file holds {', '.join(REQUIRED)}")
-    times, units = group[SPIKE_TIMES][()], group[SPIKE_UNITS][()]
-    window = np.asarray(group[WINDOW][()], dtype=float)
+    _check(group, "/", sorted(group))
+    times, units = _numbers(group, SPIKE_TIMES, 1), _numbers(group, SPIKE_UNITS, 1, "iu")
+    window = _numbers(group, WINDOW, 1)
     if window.shape != (2,):
         raise RecordingError(f"dataset {WINDOW!r} has shape {window.shape}; expected (2,): t_start, t_stop")
     n = min(times.size, units.size) if interrupted else times.size
     if not interrupted and times.shape != units.shape:
         raise RecordingError(f"{SPIKE_TIMES!r} has shape {times.shape} but {SPIKE_UNITS!r} {units.shape}")
-    rate = float(group.attrs.get(SAMPLING_RATE, np.nan))
+    notes = take_json(group, NOTES, [])
+    if not isinstance(notes, list):
+        raise RecordingError(f"dataset {NOTES!r} is not a JSON list")
+    notes += [f"the file holds no {name!r}" for name in OPTIONAL if name not in group and not interrupted]
     return SpikeRecording(
         times[:n],
         units[:n],
         t_start=float(window[0]),
         t_stop=float(window[1]),
-        sampling_rate=None if np.isnan(rate) else rate,
+        sampling_rate=_take_rate(group, notes),
         units=take_table(group, UNITS, interrupted=interrupted),
         electrodes=take_table(group, ELECTRODES, interrupted=interrupted) if ELECTRODES in group else None,
         stimuli=take_table(group, STIMULI, interrupted=interrupted) if STIMULI in group else None,
-        observed=group[OBSERVED][()] if OBSERVED in group else None,
+        observed=_numbers(group, OBSERVED, 2) if OBSERVED in group else None,
         metadata=take_json(group, METADATA, {}),
-        notes=take_json(group, NOTES, []),
+        notes=notes,
     )
+
+
+def _take_rate(group: h5py.Group, notes: list[str]) -> float | None:
+    rate = group.attrs.get(SAMPLING_RATE)
+    if rate is None:
+        notes.append(f"the file has no attribute {SAMPLING_RATE!r}")
+        return None
+    if not isinstance(rate, float):
+        raise RecordingError(f"attribute {SAMPLING_RATE!r} is {rate!r}; expected one floating-point number of Hz")
+    return None if np.isnan(rate) else float(rate)
 
 
 def take_json(group: h5py.Group, name: str, default: Any) -> Any:
     """Read a JSON text dataset, or the default where there is none."""
     if name not in group:
         return default
+    values = _values(group, name)
     try:
-        return json.loads(group[name].asstr()[()])
+        return json.loads(values)
     except (TypeError, ValueError) as error:
         raise RecordingError(f"dataset {name!r} is not JSON text: {error}") from None
 
 
 def take_table(group: h5py.Group, name: str, *, interrupted: bool = False) -> pd.DataFrame:
     """Read a table written by `put_table`."""
-    sub = group[name]
+    sub = group.get(name)
     if not isinstance(sub, h5py.Group) or COLUMNS not in sub.attrs:
         raise RecordingError(f"{name!r} is not a table (a group with the attribute {COLUMNS!r})")
-    columns = {column: _take_column(sub, column) for column in json.loads(sub.attrs[COLUMNS])}
+    _check(sub, name, sorted(sub))
+    try:
+        listed = [str(column) for column in json.loads(sub.attrs[COLUMNS])]
+    except (TypeError, ValueError) as error:
+        raise RecordingError(f"attribute {COLUMNS!r} of table {name!r} is not a JSON list: {error}") from None
+    columns = {column: _take_column(sub, name, dataset_name(column, k)) for k, column in enumerate(listed)}
     lengths = {len(values) for values in columns.values()}
     if len(lengths) > 1 and not interrupted:
         raise RecordingError(f"the columns of table {name!r} have different lengths {sorted(lengths)}")
@@ -149,15 +228,30 @@ def take_table(group: h5py.Group, name: str, *, interrupted: bool = False) -> pd
     return pd.DataFrame({column: values.iloc[:n] for column, values in columns.items()})
 
 
-def _take_column(sub: h5py.Group, column: str) -> "pd.Series[Any]":
-    if column not in sub:
-        raise RecordingError(f"column {column!r} of table {sub.name!r} is missing")
-    dataset = sub[column]
-    kind = dataset.attrs.get(COLUMN_KIND, "number")
-    if kind == "text":
-        values = pd.Series(dataset.asstr()[()], dtype="str")
-    else:
-        values = pd.Series(dataset[()]).astype({"integer": "Int64", "flag": "bool"}.get(kind, "float64"))
-    if f"{MISSING}/{column}" in sub:
-        values = values.mask(pd.Series(sub[f"{MISSING}/{column}"][()], dtype=bool))
+def _take_column(sub: h5py.Group, table: str, column: str) -> "pd.Series[Any]":
+    raw = _values(sub, column)
+    kind = sub[column].attrs.get(COLUMN_KIND)
+    if kind not in _SERIES or np.ndim(raw) != 1:
+        raise RecordingError(
+            f"column {column!r} of table {table!r} has shape {np.shape(raw)} and kind {kind!r}; expected one axis "
+            f"and one of {', '.join(_SERIES)}"
+        )
+    try:
+        values = pd.Series(_SERIES[kind](raw))
+        if MISSING in sub and column in sub[MISSING]:
+            values = values.mask(pd.Series(_values(sub[MISSING], column)).astype("bool"))
+    except DAMAGE as error:
+        raise RecordingError(f"column {column!r} of table {table!r} does not hold {kind}s: {error}") from None
     return values
+
+
+def _decoded(raw: Any) -> Any:
+    return pd.array([text.decode("utf-8") for text in raw], dtype="str")
+
+
+_SERIES: dict[Any, Any] = {
+    "text": _decoded,
+    "integer": lambda raw: pd.array(raw.astype(np.int64), dtype="Int64"),
+    "number": lambda raw: raw.astype(np.float64),
+    "flag": lambda raw: raw.astype(bool),
+}

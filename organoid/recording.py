@@ -91,12 +91,10 @@ class SpikeRecording:
         notes: Sequence[str] = (),
     ) -> None:
         self._sampling_rate = checks.check_sampling_rate(sampling_rate)
-        times, unit_index = checks.check_spikes(spike_times, spike_units)
-        self._n_units = checks.check_n_units(n_units, units, unit_index)
+        self._times, self._unit_index = checks.sorted_spikes(*checks.check_spikes(spike_times, spike_units))
+        self._ticks: NDArray[np.int64] | None = None
+        self._n_units = checks.check_n_units(n_units, units, self._unit_index)
         self._notes: tuple[str, ...] = tuple(str(note) for note in notes)
-        ticks = to_ticks(times, self.tick_rate)
-        order = np.argsort(times, kind="stable") if np.any(np.diff(times) < 0) else slice(None)
-        self._times, self._unit_index, self._ticks = checks.frozen(times[order], unit_index[order], ticks[order])
         self._set_window(t_start, t_stop)
         self._observed = checks.check_observed(observed, self._t_start, self._t_stop)
         self._units = checks.unit_table(units, self._n_units)
@@ -105,23 +103,24 @@ class SpikeRecording:
         self._metadata = checks.check_metadata(metadata)
 
     def _set_window(self, t_start: float | None, t_stop: float | None) -> None:
-        first = float(self._times[0]) if self._times.size else 0.0
+        first, last = (float(self._times[0]), float(self._times[-1])) if self._times.size else (0.0, 0.0)
+        first_tick, last_tick = (int(tick) for tick in to_ticks([first, last], self.tick_rate))
         start = min(0.0, first) if t_start is None else float(t_start)
         if t_stop is None:
-            last_tick = int(self._ticks[-1]) if self._ticks.size else to_ticks(start, self.tick_rate) - 1
-            t_stop = max(float(last_tick + 1) / self.tick_rate, start)
+            end = (last_tick + 1) / self.tick_rate if self._times.size else start
+            t_stop = max(end, start)
             self._notes += ("t_stop inferred: one tick after the last spike",)
         stop = float(t_stop)
         if not (np.isfinite(start) and np.isfinite(stop) and stop >= start):
             raise RecordingError(f"window [{start}, {stop}) s is not a window; expected t_start <= t_stop, finite")
-        begin, end = to_ticks([start, stop], self.tick_rate)
-        n_outside = int(np.sum((self._ticks < begin) | (self._ticks >= end)))
-        if n_outside:
-            raise RecordingError(
-                f"{n_outside} of {self._ticks.size} spikes lie outside the window [{start}, {stop}) s "
-                f"(spikes run from {self._times[0]} to {self._times[-1]} s); widen the window or select first"
-            )
+        begin_tick, end_tick = (int(tick) for tick in to_ticks([start, stop], self.tick_rate))
         self._t_start, self._t_stop = start, stop
+        if self._times.size and not begin_tick <= first_tick <= last_tick < end_tick:
+            n_outside = int(np.sum((self.spike_ticks < begin_tick) | (self.spike_ticks >= end_tick)))
+            raise RecordingError(
+                f"{n_outside} of {self._times.size} spikes lie outside the window [{start}, {stop}) s "
+                f"(spikes run from {first} to {last} s); widen the window or select first"
+            )
 
     @property
     def spike_times(self) -> NDArray[np.float64]:
@@ -136,6 +135,10 @@ class SpikeRecording:
     @property
     def spike_ticks(self) -> NDArray[np.int64]:
         """Spike times in whole ticks (samples, or us where no sampling rate is known); read-only."""
+        if self._ticks is None:
+            ticks = to_ticks(self._times, self.tick_rate)
+            ticks.flags.writeable = False
+            self._ticks = ticks
         return self._ticks
 
     @property
@@ -245,7 +248,7 @@ class SpikeRecording:
         ndarray of int64, shape (n_bins, n_units)
         """
         grid = self.bin_grid(bin_width, t_start, t_stop)
-        bins = grid.index(self._ticks)
+        bins = grid.index(self.spike_ticks)
         keep = bins >= 0
         flat = bins[keep] * self._n_units + self._unit_index[keep]
         counts = np.bincount(flat, minlength=grid.n_bins * self._n_units)
@@ -302,7 +305,7 @@ class SpikeRecording:
             )
         renumber = np.full(self._n_units, -1, dtype=np.int64)
         renumber[chosen] = np.arange(chosen.size)
-        begin, end = np.searchsorted(self._ticks, to_ticks([start, stop], self.tick_rate))
+        begin, end = np.searchsorted(self.spike_ticks, to_ticks([start, stop], self.tick_rate))
         new_units = renumber[self._unit_index[begin:end]]
         keep = new_units >= 0
         return SpikeRecording(
@@ -323,13 +326,13 @@ class SpikeRecording:
     def _stimuli_in(self, start: float, stop: float, well: str | None) -> pd.DataFrame:
         begin, end = to_ticks([start, stop], self.tick_rate)
         ticks = to_ticks(self._stimuli["time_s"].to_numpy(dtype=float), self.tick_rate)
-        keep = (ticks >= begin) & (ticks < end)
+        keep: NDArray[np.bool_] = (ticks >= begin) & (ticks < end)
         if well is not None:
             elsewhere = self._electrodes[self._electrodes["well"] != well]
             for column in ("electrode", "channel"):
                 known = self._stimuli[column].notna() & self._stimuli[column].isin(elsewhere[column].dropna())
                 keep &= ~known.to_numpy(dtype=bool)
-        return self._stimuli[keep].reset_index(drop=True)
+        return pd.DataFrame(self._stimuli[keep].reset_index(drop=True))
 
     def _unit_indices(self, units: Units) -> NDArray[np.int64]:
         array = np.asarray(units)
@@ -392,7 +395,7 @@ class SpikeRecording:
             and self._units.equals(other._units)
             and self._electrodes.equals(other._electrodes)
             and self._stimuli.equals(other._stimuli)
-            and self._metadata == other._metadata
+            and checks.same_metadata(self._metadata, other._metadata)
             and self._notes == other._notes
         )
 

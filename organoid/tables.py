@@ -32,7 +32,7 @@ STIMULUS_COLUMNS = {
     "amplitude_unit": "text",
     "waveform_id": "integer",
 }
-_DTYPES = {"text": "str", "integer": "Int64", "number": "float64", "flag": "bool"}
+_PLURALS = {"text": "texts", "integer": "whole numbers", "number": "numbers", "flag": "flags"}
 
 
 def conform(table: pd.DataFrame | None, columns: dict[str, str], what: str) -> pd.DataFrame:
@@ -53,14 +53,18 @@ def conform(table: pd.DataFrame | None, columns: dict[str, str], what: str) -> p
     -------
     DataFrame
     """
-    source = pd.DataFrame() if table is None else pd.DataFrame(table).reset_index(drop=True)
-    out = pd.DataFrame(index=range(len(source)))
-    for name, kind in columns.items():
-        out[name] = _column(source, name, kind, what)
-    for name in source.columns:
-        if name not in columns:
-            out[str(name)] = _cast(source[name], kind_of(source[name]), str(name), what)
-    return out
+    source = pd.DataFrame() if table is None else pd.DataFrame(table)
+    if not source.columns.is_unique:
+        raise RecordingError(
+            f"the table of {what} has two columns named {source.columns[source.columns.duplicated()][0]!r}"
+        )
+    held = {str(name): source[name] for name in source.columns}
+    out: dict[str, Any] = {
+        name: _cast(held.pop(name), kind, name, what) if name in held else _missing(kind, len(source))
+        for name, kind in columns.items()
+    }
+    out.update({name: _cast(values, kind_of(values), name, what) for name, values in held.items()})
+    return pd.DataFrame(out, index=range(len(source)))
 
 
 def kind_of(values: "pd.Series[Any]") -> str:
@@ -72,20 +76,41 @@ def kind_of(values: "pd.Series[Any]") -> str:
     return "number" if pd.api.types.is_float_dtype(values.dtype) else "text"
 
 
-def _column(source: pd.DataFrame, name: str, kind: str, what: str) -> "pd.Series[Any]":
-    if name in source:
-        return _cast(source[name], kind, name, what)
-    fill: Any = {"text": None, "integer": pd.NA, "number": np.nan, "flag": True}[kind]
-    return pd.Series([fill] * len(source), dtype=_DTYPES[kind])
+def _missing(kind: str, n_rows: int) -> Any:
+    if kind == "number":
+        return np.full(n_rows, np.nan)
+    if kind == "flag":
+        return np.ones(n_rows, dtype=bool)
+    return pd.array([None] * n_rows, dtype="Int64" if kind == "integer" else "str")
 
 
-def _cast(values: "pd.Series[Any]", kind: str, name: str, what: str) -> "pd.Series[Any]":
+def _cast(values: "pd.Series[Any]", kind: str, name: str, what: str) -> Any:
+    """Return the values as an array of the kind's type, missing ones missing."""
     try:
         if kind == "text":
-            plain = [None if missing else str(value) for value, missing in zip(values, values.isna())]
-            return pd.Series(plain, dtype="str")
+            return pd.array([_text(value) for value in values], dtype="str")
         if kind == "integer":
-            return pd.to_numeric(values).astype("Int64").reset_index(drop=True)
-        return values.astype(_DTYPES[kind]).reset_index(drop=True)
-    except (TypeError, ValueError) as error:
-        raise RecordingError(f"column {name!r} of the table of {what}: expected {kind}s; {error}") from None
+            return _integers(values)
+        if kind == "flag" and not values.isin([0, 1]).all():
+            raise ValueError(f"{values[~values.isin([0, 1])].iloc[0]!r} is neither true nor false")
+        return values.to_numpy(dtype=bool if kind == "flag" else np.float64, na_value=np.nan, copy=True)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise RecordingError(f"column {name!r} of the table of {what}: expected {_PLURALS[kind]}; {error}") from None
+
+
+def _integers(values: "pd.Series[Any]") -> Any:
+    """Return Int64; whole numbers stored as floats are taken, with NaN for missing."""
+    if values.dtype.kind in "iu" and values.dtype.name[0] != "U":  # numpy whole numbers: the quick way
+        return pd.array(values.to_numpy(), dtype="Int64")
+    return pd.to_numeric(values).astype("Int64").array
+
+
+def _text(value: Any) -> str | None:
+    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+        return None
+    plain = str(value)
+    if "\x00" in plain or not plain.isascii():
+        plain.encode("utf-8")  # raises UnicodeEncodeError, a ValueError, where no file could hold it
+        if "\x00" in plain:
+            raise ValueError(f"{plain!r} contains a null character")
+    return plain

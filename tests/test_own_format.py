@@ -1,0 +1,139 @@
+"""The own layout: what is written is read back exactly, and damage is named."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from organoid.io.info import file_info
+from recording_strategies import recordings
+
+from organoid import RecordingError, SpikeRecording, read_recording, write_recording
+
+
+@given(rec=recordings())
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_round_trip_is_exact(rec: SpikeRecording, tmp_path: Path) -> None:
+    write_recording(rec, tmp_path / "rec.h5")
+    again = read_recording(tmp_path / "rec.h5")
+    assert again.equals(rec)
+    assert list(again.units.dtypes) == list(rec.units.dtypes)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    rec = SpikeRecording([0.1, 0.2, 0.7], [0, 1, 0], t_stop=1.0, metadata={"age": 3}, notes=["a note"])
+    write_recording(rec, tmp_path / "rec.h5")
+    return tmp_path / "rec.h5"
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = file.read_bytes()
+    monkeypatch.setattr("organoid.layout.put_recording", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_recording(SpikeRecording([], []), file)
+    assert file.read_bytes() == before
+    assert [path.name for path in file.parent.iterdir()] == ["rec.h5"]
+
+
+def test_info_agrees_with_the_recording(file: Path) -> None:
+    info = file_info(file)
+    assert (info["format"], info["n_units"], info["n_spikes"], info["n_stimuli"]) == ("organoid", 2, 3, 0)
+    assert (info["t_start"], info["t_stop"]) == (0.0, 1.0)
+    assert info["entries"] == [{"well": None, "recording": None, "n_units": 2, "n_spikes": 3}]
+
+
+def edit(file: Path, name: str, value: object) -> None:
+    with h5py.File(file, "a") as h5:
+        del h5[name]
+        if value is not None:
+            h5[name] = value
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("spikes/time_s", None, "'spikes/time_s' is missing"),
+        ("spikes/unit", [0.0, 1.0, 0.0], "'spikes/unit' has shape"),
+        ("spikes/time_s", [0.1], "has shape"),
+        ("window", [0.0], "'window' has shape"),
+        ("units", 3, "'units' is not a table"),
+        ("metadata", b"{", "'metadata' is not JSON"),
+        ("notes", b"3", "'notes' is not a JSON list"),
+        ("units/x_um", None, "'units/x_um' is missing"),
+    ],
+)
+def test_what_does_not_fit_is_named(file: Path, name: str, value: object, message: str) -> None:
+    edit(file, name, value)
+    with h5py.File(file, "a") as h5:
+        unseal(h5)
+    with pytest.raises(RecordingError, match=message):
+        read_recording(file)
+
+
+def unseal(h5: h5py.File) -> None:
+    """Remove every checksum, as in a file written by hand."""
+    h5.attrs.pop("crc32", None)
+    h5.visititems(lambda _, item: item.attrs.pop("crc32", None) and None)
+
+
+def test_an_unsealed_file_is_read_all_the_same(file: Path) -> None:
+    sealed = read_recording(file)
+    with h5py.File(file, "a") as h5:
+        unseal(h5)
+    assert read_recording(file).equals(sealed)
+
+
+@pytest.mark.parametrize("name", ["spikes/time_s", "units/name", "metadata", "window"])
+def test_a_changed_value_is_named(file: Path, name: str) -> None:
+    with h5py.File(file, "a") as h5:
+        values = h5[name][()]
+        h5[name][()] = b'{"age": 4}' if name == "metadata" else np.flip(values)
+    with pytest.raises(RecordingError, match=f"'{name}' does not match its checksum"):
+        read_recording(file)
+
+
+def test_a_changed_attribute_is_named(file: Path) -> None:
+    with h5py.File(file, "a") as h5:
+        h5.attrs["sampling_rate"] = 20000.0
+    with pytest.raises(RecordingError, match="'/' does not match its checksum"):
+        read_recording(file)
+
+
+def test_other_kinds_and_newer_versions_are_refused_clearly(file: Path) -> None:
+    with h5py.File(file, "a") as h5:
+        h5.attrs["organoid_kind"] = "fit"
+    with pytest.raises(RecordingError, match="load_fit"):
+        read_recording(file)
+    with h5py.File(file, "a") as h5:
+        h5.attrs["organoid_version"] = 99
+    with pytest.raises(RecordingError, match="update organoid"):
+        read_recording(file)
+
+
+def test_a_session_cut_short_keeps_what_all_columns_hold(file: Path) -> None:
+    with h5py.File(file, "a") as h5:
+        unseal(h5)
+        h5.attrs["organoid_kind"] = "session"
+        units = h5["spikes/unit"][:2]
+        del h5["spikes/unit"]
+        h5["spikes/unit"] = units
+    assert read_recording(file).spike_times.tolist() == [0.1, 0.2]
+
+
+def test_a_missing_well_is_answered_with_the_choices(file: Path) -> None:
+    with pytest.raises(RecordingError, match="no well 'A1'"):
+        read_recording(file, well="A1")
+    with pytest.raises(RecordingError, match="one recording without a name"):
+        read_recording(file, recording="rec1")
+
+
+def test_the_example_of_the_specification_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = Path(__file__).parent.parent / "docs" / "format.md"
+    monkeypatch.chdir(tmp_path)
+    exec(spec.read_text().split("```python")[1].split("```")[0], {})
+    rec = read_recording("mine.h5")
+    assert list(rec.units["name"]) == ["left", "right"]
+    assert rec.sampling_rate == 20000.0
+    assert any("'stimuli'" in note for note in rec.notes)
