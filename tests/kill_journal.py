@@ -110,7 +110,7 @@ def check_content(rec, held, seed):
         assert np.array_equal(mine[mine < held], theirs[theirs < held])
     n = int(np.searchsorted(whole.spike_times, held))
     assert np.array_equal(rec.spike_units[:n], whole.spike_units[:n])
-    n = len(rec.observed) - 1
+    n = max(len(rec.observed) - 1, 0)
     assert np.array_equal(rec.observed[:n], whole.observed[:n])
 
 

@@ -67,6 +67,7 @@ def describe(protocol: Protocol) -> tuple[dict[str, Any], str]:
     found: dict[str, Any] = {
         "name": kind.__qualname__,
         "class": f"{kind.__module__}:{kind.__qualname__}",
+        "file": str(Path(file).resolve()) if text and file is not None else "",
         "source_sha256": hashlib.sha256(text.encode()).hexdigest(),
     }
     if isinstance(protocol, Described):
