@@ -2,6 +2,7 @@
 
 from organoid.culture.calibration import StimulationCalibration
 from organoid.culture.geometry import Geometry, place
+from organoid.culture.presets import PRESETS, PresetCulture, preset
 from organoid.culture.recruitment import Recruitment
 from organoid.culture.simulation import simulate
 from organoid.culture.source import Source, find_source
@@ -9,6 +10,8 @@ from organoid.culture.tissue import Tissue, TissueBlock, TissueState
 
 __all__ = [
     "Geometry",
+    "PRESETS",
+    "PresetCulture",
     "Recruitment",
     "Source",
     "StimulationCalibration",
@@ -17,5 +20,6 @@ __all__ = [
     "TissueState",
     "find_source",
     "place",
+    "preset",
     "simulate",
 ]

@@ -1,1 +1,236 @@
-"""Cultures for users without a recording."""
+r"""Cultures for users without a recording: invented networks with the manners of real ones.
+
+60 units on an 8 x 8 grid of electrodes (200 um apart, no units at the corners), one in five
+inhibitory, wired at random with a probability that falls with distance. The drive every unit gets
+from the population (see `organoid.models.fields`) is excitatory on a fast field and, in the
+bursting culture, inhibitory on slow ones: a chance crowd of spikes ignites a network burst, which
+depresses the culture for seconds. Every number is a choice, tuned by free runs, not fitted to any
+recording.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from organoid.errors import ModelError
+from organoid.models.counter_rng import stream_key, uniform
+from organoid.models.escape_lif import EscapeLIF, plain_parameters
+from organoid.models.fields import LOG_GAIN, PopulationFields
+from organoid.models.free_running import Advance, FreeRunningNetwork, Injection
+
+Array = NDArray[np.float64]
+
+_SIDE, _PITCH_UM = 8, 200.0
+_DT = 1e-3
+_TAU = np.array([0.004, 0.015, 0.12, 1.5])  # s: refractoriness, synapses, two after-currents
+_FIELD_TAU = np.array([0.02, 1.0, 3.0])  # s: ignition, two of depression
+_REFRACTORY_LOGIT = -8.0
+_LARGEST_RATE = 150.0  # Hz a unit over about 2 s; above it the network counts as run away
+
+
+@dataclass(frozen=True)
+class PresetCulture:
+    """A network that knows where its units are; usable wherever a network or a fit result is.
+
+    Parameters
+    ----------
+    name : str
+    network : FreeRunningNetwork
+    units, electrodes : DataFrame
+        As in `SpikeRecording`.
+    """
+
+    name: str
+    network: FreeRunningNetwork
+    units: pd.DataFrame
+    electrodes: pd.DataFrame
+
+    @property
+    def n_units(self) -> int:
+        """Number of units."""
+        return self.network.n_units
+
+    @property
+    def dt(self) -> float:
+        """Length of a step, s."""
+        return self.network.dt
+
+    def initial_state(self, seed: int) -> Any:
+        """Return a resting state whose future is fixed by the seed."""
+        return self.network.initial_state(seed)
+
+    def advance(self, state: Any, n_steps: int, injection: Injection | None = None) -> Advance:
+        """Run `n_steps` steps; see `FreeRunningNetwork`."""
+        return self.network.advance(state, n_steps, injection)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the network's description and the preset's name."""
+        return {**self.network.describe(), "preset": self.name}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What makes one preset different from another; all logits are per unit of trace or field.
+
+    Parameters
+    ----------
+    bias, bias_spread : float, logit
+        Mean and standard deviation over units.
+    excitation, inhibition : float, logit
+        Median size of a synapse.
+    reach : float, um
+        Distance over which the probability of a synapse falls by e.
+    after_currents : tuple of two floats, logit
+        Of a unit's own spikes, 120 ms and 1.5 s.
+    field_weights : tuple of three floats, logit
+        Of the 20 ms, 1 s and 3 s fields.
+    field_low : tuple of three floats
+        Lower clips of the standardised fields; the upper clip is 3.
+    typical_rate : float, Hz
+        Rate a unit at which the fields are zero.
+    ceiling : float
+        Largest logit of a spike in a step.
+    seed : int
+        Of the wiring.
+    """
+
+    bias: float
+    bias_spread: float
+    excitation: float
+    inhibition: float
+    reach: float
+    after_currents: tuple[float, float]
+    field_weights: tuple[float, float, float]
+    field_low: tuple[float, float, float]
+    typical_rate: float
+    ceiling: float = -2.2
+    seed: int = 1
+
+
+BURSTING = Recipe(
+    bias=-7.55,
+    bias_spread=1.3,
+    excitation=0.8,
+    inhibition=1.0,
+    reach=350.0,
+    after_currents=(-0.4, -0.8),
+    field_weights=(1.6, -0.7, -1.4),
+    field_low=(-0.9, -0.3, -0.3),
+    typical_rate=1.5,
+)
+ASYNCHRONOUS = Recipe(
+    bias=-5.3,
+    bias_spread=0.8,
+    excitation=0.3,
+    inhibition=0.6,
+    reach=350.0,
+    after_currents=(-0.4, -0.4),
+    field_weights=(0.2, -0.1, -0.2),
+    field_low=(-1.6, -1.6, -1.6),
+    typical_rate=3.0,
+)
+
+
+def build(name: str, recipe: Recipe) -> PresetCulture:
+    """Return the culture a recipe describes."""
+    electrodes = _grid()
+    corner = electrodes["x_um"].isin([0.0, _PITCH_UM * (_SIDE - 1)]) & electrodes["y_um"].isin(
+        [0.0, _PITCH_UM * (_SIDE - 1)]
+    )
+    units = electrodes[~corner].reset_index(drop=True)
+    return PresetCulture(name, _network(recipe, units[["x_um", "y_um"]].to_numpy(dtype=np.float64)), units, electrodes)
+
+
+def _grid() -> pd.DataFrame:
+    index = np.arange(_SIDE * _SIDE)
+    return pd.DataFrame(
+        {
+            "channel": index,
+            "electrode": index,
+            "x_um": _PITCH_UM * (index % _SIDE),
+            "y_um": _PITCH_UM * (index // _SIDE),
+        }
+    )
+
+
+def _network(recipe: Recipe, points: Array) -> EscapeLIF:
+    n = len(points)
+    parameters = plain_parameters(
+        dt=_DT,
+        tau=_TAU,
+        weights=_weights(recipe, points),
+        bias=recipe.bias + recipe.bias_spread * _normal(recipe.seed, "bias", n),
+        fields=_fields(recipe, n),
+        field_weights=np.repeat(np.array(recipe.field_weights)[:, None], n, axis=1),
+        rate_limit=_LARGEST_RATE * n,
+    )
+    return EscapeLIF(parameters._replace(ceiling=np.full(n, recipe.ceiling)))
+
+
+def _weights(recipe: Recipe, points: Array) -> Array:
+    """Return ``A[k, pre, post]``: refractoriness, synapses and after-currents."""
+    n = len(points)
+    distance = np.hypot(*(points[:, None] - points[None]).transpose(2, 0, 1))
+    drawn = uniform(stream_key(recipe.seed, "wiring"), np.arange(n * n)).reshape(n, n)
+    wired = (drawn < np.exp(-distance / recipe.reach)) & ~np.eye(n, dtype=bool)
+    inhibitory = uniform(stream_key(recipe.seed, "kind"), np.arange(n)) < 0.2
+    sign = np.where(inhibitory, -recipe.inhibition, recipe.excitation)
+    size = np.exp(0.5 * _normal(recipe.seed, "size", n * n).reshape(n, n))
+    weights = np.zeros((_TAU.size, n, n))
+    weights[1] = wired * size * sign[:, None]
+    for k, own in zip((0, 2, 3), (_REFRACTORY_LOGIT, *recipe.after_currents)):
+        np.fill_diagonal(weights[k], own)
+    return weights
+
+
+def _fields(recipe: Recipe, n_units: int) -> PopulationFields:
+    """Return fields that are 0 at the typical rate, in units of their natural logarithm."""
+    n = _FIELD_TAU.size
+    return PopulationFields(
+        decay=np.exp(-_DT / _FIELD_TAU),
+        mean=n_units * recipe.typical_rate * _FIELD_TAU,
+        shift=np.full(n, np.log1p(LOG_GAIN)),
+        scale=np.ones(n),
+        low=np.array(recipe.field_low),
+        high=np.full(n, 3.0),
+        product_shift=np.empty(0),
+        product_scale=np.empty(0),
+    )
+
+
+def _normal(seed: int, name: str, n: int) -> Array:
+    drawn = uniform(stream_key(seed, name), np.arange(n))
+    return np.asarray(ndtri(np.clip(drawn, 1e-12, 1 - 1e-12)))
+
+
+PRESETS: dict[str, Callable[[], PresetCulture]] = {
+    "bursting_culture": lambda: build("bursting_culture", BURSTING),
+    "asynchronous_culture": lambda: build("asynchronous_culture", ASYNCHRONOUS),
+}
+
+
+def preset(name: str) -> PresetCulture:
+    """Return a ready-made culture.
+
+    Parameters
+    ----------
+    name : str
+        "bursting_culture" (network bursts every few seconds) or "asynchronous_culture" (none).
+
+    Returns
+    -------
+    PresetCulture
+
+    Raises
+    ------
+    ModelError
+        If there is no preset of that name; the choices are listed.
+    """
+    if name not in PRESETS:
+        raise ModelError(f"no preset {name!r}; choices: {', '.join(PRESETS)}")
+    return PRESETS[name]()
