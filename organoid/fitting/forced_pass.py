@@ -1,0 +1,339 @@
+"""One sweep over recorded spikes: traces, fields, the exact spike term and sampled control bins.
+
+The network's features in every bin follow from the recorded spikes before it (teacher forcing). The
+sweep keeps only what the fit needs: the sum of features over spikes (the likelihood's spike term,
+exact) and the features of a sample of bins (its integral term), never a full design matrix.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from organoid.fitting.history import History
+from organoid.models.escape_kernels import add_spike, field_features, log_fields
+from organoid.models.fields import PopulationFields
+
+Array = NDArray[np.float64]
+
+SAMPLING_TAU = 0.020  # s, population trace control bins are drawn by
+SAMPLING_FLOOR = 0.5
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What the features are made of, in this order: unit traces (time constant by time constant), fields, 1.
+
+    Parameters
+    ----------
+    tau : ndarray, shape (n_tau,), s
+    saturation : float
+    fields : PopulationFields
+    """
+
+    tau: Array
+    saturation: float
+    fields: PopulationFields
+
+    def n_features(self, n_units: int) -> int:
+        """Number of columns."""
+        return int(self.tau.size * n_units + self.fields.n_features + 1)
+
+
+@dataclass(frozen=True)
+class ForcedSample:
+    """What a sweep leaves behind.
+
+    Parameters
+    ----------
+    rows : ndarray of float32, shape (n_samples, n_features)
+        Features of the sampled bins.
+    weights : ndarray, shape (n_samples,)
+        Bins each row stands for.
+    blocks : ndarray of int64, shape (n_samples,)
+        Block in time each row belongs to.
+    spike_term : ndarray, shape (n_blocks, n_features, n_units)
+        Sum over spikes of each unit of the features at the spike.
+    n_observed : ndarray of int64, shape (n_blocks,)
+        Observed bins of each block.
+    """
+
+    rows: NDArray[np.float32]
+    weights: Array
+    blocks: NDArray[np.int64]
+    spike_term: Array
+    n_observed: NDArray[np.int64]
+
+    def part(self, keep: NDArray[np.bool_]) -> "ForcedSample":
+        """Return the sample of some blocks only (`keep`: one flag a block)."""
+        chosen = keep[self.blocks]
+        return ForcedSample(
+            self.rows[chosen], self.weights[chosen], self.blocks[chosen], self.spike_term[keep], self.n_observed[keep]
+        )
+
+
+@numba.njit(cache=True)
+def _field_moments(
+    bins: NDArray[Any], n_bins: int, observed: NDArray[Any], decay: NDArray[Any], mean: NDArray[Any]
+) -> Any:
+    n = decay.size
+    q, z = mean.copy(), np.empty(n)
+    first, second = np.zeros(n), np.zeros(n)
+    low, high = np.full(n, np.inf), np.full(n, -np.inf)
+    at, used = 0, 0
+    for t in range(n_bins):
+        if observed[t]:
+            used += 1
+            log_fields(mean, q, z)
+            for m in range(n):
+                first[m] += z[m]
+                second[m] += z[m] * z[m]
+                low[m] = min(low[m], z[m])
+                high[m] = max(high[m], z[m])
+        count = 0
+        while at < bins.size and bins[at] == t:
+            count += 1
+            at += 1
+        for m in range(n):
+            q[m] = q[m] * decay[m] + count
+    return first / used, second / used, low, high
+
+
+@numba.njit(cache=True)
+def _product_moments(bins: NDArray[Any], n_bins: int, observed: NDArray[Any], fields: Any) -> Any:
+    n = fields.decay.size
+    n_products = fields.product_shift.size
+    q, g = fields.mean.copy(), np.empty(n + n_products)
+    first, second = np.zeros(n_products), np.zeros(n_products)
+    at, used = 0, 0
+    for t in range(n_bins):
+        if observed[t]:
+            used += 1
+            field_features(fields, q, g)
+            for k in range(n_products):
+                first[k] += g[n + k]
+                second[k] += g[n + k] * g[n + k]
+        count = 0
+        while at < bins.size and bins[at] == t:
+            count += 1
+            at += 1
+        for m in range(n):
+            q[m] = q[m] * fields.decay[m] + count
+    return first / used, second / used
+
+
+def fit_fields(history: History, tau: Array, *, products: bool) -> PopulationFields:
+    """Standardise population fields on a recording.
+
+    Parameters
+    ----------
+    history : History
+        The training part.
+    tau : ndarray, shape (n_fields,), s
+    products : bool
+        Whether products of fields are features too.
+    """
+    decay = np.exp(-history.bin_width / tau)
+    rate = max(history.bins.size / max(history.n_bins, 1), 1e-9)
+    mean = rate / (1.0 - decay)
+    first, second, low, high = _field_moments(history.bins, history.n_bins, history.observed, decay, mean)
+    scale = _scale(first, second)
+    n_products = tau.size * (tau.size + 1) // 2 if products else 0
+    fields = PopulationFields(
+        decay, mean, first, scale, (low - first) / scale, (high - first) / scale, np.zeros(n_products), np.ones(n_products)
+    )
+    if not products:
+        return fields
+    first, second = _product_moments(history.bins, history.n_bins, history.observed, fields)
+    return fields._replace(product_shift=first, product_scale=_scale(first, second))
+
+
+def _scale(first: Array, second: Array) -> Array:
+    deviation = np.sqrt(np.maximum(second - first**2, 0.0))
+    return np.where(deviation > 1e-9, deviation, 1.0)
+
+
+def choose_control_bins(
+    history: History, n_samples: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], Array]:
+    """Draw the bins that stand for all observed bins in the likelihood's integral term.
+
+    Systematic sampling with probability proportional to a 20 ms population trace over its mean plus
+    a floor, so that bursts, where rates are high, are seen often.
+
+    Returns
+    -------
+    bins : ndarray of int64
+        In order of time.
+    weights : ndarray
+        Observed bins each one stands for.
+    """
+    observed = np.flatnonzero(history.observed)
+    if observed.size <= n_samples:
+        return observed, np.ones(observed.size)
+    activity = _smoothed(history, SAMPLING_TAU)[observed]
+    density = activity / max(activity.mean(), 1e-12) + SAMPLING_FLOOR
+    expected = np.minimum(density * n_samples / density.sum(), 1.0)
+    cumulative = np.cumsum(expected)
+    points = np.arange(int(cumulative[-1])) + rng.uniform()
+    picked = np.unique(np.searchsorted(cumulative, points[points < cumulative[-1]], side="right"))
+    return observed[picked], 1.0 / expected[picked]
+
+
+def _smoothed(history: History, tau: float) -> Array:
+    from scipy.signal import lfilter
+
+    count = np.bincount(history.bins, minlength=history.n_bins).astype(np.float64)
+    decay = np.exp(-history.bin_width / tau)
+    return np.asarray(lfilter([1.0], [1.0, -decay], count))
+
+
+@numba.njit(cache=True)
+def _sweep(
+    bins: NDArray[Any],
+    units: NDArray[Any],
+    observed: NDArray[Any],
+    start: int,
+    stop: int,
+    block_edges: NDArray[Any],
+    wanted: NDArray[Any],
+    decay: NDArray[Any],
+    saturation: float,
+    fields: Any,
+    traces: NDArray[Any],
+    population: NDArray[Any],
+    rows: NDArray[Any],
+    spike_term: NDArray[Any],
+) -> None:
+    """Step through the bins ``[start, stop)``; `traces` and `population` are carried on."""
+    n_tau, n = traces.shape
+    n_fields = fields.decay.size + fields.product_shift.size
+    g, jump = np.empty(n_fields), np.empty(n_tau)
+    at, row, block = int(np.searchsorted(bins, start)), 0, 0
+    for t in range(start, stop):
+        while block < block_edges.size - 2 and t >= block_edges[block + 1]:
+            block += 1
+        here = at
+        while at < bins.size and bins[at] == t:
+            at += 1
+        scored = at > here and observed[t] and spike_term.shape[0] > 0
+        sampled = row < wanted.size and wanted[row] == t
+        if sampled or scored:
+            field_features(fields, population, g)
+        if sampled:
+            for k in range(n_tau):
+                for j in range(n):
+                    rows[row, k * n + j] = traces[k, j]
+            for f in range(n_fields):
+                rows[row, n_tau * n + f] = g[f]
+            rows[row, n_tau * n + n_fields] = 1.0
+            row += 1
+        if scored:
+            for spike in range(here, at):
+                target = spike_term[block, units[spike]]
+                for k in range(n_tau):
+                    for j in range(n):
+                        target[k * n + j] += traces[k, j]
+                for f in range(n_fields):
+                    target[n_tau * n + f] += g[f]
+                target[n_tau * n + n_fields] += 1.0
+        for k in range(n_tau):
+            for j in range(n):
+                traces[k, j] *= decay[k]
+        for spike in range(here, at):
+            add_spike(traces, units[spike], saturation, jump)
+        for m in range(population.size):
+            population[m] = population[m] * fields.decay[m] + (at - here)
+
+
+def sample_forced(
+    history: History, basis: Basis, n_samples: int, n_blocks: int, rng: np.random.Generator
+) -> ForcedSample:
+    """Sweep the recording once and keep the spike term and the features of control bins.
+
+    Parameters
+    ----------
+    history : History
+        The training part.
+    basis : Basis
+    n_samples : int
+        Control bins; all of them where there are fewer.
+    n_blocks : int
+        Equal blocks in time, for validation.
+    rng : Generator
+    """
+    wanted, weights = choose_control_bins(history, n_samples, rng)
+    edges = np.linspace(0, history.n_bins, n_blocks + 1).astype(np.int64)
+    width = basis.n_features(history.n_units)
+    rows = np.empty((wanted.size, width), dtype=np.float32)
+    by_unit = np.zeros((n_blocks, history.n_units, width))
+    traces, population = _resting(history.n_units, basis)
+    _sweep(
+        history.bins,
+        history.units,
+        history.observed,
+        0,
+        history.n_bins,
+        edges,
+        wanted,
+        np.exp(-history.bin_width / basis.tau),
+        basis.saturation,
+        basis.fields,
+        traces,
+        population,
+        rows,
+        by_unit,
+    )
+    return ForcedSample(
+        rows=rows,
+        weights=weights,
+        blocks=np.searchsorted(edges, wanted, side="right") - 1,
+        spike_term=by_unit.transpose(0, 2, 1),
+        n_observed=np.add.reduceat(history.observed.astype(np.int64), edges[:-1]),
+    )
+
+
+def forced_features(
+    history: History, basis: Basis, start: int, stop: int, chunk: int = 8192
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yield the features of the bins ``[start, stop)``, chunk by chunk, from earlier spikes only.
+
+    Yields
+    ------
+    first_bin : int
+    rows : ndarray of float32, shape (at most `chunk`, n_features)
+    """
+    traces, population = _resting(history.n_units, basis)
+    width = basis.n_features(history.n_units)
+    nothing = np.empty((0, history.n_units, width))
+    at = 0
+    while at < stop:
+        end = start if at < start else min(at + chunk, stop)
+        wanted = np.arange(at, end) if at >= start else np.empty(0, dtype=np.int64)
+        rows = np.empty((wanted.size, width), dtype=np.float32)
+        _sweep(
+            history.bins,
+            history.units,
+            history.observed,
+            at,
+            end,
+            np.array([0, history.n_bins]),
+            wanted,
+            np.exp(-history.bin_width / basis.tau),
+            basis.saturation,
+            basis.fields,
+            traces,
+            population,
+            rows,
+            nothing,
+        )
+        if wanted.size:
+            yield at, rows
+        at = end
+
+
+def _resting(n_units: int, basis: Basis) -> tuple[Array, Array]:
+    return np.zeros((basis.tau.size, n_units)), basis.fields.mean.copy()
