@@ -66,7 +66,7 @@ class LIFParameters:
     detach_reset: bool = False
     noise_sd: float = 0.2
     weight_scale: float = 0.1
-    escape_width: float = 0.1
+    escape_width: float = 0.25
 
     def __post_init__(self) -> None:
         if not (self.tau_mem > 0 and self.refractory >= 0 and self.delay >= 0):

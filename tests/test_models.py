@@ -119,7 +119,7 @@ def test_noise_gives_the_potential_the_stated_standard_deviation() -> None:
     model = uncoupled(n=200, noise_sd=0.07)
     noise = model.noise(1, 3000, torch.Generator().manual_seed(0))
     logits = model.trajectory(noise).logits[0, 200:]
-    assert (logits * 0.1).std().item() == pytest.approx(0.07, rel=0.02)
+    assert (logits * model.escape_width).std().item() == pytest.approx(0.07, rel=0.02)
     again = model.noise(1, 3000, torch.Generator().manual_seed(0))
     assert torch.equal(noise, again)
 
