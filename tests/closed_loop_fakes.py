@@ -25,13 +25,13 @@ class FakeCulture:
     @property
     def info(self):
         place = np.arange(self.n_units)
-        units = pd.DataFrame({"name": [f"u{k}" for k in place], "electrode": 10 + place, "x_um": 50.0 * place})
         electrodes = pd.DataFrame({"electrode": 10 + place, "channel": place, "x_um": 50.0 * place, "y_um": 0.0})
+        units = electrodes.assign(name=[f"u{k}" for k in place])
         return DeviceInfo(
             name="fake culture",
             frame_rate=self.frame_rate,
             units=units,
-            electrodes=electrodes.assign(well=None, can_stimulate=True),
+            electrodes=electrodes,
             profile=device_profile("simulated").for_electrodes(self.n_units),
             description={"kind": "fake_culture", "n_units": self.n_units, "rate": self.rate, "gain": self.gain},
         )

@@ -1,5 +1,6 @@
 """Closed-loop sessions: contracts, runtime, journal, replay, latency profiles, conformance of devices."""
 
+from organoid.closed_loop.conformance import check_device
 from organoid.closed_loop.contracts import (
     Block,
     Command,
@@ -44,6 +45,7 @@ __all__ = [
     "SessionError",
     "Tick",
     "TickClock",
+    "check_device",
     "latency_profile",
     "read_session",
     "replay",

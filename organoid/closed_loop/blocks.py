@@ -20,7 +20,8 @@ def check_block(block: Block, start: int, until: int, n_units: int) -> None:
     _check_spikes(block, n_units)
     outside = [item.frame for item in block.delivered if not start <= item.frame < block.stop_frame]
     if outside:
-        raise DeviceError(f"a pulse was delivered at frame {outside[0]}, outside the block [{start}, {block.stop_frame})")
+        window = f"[{start}, {block.stop_frame})"
+        raise DeviceError(f"a pulse was delivered at frame {outside[0]}, outside the block {window}")
     if any(not start <= first < after <= block.stop_frame for first, after in block.unobserved):
         raise DeviceError(f"unobserved frames {list(block.unobserved)[:3]} reach outside the block [{start}, {until})")
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from organoid.recording_checks import electrode_table, unit_table
 from organoid.stimulation import DeviceProfile, Pulse
 
 
@@ -24,7 +25,7 @@ class DeviceInfo:
     frame_rate : Fraction
         Frames per second, exact.
     units : DataFrame
-        One row a unit, as `SpikeRecording.units`.
+        One row a unit, as `SpikeRecording.units`; columns left out are filled in.
     electrodes : DataFrame
         One row an electrode, as `SpikeRecording.electrodes`; row number = electrode index in pulses.
     profile : DeviceProfile
@@ -45,6 +46,11 @@ class DeviceInfo:
     description: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     real_time: bool = False
+
+    def __post_init__(self) -> None:
+        units = unit_table(self.units, len(self.units))
+        object.__setattr__(self, "units", units)
+        object.__setattr__(self, "electrodes", electrode_table(self.electrodes, units))
 
     @property
     def n_units(self) -> int:

@@ -8,11 +8,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from organoid.closed_loop import DeviceInfo, SessionError
+from organoid.closed_loop.probe import DEFAULT_WIDTH, default_pulse, stimulable
 from organoid.stimulation import DeviceProfile, Pulse, StimulationGuard
-
-# Choices: amplitudes that published work uses on such devices, 200 us a phase.
-DEFAULT_AMPLITUDE: dict[str, float] = {"A": 2e-6, "V": 0.4}
-DEFAULT_WIDTH = 200e-6
 
 
 class BindingError(SessionError):
@@ -94,7 +91,7 @@ class Binding(BaseModel):
         if stimulus in self.stimuli:
             pulse = self.stimuli[stimulus].pulse(electrodes, info.profile)
         else:
-            pulse = info.profile.snapped(default_stimulus(info.profile).pulse(electrodes, info.profile))
+            pulse = default_pulse(info.profile, tuple(electrodes))
         verdict = StimulationGuard(info.profile).check(pulse)
         if not verdict:
             raise BindingError(f"stimulus {stimulus!r} does not fit {info.name}: {verdict.reason}")
@@ -112,22 +109,6 @@ class Binding(BaseModel):
         """Build from plain values; one electrode may stand for a list of one."""
         listed = {name: [x] if isinstance(x, int) else x for name, x in (sites or {}).items()}
         return cls.model_validate({"sites": listed, "stimuli": dict(stimuli or {})})
-
-
-def default_stimulus(profile: DeviceProfile) -> Stimulus:
-    """Return the stimulus used where the binding names none: 2 uA or 0.4 V, 200 us a phase, within the limits."""
-    amplitude = min(DEFAULT_AMPLITUDE[profile.unit], profile.max_amplitude)
-    return Stimulus(amplitude=amplitude, width=min(max(DEFAULT_WIDTH, profile.min_width), profile.max_width))
-
-
-def stimulable(info: DeviceInfo) -> NDArray[np.bool_]:
-    """Tell for each electrode whether it may be stimulated."""
-    allowed = info.electrodes["can_stimulate"].to_numpy(dtype=bool, na_value=True).copy()
-    profile = info.profile
-    for index in range(len(allowed)):
-        exists = profile.allowed_electrodes is None or index in profile.allowed_electrodes
-        allowed[index] &= exists and index not in profile.forbidden_electrodes
-    return np.asarray(allowed, dtype=bool)
 
 
 def default_electrodes(info: DeviceInfo, count: int) -> tuple[int, ...]:

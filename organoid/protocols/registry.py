@@ -159,5 +159,5 @@ def rebuild_protocol(description: dict[str, Any]) -> Protocol:
         return _make(protocol_class(name), name, arguments)
     file = Path(description.get("file") or "")
     if file.suffix != ".py" or not file.exists():
-        raise SessionError(f"protocol {name!r} is not registered, and its file ({file}) is gone; give the protocol itself")
+        raise SessionError(f"protocol {name!r} is not registered, and its file ({file}) is gone; give the protocol")
     return _make(class_in_file(file, description["class"].rpartition(":")[2]), name, arguments)
