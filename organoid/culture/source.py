@@ -43,8 +43,9 @@ def find_source(network_or_result: Any) -> Source:
     ModelError
         If no network that runs freely is found.
     """
-    network = getattr(network_or_result, "network", network_or_result)
-    missing = [name for name in ("n_units", "dt", "initial_state", "advance", "describe") if not hasattr(network, name)]
+    missing = _missing(network := network_or_result)
+    if missing and hasattr(network_or_result, "network"):
+        missing = _missing(network := network_or_result.network)
     if missing:
         raise ModelError(
             f"{type(network).__name__} cannot run freely (it has no {', '.join(missing)}); "
@@ -57,6 +58,10 @@ def find_source(network_or_result: Any) -> Source:
         _table(getattr(network_or_result, "electrodes", None)),
         calibration if isinstance(calibration, StimulationCalibration) else None,
     )
+
+
+def _missing(network: Any) -> list[str]:
+    return [name for name in ("n_units", "dt", "initial_state", "advance", "describe") if not hasattr(network, name)]
 
 
 def _table(value: Any) -> pd.DataFrame | None:

@@ -169,6 +169,7 @@ class SimulatedCulture:
 
     def stimulate(self, commands: Sequence[Command]) -> Sequence[Receipt]:
         """Plan pulses for the current frame or later; each is checked by the guard."""
+        self._living()
         return [self._plan(command) for command in commands]
 
     def interrupt(self, electrodes: Sequence[int] | None = None) -> None:
