@@ -11,6 +11,7 @@ from organoid.statistics.evoked import first_spikes, psth, response_latency
 from organoid.statistics.intervals import cv, cv2, isi_histogram, lv, lvr
 from organoid.statistics.network import network_bursts
 from organoid.statistics.rates import fano, firing_rates
+from organoid.statistics.summary import summary
 from organoid.statistics.tiling import sttc
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "psth",
     "response_latency",
     "sttc",
+    "summary",
     "van_rossum",
     "victor_purpura",
 ]

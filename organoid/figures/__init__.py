@@ -1,0 +1,21 @@
+"""Figures of recordings, fits and sessions; each function returns a plotly Figure and never shows it."""
+
+from organoid.figures.arrays import array_map
+from organoid.figures.comparison import burst_shape, isi_comparison, rates_comparison
+from organoid.figures.raster import raster
+from organoid.figures.sessions import session
+from organoid.figures.template import template
+from organoid.figures.training import held_out_scores, training_curve, unit_scores
+
+__all__ = [
+    "array_map",
+    "burst_shape",
+    "held_out_scores",
+    "isi_comparison",
+    "raster",
+    "rates_comparison",
+    "session",
+    "template",
+    "training_curve",
+    "unit_scores",
+]

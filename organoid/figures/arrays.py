@@ -1,0 +1,154 @@
+"""Where on the array the activity is."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from organoid.errors import RecordingError
+from organoid.figures.template import INK, MUTED, SCALE, finish, number
+from organoid.recording import SpikeRecording
+from organoid.statistics import firing_rates
+
+_PLACE = ["well", "x_um", "y_um"]
+
+
+def array_map(rec: SpikeRecording) -> go.Figure:
+    """Draw the rate at every electrode position; silent electrodes are hollow.
+
+    Rates of units at one position are added. Wells are drawn side by side.
+
+    Parameters
+    ----------
+    rec : SpikeRecording
+
+    Returns
+    -------
+    plotly Figure
+
+    Raises
+    ------
+    RecordingError
+        If no position is known.
+    """
+    places = _places(rec)
+    if places.empty:
+        raise RecordingError("the recording knows no electrode positions, so no map can be drawn")
+    centres = _side_by_side(places)
+    active, silent = places[places["rate"] > 0], places[~(places["rate"] > 0)]
+    size = float(np.clip(260 / np.sqrt(len(places)), 4, 24))
+    fig = go.Figure()
+    if len(silent):
+        hollow = {"size": size, "color": "white", "line": {"color": MUTED, "width": 1}}
+        fig.add_trace(go.Scatter(**_points(silent), marker=hollow, name="silent"))
+    if len(active):
+        fig.add_trace(go.Scatter(**_points(active), marker=_coloured(active["rate"].to_numpy(), size), name="active"))
+    for well, (x, y) in centres.items():
+        fig.add_annotation(x=x, y=y, text=str(well), showarrow=False, yshift=14, font={"size": 11, "color": INK})
+    _equal_axes(fig, places, bool(centres))
+    fig.update_layout(showlegend=bool(len(silent) and len(active)))
+    return finish(fig, _title(places, active), _subtitle(rec, places), height=_height(places))
+
+
+def _places(rec: SpikeRecording) -> pd.DataFrame:
+    """Return one row a position: well, x_um, y_um, rate (Hz), label."""
+    units = rec.units.assign(rate=firing_rates(rec))
+    labels = units["name"].fillna("?") + ": " + units["rate"].map(number) + " Hz"
+    seen = units.assign(label=labels)[[*_PLACE, "rate", "label"]]
+    electrodes = rec.electrodes
+    named = electrodes["electrode"].astype("string").fillna(electrodes["channel"].astype("string"))
+    empty = electrodes[_PLACE].assign(rate=0.0, label="electrode " + named.fillna("?"))
+    both = pd.concat([seen, empty], ignore_index=True).dropna(subset=["x_um", "y_um"])
+    both["well"] = both["well"].fillna("")
+    found = both.groupby(_PLACE, sort=True).agg(rate=("rate", "sum"), label=("label", _join)).reset_index()
+    return pd.DataFrame(found)
+
+
+def _join(labels: "pd.Series[str]") -> str:
+    shown = [label for label in labels if ": " in label] or list(labels)[:1]
+    return "<br>".join(shown[:8] + (["..."] if len(shown) > 8 else []))
+
+
+def _side_by_side(places: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """Move each of several wells to its own place in a grid; return where their names go."""
+    wells = sorted(places["well"].unique())
+    if len(wells) < 2:
+        return {}
+    step_x = 1.3 * float(np.ptp(places["x_um"]) or 100)
+    step_y = 1.5 * float(np.ptp(places["y_um"]) or 100)
+    columns = int(np.ceil(np.sqrt(len(wells) * 1.5)))
+    top, middle = float(places["y_um"].max()), float((places["x_um"].max() + places["x_um"].min()) / 2)
+    names = {}
+    for k, well in enumerate(wells):
+        dx, dy = (k % columns) * step_x, -(k // columns) * step_y
+        places.loc[places["well"] == well, ["x_um", "y_um"]] += [dx, dy]
+        names[well] = (middle + dx, top + dy)
+    return names
+
+
+def _points(places: pd.DataFrame) -> dict[str, object]:
+    return {
+        "x": places["x_um"].to_numpy(),
+        "y": places["y_um"].to_numpy(),
+        "mode": "markers",
+        "text": places["label"].to_list(),
+        "hovertemplate": "%{text}<extra></extra>",
+    }
+
+
+def _coloured(rates: NDArray[np.float64], size: float) -> dict[str, object]:
+    low = np.floor(np.log10(rates.min()))
+    high = max(np.ceil(np.log10(rates.max())), low + 1)
+    ticks = np.arange(low, high + 1)
+    return {
+        "size": size,
+        "color": np.log10(rates),
+        "colorscale": SCALE,
+        "cmin": low,
+        "cmax": high,
+        "line": {"color": "white", "width": 0.5},
+        "colorbar": {
+            "title": {"text": "rate (Hz)", "side": "top"},
+            "orientation": "h",
+            "len": 300,
+            "lenmode": "pixels",
+            "x": 0.5,
+            "y": -0.16,
+            "yanchor": "top",
+            "tickvals": ticks,
+            "ticktext": [f"{10**tick:g}" for tick in ticks],
+            "thickness": 12,
+            "outlinewidth": 0,
+        },
+    }
+
+
+def _equal_axes(fig: go.Figure, places: pd.DataFrame, several: bool) -> None:
+    pad = 0.08 * max(float(np.ptp(places["x_um"])), float(np.ptp(places["y_um"])), 50.0)
+    x = [places["x_um"].min() - pad, places["x_um"].max() + pad]
+    y = [places["y_um"].min() - pad, places["y_um"].max() + pad * (2 if several else 1)]
+    labels = not several
+    fig.update_xaxes(range=x, title_text="x (µm)" if labels else None, showticklabels=labels, showgrid=labels)
+    fig.update_yaxes(range=y, title_text="y (µm)" if labels else None, showticklabels=labels, showgrid=labels)
+    fig.update_xaxes(constrain="domain")
+    fig.update_yaxes(scaleanchor="x", scaleratio=1, constrain="domain")
+
+
+def _height(places: pd.DataFrame) -> int:
+    wide, tall = np.ptp(places["x_um"]) or 1, np.ptp(places["y_um"]) or 1
+    return int(np.clip(230 + 700 * tall / wide, 380, 690))
+
+
+def _title(places: pd.DataFrame, active: pd.DataFrame) -> str:
+    if active.empty:
+        return f"None of {len(places):,} electrodes is active"
+    top = number(float(places["rate"].max()))
+    return f"{len(active):,} of {len(places):,} electrodes are active, the busiest at {top} Hz"
+
+
+def _subtitle(rec: SpikeRecording, places: pd.DataFrame) -> str:
+    words = ["Rates of units at one position are added"] if rec.n_units > len(places) else []
+    lost = int(rec.units[["x_um", "y_um"]].isna().any(axis=1).sum())
+    if lost:
+        words.append(f"{lost} units have no known position")
+    return "; ".join(words)

@@ -1,0 +1,134 @@
+"""Tables of a report."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from organoid.figures.template import number
+from organoid.recording import SpikeRecording
+from organoid.report_page import Table
+from organoid.statistics import network_bursts, summary
+
+_MAX_EDGES = 12
+_SIGNIFICANT = 0.05
+
+_SUMMARY = {
+    "n_units": "units",
+    "n_active_units": "active units",
+    "n_spikes": "spikes",
+    "duration_s": "duration (s)",
+    "observed_s": "observed (s)",
+    "mean_rate_hz": "mean rate (Hz)",
+    "median_cv": "median CV of inter-spike intervals",
+    "bursts_per_minute": "network bursts per minute",
+    "burst_duration_s": "network burst duration (s)",
+    "burst_interval_cv": "CV of intervals between bursts",
+    "fraction_in_bursts": "share of spikes in bursts",
+    "mean_sttc": "mean synchrony of pairs (STTC, 50 ms)",
+}
+_SCORES = {
+    "heldout_bits_per_spike": "held-out score, coupled (bits/spike)",
+    "heldout_bits_per_spike_uncoupled": "held-out score, uncoupled (bits/spike)",
+    "n_units": "units",
+    "n_spikes": "spikes",
+    "seconds": "time to fit (s)",
+    "peak_rss_mb": "peak memory (MB)",
+}
+_FREE_RUN = {
+    "rate_ratio": ("mean rate, simulated / recorded", "1"),
+    "rate_correlation": ("correlation of unit rates", "1"),
+    "burst_rate_ratio": ("network bursts per minute, simulated / recorded", "1"),
+    "burst_duration_ratio": ("network burst duration, simulated / recorded", "1"),
+    "ibi_cv_ratio": ("CV of intervals between bursts, simulated / recorded", "1"),
+    "fraction_in_bursts": ("share of spikes in bursts", "as recorded"),
+    "isi_cv_ratio": ("CV of inter-spike intervals, simulated / recorded", "1"),
+    "sttc_correlation": ("correlation of pairwise synchrony (STTC)", "1"),
+    "runaway": ("runs away", "no"),
+}
+
+
+def summary_table(recordings: Mapping[str, SpikeRecording]) -> Table:
+    """Return the headline numbers side by side; thresholds of the recording serve its simulation."""
+    thresholds = None
+    if "recorded" in recordings:
+        thresholds = network_bursts(recordings["recorded"]).attrs["thresholds"]
+    columns = {
+        name: summary(rec, thresholds if name in ("recorded", "simulated") else None)
+        for name, rec in recordings.items()
+    }
+    rows = [(label, *(cell(values[key]) for values in columns.values())) for key, label in _SUMMARY.items()]
+    return Table("Undefined values are dashes.", ("", *columns), rows)
+
+
+def wells_table(name: str, rec: SpikeRecording) -> Table:
+    """Return the headline numbers of every well; each is a culture of its own."""
+    keys = ["n_units", "n_spikes", "mean_rate_hz", "median_cv", "bursts_per_minute", "fraction_in_bursts", "mean_sttc"]
+    rows = []
+    for well in rec.wells:
+        values = summary(rec, well=well)
+        rows.append((well, *(cell(values[key]) for key in keys)))
+    total = f"{rec.n_units:,} units, {rec.n_spikes:,} spikes in {len(rec.wells)} wells"
+    caption = f"{name.capitalize()}: {total}, {number(rec.duration)} s; each well is a culture of its own."
+    return Table(caption, ("well", *(_SUMMARY[key] for key in keys)), rows)
+
+
+def score_table(scores: "pd.Series[Any]") -> Table:
+    """Return the scores of a fit that are single values."""
+    rows = [
+        (_SCORES.get(str(key), str(key).replace("_", " ")), cell(value))
+        for key, value in scores.items()
+        if np.isscalar(value) or value is None
+    ]
+    return Table("Scores of the fit.", ("", "value"), rows)
+
+
+def free_run_table(free_run: Mapping[str, Any]) -> Table:
+    """Return how the free-running network compares with the recording."""
+    known = [key for key in _FREE_RUN if key in free_run]
+    rows = [(_FREE_RUN[key][0], cell(free_run[key]), _FREE_RUN[key][1]) for key in known]
+    others = [key for key in free_run if key not in _FREE_RUN and (np.isscalar(free_run[key]) or free_run[key] is None)]
+    rows += [(str(key).replace("_", " "), cell(free_run[key]), "") for key in others]
+    return Table("Free runs against the recording, medians with ranges.", ("", "value", "ideal"), rows)
+
+
+def edge_table(edges: pd.DataFrame | None) -> Table | None:
+    """Return the surest connections, or None where there is no table of them."""
+    if edges is None or not {"pre", "post", "weight", "z", "q"} <= set(edges.columns):
+        return None
+    sure = edges[edges["q"] < _SIGNIFICANT]
+    top = sure.reindex(sure["z"].abs().sort_values(ascending=False).index).head(_MAX_EDGES)
+    rows = [
+        (f"{row.pre} → {row.post}", *(cell(value) for value in (row.weight, row.z, row.q))) for row in top.itertuples()
+    ]
+    found = f"{len(sure):,} of {len(edges):,} possible connections have q < {_SIGNIFICANT}"
+    shown = f"; the {len(rows)} surest are listed." if rows else "."
+    return Table(found + shown, ("connection", "weight", "z", "q"), rows)
+
+
+def cell(value: Any) -> str:
+    """Return a value as a reader wants it: numbers short, undefined a dash, ranges in brackets."""
+    if value is None or value is pd.NA:
+        return "–"
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, int | np.integer):
+        return f"{int(value):,}"
+    if isinstance(value, float | np.floating):
+        return number(float(value))
+    if isinstance(value, Mapping):
+        return _median_and_range(value)
+    if isinstance(value, list | tuple | np.ndarray):
+        return " to ".join(cell(item) for item in value)
+    return str(value)
+
+
+def _median_and_range(value: Mapping[str, Any]) -> str:
+    middle = next((cell(value[key]) for key in ("median", "value", "mean") if key in value), None)
+    if middle is None:
+        return ", ".join(f"{key} {cell(item)}" for key, item in value.items())
+    low_high = value.get("range") or next(
+        ([value[a], value[b]] for a, b in (("low", "high"), ("min", "max")) if a in value and b in value), None
+    )
+    return middle if low_high is None else f"{middle} ({cell(list(low_high))})"
