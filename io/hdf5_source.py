@@ -164,6 +164,25 @@ def columns(h5: h5py.Group, name: str, wanted: Sequence[str]) -> dict[str, np.nd
     return {column: np.ascontiguousarray(table[column]) for column in wanted}
 
 
+def table(h5: h5py.Group, name: str) -> dict[str, np.ndarray[Any, Any]]:
+    """Read all columns of a small one-axis compound dataset, texts as they are stored.
+
+    Raises
+    ------
+    RecordingError
+        Naming the dataset and what it is.
+    """
+    found = dataset(h5, name)
+    try:
+        held, ndim = found.dtype.names, found.ndim
+    except DAMAGE as error:
+        raise RecordingError(f"dataset {name!r} has a damaged type: {reason(error)}") from None
+    if held is None or ndim != 1:
+        raise RecordingError(f"dataset {name!r} has {ndim} axes and type {found.dtype}; expected a table, one axis")
+    rows = whole(found, name)
+    return {column: rows[column] for column in held}
+
+
 def attribute(owner: h5py.Group | h5py.Dataset, name: str) -> Any:
     """Return an attribute, or None where it is absent, empty or damaged."""
     try:
@@ -183,6 +202,36 @@ def scalar(value: Any) -> float | None:
     except DAMAGE:
         return None
     return number if np.isfinite(number) else None
+
+
+def number_at(h5: h5py.Group, name: str, notes: list[str] | None = None) -> float | None:
+    """Return the number in a one-value dataset, or None; what is missing or odd is noted if a list is given."""
+    value = _value_at(h5, name, "fiu", "number", notes)
+    number = scalar(value)
+    if value is not None and number is None and notes is not None:
+        notes.append(f"{name} is not a finite number and is ignored")
+    return number
+
+
+def text_at(h5: h5py.Group, name: str, notes: list[str] | None = None) -> str:
+    """Return the text in a one-value dataset, or ""; what is missing or odd is noted if a list is given."""
+    value = _value_at(h5, name, "SO", "text", notes)
+    return "" if value is None else text(value)
+
+
+def _value_at(h5: h5py.Group, name: str, kinds: str, what: str, notes: list[str] | None) -> Any:
+    found = member(h5, name)
+    problem = "is missing"
+    try:
+        if isinstance(found, h5py.Dataset):
+            if found.size == 1 and found.dtype.kind in kinds:
+                return found[()]
+            problem = f"does not hold one {what} and is ignored"
+    except DAMAGE as error:
+        problem = f"cannot be read: {reason(error)}"
+    if notes is not None:
+        notes.append(f"{name} {problem}")
+    return None
 
 
 def text(value: Any) -> str:

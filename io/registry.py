@@ -69,6 +69,10 @@ class Format:
 MODULES = {
     "organoid": "organoid.io.organoid_hdf5",
     "carmen": "organoid.io.carmen",
+    "maxwell": "organoid.io.maxwell",
+    "mcs": "organoid.io.mcs",
+    "cl1": "organoid.io.cl1",
+    "nwb": "organoid.io.nwb",
 }
 ENTRY_POINT_GROUP = "organoid.formats"
 
@@ -127,8 +131,8 @@ def _unknown(source: Source) -> str:
 def read_recording(
     path: str | PathLike[str],
     *,
-    well: str | None = None,
-    recording: str | None = None,
+    well: str | int | None = None,
+    recording: str | int | None = None,
     stimuli: str | PathLike[str] | None = None,
 ) -> SpikeRecording:
     """Read a recording; content decides the format, not the suffix.
@@ -136,8 +140,8 @@ def read_recording(
     Parameters
     ----------
     path : path
-    well, recording : str, optional
-        Which one, where the file holds several; an ambiguous file raises and lists the choices.
+    well, recording : str or int, optional
+        Which one, by name or number, where the file holds several; an ambiguous file raises and lists the choices.
     stimuli : path, optional
         Stimulation log kept beside the recording (CSV), attached to `rec.stimuli`.
 
@@ -158,7 +162,8 @@ def read_recording(
     >>> rec = organoid.read_recording("sample_data/bursting_culture.h5")  # doctest: +SKIP
     """
     file = Path(path)
-    rec = read_as(detect_format(file), file, well, recording)
+    asked = [None if name is None else str(name) for name in (well, recording)]
+    rec = read_as(detect_format(file), file, *asked)
     if stimuli is None:
         return rec
     from organoid.io.stimulation_log import attach_log

@@ -1,0 +1,169 @@
+"""What the two MaxWell layouts share: mapping, units, events, and how they become a recording."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from organoid.io.frames import frame_times, note_unobserved
+from organoid.io.hdf5_source import columns, dataset, texts
+
+from organoid.errors import RecordingError
+from organoid.layout_guard import whole
+from organoid.recording import SpikeRecording
+
+_MAPPING = ("channel", "electrode", "x", "y")
+
+
+@dataclass(frozen=True)
+class Spikes:
+    """Detected spikes as stored: frame numbers and channels of the dataset `name`."""
+
+    frames: NDArray[Any]
+    channels: NDArray[Any]
+    name: str
+
+    @property
+    def origin(self) -> int:
+        """First frame with a spike: time 0 where no frame numbers are stored."""
+        return int(self.frames.min()) if self.frames.size else 0
+
+
+def take_spikes(h5: h5py.Group, name: str) -> Spikes:
+    """Read the spikes, or none where the dataset is absent."""
+    if name not in h5:
+        return Spikes(np.empty(0, np.int64), np.empty(0, np.int64), name)
+    held = columns(h5, name, ("frameno", "channel"))
+    if not np.all(held["channel"] == np.rint(held["channel"])):
+        raise RecordingError(f"dataset {name!r} holds channel numbers that are not whole")
+    return Spikes(held["frameno"], held["channel"].astype(np.int64), name)
+
+
+def take_electrodes(h5: h5py.Group, name: str, well: str | None, notes: list[str]) -> pd.DataFrame:
+    """Return the routed electrodes, one row a channel; without a mapping there are none, with a note."""
+    try:
+        mapping = pd.DataFrame(columns(h5, name, _MAPPING))
+    except RecordingError as error:
+        notes.append(f"positions unknown: {error}")
+        mapping = pd.DataFrame({key: [] for key in _MAPPING})
+    routed = mapping[(mapping["channel"] >= 0) & (mapping["electrode"] >= 0)].drop_duplicates()
+    n_copies = int(((mapping["channel"] >= 0) & (mapping["electrode"] >= 0)).sum()) - len(routed)
+    single = routed.drop_duplicates("channel")
+    if n_copies:
+        notes.append(f"{name}: {n_copies} rows are repeated and used once")
+    if len(single) < len(routed):
+        notes.append(f"{name}: {len(routed) - len(single)} channels lie on several electrodes; the first is used")
+    bad = ~np.isfinite(single[["x", "y"]].to_numpy(dtype=float)).all(axis=1)
+    if bad.any():
+        notes.append(f"{name}: {int(bad.sum())} positions are not finite")
+    table = single.rename(columns={"x": "x_um", "y": "y_um"}).sort_values("channel", ignore_index=True)
+    return table.assign(well=pd.Series([well] * len(table), dtype="str"))
+
+
+def units_of(
+    channels: NDArray[Any], electrodes: pd.DataFrame, well: str | None, notes: list[str]
+) -> tuple[NDArray[np.int64], pd.DataFrame]:
+    """Return the unit of each spike and one unit a channel with spikes, placed where the mapping says."""
+    numbers, units = np.unique(channels, return_inverse=True)
+    known = electrodes.set_index(electrodes["channel"].astype(np.int64)).reindex(numbers)
+    unmapped = ~np.isin(channels, electrodes["channel"])
+    if unmapped.any():
+        some = ", ".join(str(channel) for channel in np.unique(channels[unmapped])[:8])
+        notes.append(
+            f"{int(unmapped.sum())} of {channels.size} spikes are on channels missing from the mapping ({some}); "
+            "kept, at unknown positions"
+        )
+    table = pd.DataFrame(
+        {
+            "name": [f"ch{channel}" for channel in numbers],
+            "channel": numbers,
+            "electrode": pd.array(known["electrode"].to_numpy(), dtype="Int64"),
+            "x_um": known["x_um"].to_numpy(),
+            "y_um": known["y_um"].to_numpy(),
+            "well": [well] * len(numbers),
+        }
+    )
+    return units.astype(np.int64), table
+
+
+def take_events(h5: h5py.Group, name: str, origin: int, rate: float, notes: list[str]) -> pd.DataFrame | None:
+    """Read stored events as stimuli of unknown strength, by field name where the fields are there."""
+    if name not in h5:
+        return None
+    try:
+        frames = columns(h5, name, ("frameno",))["frameno"]
+        table = pd.DataFrame({"time_s": frame_times(frames, origin, rate, name)})
+        table["event"] = _event_texts(h5, name)
+    except RecordingError as error:
+        notes.append(f"events left out: {error}")
+        return None
+    if name.endswith("bits"):
+        table = table[table["event"] != "0"].reset_index(drop=True)
+    if len(table):
+        notes.append(f"{len(table)} events of {name!r} are listed as stimuli; their amplitude is not in the file")
+    return table
+
+
+def _event_texts(h5: h5py.Group, name: str) -> list[str]:
+    found = dataset(h5, name)
+    held = found.dtype.names or ()
+    for field in ("eventmessage", "bits", "eventid"):
+        if field in held and found.dtype[field].kind in "fiuSO":
+            return texts(whole(found, name, found.fields(field)))
+    return [""] * found.shape[0]
+
+
+def build(
+    spikes: Spikes,
+    runs: list[tuple[int, int]],
+    rate: float,
+    electrodes: pd.DataFrame,
+    well: str | None,
+    *,
+    stimuli: pd.DataFrame | None,
+    wall_clock: float | None,
+    metadata: dict[str, Any],
+    notes: list[str],
+) -> SpikeRecording:
+    """Put spikes, frames and mapping together; time 0 is the first frame, or the first spike without frames."""
+    times = frame_times(spikes.frames, runs[0][0] if runs else spikes.origin, rate, spikes.name)
+    note_unobserved(spikes.frames, runs, notes)
+    start, stop, observed = _window(times, runs, rate, wall_clock, notes)
+    units, table = units_of(spikes.channels, electrodes, well, notes)
+    return SpikeRecording(
+        times,
+        units,
+        t_start=start,
+        t_stop=stop,
+        sampling_rate=rate,
+        units=table,
+        electrodes=electrodes,
+        stimuli=stimuli,
+        observed=observed,
+        metadata=metadata,
+        notes=notes,
+    )
+
+
+def _window(
+    times: NDArray[np.float64],
+    runs: list[tuple[int, int]],
+    rate: float,
+    wall_clock: float | None,
+    notes: list[str],
+) -> tuple[float, float, NDArray[np.float64] | None]:
+    first, last = (float(times.min()), float(times.max()) + 1 / rate) if times.size else (0.0, 0.0)
+    if runs:
+        observed = (np.array(runs, dtype=np.float64) - runs[0][0]) / rate
+        stop = float(observed[-1, 1])
+        if wall_clock is not None and abs(wall_clock - stop) > max(0.2, 0.25 * wall_clock):
+            notes.append(f"the frames last {stop:g} s at {rate:g} Hz, but the wall clock says {wall_clock:g} s")
+        return min(0.0, first), max(stop, last), observed
+    notes.append("no frame numbers are stored: time 0 is the first spike, and what was observed is unknown")
+    if wall_clock is None:
+        notes.append("t_stop inferred: one frame after the last spike")
+    else:
+        notes.append(f"t_stop inferred: {wall_clock:g} s by the wall clock, or one frame after the last spike")
+    return min(0.0, first), max(wall_clock or 0.0, last), None

@@ -1,0 +1,82 @@
+"""Legacy MaxOne files (``/version`` 20160704): one recording, mapping and spikes at the root.
+
+``/proc0/spikeTimes`` (frameno, channel, amplitude); ``/mapping``; ``/sig`` (1028, frames), whose last rows
+count the frames; ``/bits`` are digital events. The sampling rate is not stored.
+"""
+
+from typing import Any
+
+import h5py
+import numpy as np
+from organoid.io.frames import rate_of
+from organoid.io.hdf5_source import member, number_at, text_at
+from organoid.io.maxwell_common import build, take_electrodes, take_events, take_spikes
+from organoid.io.registry import NoSpikesError
+
+from organoid.errors import RecordingError
+from organoid.layout_guard import DAMAGE
+from organoid.recording import SpikeRecording
+
+ASSUMED_RATE = 20000.0
+SPIKES = "proc0/spikeTimes"
+_COUNTER_ROWS = (1026, 1027)  # low and high 16 bits of the frame number
+
+
+def read_legacy(h5: h5py.File, metadata: dict[str, Any], notes: list[str]) -> SpikeRecording:
+    """Read a legacy file; a header without frames and spikes is an empty recording."""
+    rate = rate_of(h5, "settings/sampling")
+    if rate is None:
+        rate = ASSUMED_RATE
+        notes.append("the sampling rate is not stored; 20000 Hz is assumed, as MaxOne records")
+    runs = _runs(h5, notes)
+    if SPIKES not in h5:
+        if runs:
+            raise NoSpikesError("recognised, holds no detected spikes")
+        notes.append("recognised, holds no detected spikes and no frames (header only)")
+    spikes = take_spikes(h5, SPIKES)
+    settings = {name: number_at(h5, f"settings/{name}", notes) for name in ("gain", "hpf", "lsb")}
+    return build(
+        spikes,
+        runs,
+        rate,
+        take_electrodes(h5, "mapping", None, notes),
+        None,
+        stimuli=take_events(h5, "bits", runs[0][0] if runs else spikes.origin, rate, notes),
+        wall_clock=None,
+        metadata={**metadata, **{key: value for key, value in settings.items() if value is not None}, **_clock(h5)},
+        notes=notes,
+    )
+
+
+def _runs(h5: h5py.File, notes: list[str]) -> list[tuple[int, int]]:
+    """Return the one run of frames, from the frame counters in the rows of `sig` behind the channels."""
+    sig = member(h5, "sig")
+    if not isinstance(sig, h5py.Dataset) or sig.ndim != 2 or sig.shape[0] <= _COUNTER_ROWS[1]:
+        notes.append("sig is missing or has no frame counters")
+        return []
+    n = int(sig.shape[1])
+    if n == 0:
+        return []
+    try:
+        first, last = (_counter(sig, column) for column in (0, n - 1))
+    except DAMAGE as error:
+        notes.append(f"the frame counters of sig cannot be read: {error}")
+        return []
+    if n > 2**40 or sig.id.get_storage_size() == 0:
+        raise RecordingError(f"dataset 'sig' claims {n:.3g} frames that the file does not store")
+    if last - first != n - 1:
+        notes.append(
+            f"sig holds {n} frames, but its counter runs from {first} to {last}: frames were lost somewhere, and "
+            "where is not searched"
+        )
+    return [(first, max(last + 1, first + n))]
+
+
+def _counter(sig: h5py.Dataset, column: int) -> int:
+    low, high = (int(np.uint16(sig[row, column])) for row in _COUNTER_ROWS)
+    return high << 16 | low
+
+
+def _clock(h5: h5py.File) -> dict[str, str]:
+    said = text_at(h5, "time")
+    return {"time": said} if said else {}

@@ -1,0 +1,220 @@
+"""NWB (HDF5): the units table with its ragged spike times, electrodes, observation and stimulus intervals.
+
+``units/spike_times_index`` holds the cumulative ends of each unit's part of ``units/spike_times``, often in
+a one-byte type. NWB stores no recording length: the window is taken from observation intervals, epochs or
+recorded voltage (their extent only; voltage is never read), else from the spikes.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from organoid.io.entries import choose
+from organoid.io.hdf5_source import Source, array, attribute, group, member, members, open_hdf5, scalar, text, text_at
+from organoid.io.nwb_intervals import observed_spans, recorded_span, stimulus_table
+from organoid.io.ragged import ragged_ends
+from organoid.io.registry import Entry, Evidence, Format, NoSpikesError
+from organoid.io.window import covering_window, inferred_window
+
+from organoid.errors import RecordingError
+from organoid.recording import SpikeRecording
+from organoid.recording_checks import clip
+
+_TEXTS = ("identifier", "session_description", "session_start_time", "timestamps_reference_time")
+_SUBJECT = ("species", "age", "genotype", "sex", "subject_id", "strain")
+_ELECTRODES = "general/extracellular_ephys/electrodes"
+
+
+def recognises(source: Source) -> bool:
+    """Tell an NWB file by its version attribute."""
+    return source.h5 is not None and "nwb_version" in source.h5.attrs
+
+
+def entries(path: Path) -> Sequence[Entry]:
+    """Return the units tables: the file's own, or those of its processing modules."""
+    with open_hdf5(path) as h5:
+        return list(_tables(h5)) or [(None, None)]
+
+
+def read(path: Path, well: str | None, recording: str | None) -> SpikeRecording:
+    """Read a units table; `recording` names one of several in processing modules."""
+    with open_hdf5(path) as h5:
+        tables = _tables(h5)
+        if not tables:
+            raise NoSpikesError("recognised, holds no detected spikes (no units table)")
+        (_, name), units = choose(tables, None, recording)
+        rec = _read(h5, units, str(name))
+    return rec if well is None else rec.select(well=well)
+
+
+def _tables(h5: h5py.File) -> dict[Entry, h5py.Group]:
+    own = group(h5, "units")
+    if own is not None:
+        return {(None, "units"): own}
+    found: dict[Entry, h5py.Group] = {}
+    processing = group(h5, "processing")
+    for module in members(processing) if processing is not None else []:
+        inside = group(h5, f"processing/{module}")
+        for name in members(inside) if inside is not None else []:
+            table = group(h5, f"processing/{module}/{name}")
+            if table is not None and text(attribute(table, "neurodata_type")) == "Units":
+                found[(None, f"processing/{module}/{name}")] = table
+    return found
+
+
+def _read(h5: h5py.File, units: h5py.Group, name: str) -> SpikeRecording:
+    notes: list[str] = []
+    if "spike_times" not in units:
+        raise NoSpikesError(f"recognised, holds no detected spikes ({name} has no column spike_times)")
+    times = array(units, "spike_times", ndim=1).astype(np.float64)
+    n_units = _n_units(units)
+    ends = ragged_ends(units, "spike_times_index", times.size, n_units, notes)
+    sizes = np.diff(ends, prepend=0)
+    first, last = (float(times.min()), float(times.max())) if times.size else (np.nan, np.nan)
+    if times.size and not np.isfinite([first, last]).all():
+        raise RecordingError(f"dataset 'spike_times': {int(np.sum(~np.isfinite(times)))} times are NaN or infinite")
+    if first < 0:
+        notes.append(f"{int(np.sum(times < 0))} of {times.size} spikes lie before time 0; kept")
+    observed = observed_spans(units, sizes.size, notes)
+    start, stop = _window(h5, observed, first, last, notes)
+    electrodes = _electrodes(h5, notes)
+    return SpikeRecording(
+        times,
+        np.repeat(np.arange(sizes.size), sizes),
+        t_start=start,
+        t_stop=stop,
+        sampling_rate=_rate(units, notes),
+        units=_unit_table(units, sizes.size, electrodes, notes),
+        electrodes=electrodes,
+        stimuli=stimulus_table(h5, notes),
+        observed=None if observed is None else clip(observed, start, stop),
+        metadata=_metadata(h5, name, notes),
+        notes=notes,
+    )
+
+
+def _n_units(units: h5py.Group) -> int | None:
+    found = member(units, "id")
+    return int(found.shape[0]) if isinstance(found, h5py.Dataset) and found.ndim == 1 else None
+
+
+def _window(
+    h5: h5py.File, observed: NDArray[np.float64] | None, first: float, last: float, notes: list[str]
+) -> tuple[float, float]:
+    if observed is not None and len(observed):
+        stored, source = (float(observed[0, 0]), float(observed[-1, 1])), "units/obs_intervals"
+    else:
+        found = recorded_span(h5, notes)
+        if found is None:
+            return inferred_window(first, last, notes)
+        stored, source = found
+    notes.append(f"NWB stores no recording length; the window is that of {source}")
+    return covering_window(stored, first, last, source, notes)
+
+
+def _rate(units: h5py.Group, notes: list[str]) -> float | None:
+    """Return 1 / resolution, if the spike times say what they are multiples of."""
+    resolution = scalar(attribute(units["spike_times"], "resolution"))
+    if resolution is None:
+        return None
+    if not 1e-9 <= resolution <= 1:
+        notes.append(f"units/spike_times: attribute resolution is {resolution:g} s; ignored")
+        return None
+    return 1 / resolution
+
+
+def _electrodes(h5: h5py.File, notes: list[str]) -> pd.DataFrame | None:
+    """Return the electrodes table, rows in file order."""
+    table = group(h5, _ELECTRODES)
+    if table is None:
+        notes.append("no electrodes table: positions unknown")
+        return None
+    try:
+        ids = array(table, "id", ndim=1, kinds="iu").astype(np.int64)
+        held = {key: _column(table, key, ids.size, notes) for key in ("x", "y")}
+    except RecordingError as error:
+        notes.append(f"electrodes table ignored: {error}")
+        return None
+    if ids.size and not np.any(np.nan_to_num([held["x"], held["y"]])):
+        notes.append("electrode positions are all 0 or unknown; taken as unknown")
+        held = {key: np.full(ids.size, np.nan) for key in held}
+    return pd.DataFrame({"electrode": ids, "x_um": held["x"], "y_um": held["y"]})
+
+
+def _column(table: h5py.Group, key: str, n: int, notes: list[str]) -> NDArray[np.float64]:
+    name = key if key in table else f"rel_{key}"
+    try:
+        values = array(table, name, ndim=1).astype(np.float64)
+        if values.size == n:
+            return values
+        notes.append(f"electrodes/{name} has {values.size} rows, the table {n}; ignored")
+    except RecordingError as error:
+        notes.append(f"electrode positions unknown: {error}")
+    return np.full(n, np.nan)
+
+
+def _unit_table(units: h5py.Group, n: int, electrodes: pd.DataFrame | None, notes: list[str]) -> pd.DataFrame:
+    try:
+        ids = array(units, "id", ndim=1, kinds="iu").astype(np.int64)
+    except RecordingError as error:
+        notes.append(f"units are named by their order: {error}")
+        ids = np.arange(n)
+    if ids.size != n:
+        notes.append(f"units are named by their order: id has {ids.size} rows for {n} units")
+        ids = np.arange(n)
+    table = pd.DataFrame({"name": [str(number) for number in ids], "unit_id": ids})
+    rows = _first_electrodes(units, n, electrodes, notes)
+    if rows is None or electrodes is None:
+        return table
+    placed = electrodes.reindex(rows).reset_index(drop=True)
+    return table.assign(electrode=placed["electrode"].astype("Int64"), x_um=placed["x_um"], y_um=placed["y_um"])
+
+
+def _first_electrodes(
+    units: h5py.Group, n: int, electrodes: pd.DataFrame | None, notes: list[str]
+) -> NDArray[np.int64] | None:
+    """Return the row of the first electrode each unit lists (-1 for none): rows, not ids."""
+    if electrodes is None:
+        return None
+    if "electrodes" not in units:
+        notes.append("units list no electrodes: their positions are unknown")
+        return None
+    try:
+        rows = array(units, "electrodes", ndim=1, kinds="iu").astype(np.int64)
+        if "electrodes_index" in units:
+            ends = ragged_ends(units, "electrodes_index", rows.size, n, notes)
+        else:
+            ends = np.arange(1, rows.size + 1)
+        if ends.size != n or np.any((rows < 0) | (rows >= len(electrodes))):
+            raise RecordingError(f"dataset 'electrodes' lists rows outside the {len(electrodes)} of the table")
+    except RecordingError as error:
+        notes.append(f"positions of units unknown: {error}")
+        return None
+    sizes = np.diff(ends, prepend=0)
+    if np.any(sizes > 1):
+        notes.append(f"{int(np.sum(sizes > 1))} of {n} units list several electrodes; the first is their position")
+    return np.array([rows[end - size] if size else -1 for end, size in zip(ends, sizes)], dtype=np.int64)
+
+
+def _metadata(h5: h5py.File, name: str, notes: list[str]) -> dict[str, Any]:
+    fields: dict[str, Any] = {"format": "nwb", "nwb_version": text(attribute(h5, "nwb_version")), "table": name}
+    for key in _TEXTS:
+        said = text_at(h5, key, notes if key != "timestamps_reference_time" else None)
+        if said:
+            fields[key] = said
+    subject = {key: said for key in _SUBJECT if (said := text_at(h5, f"general/subject/{key}"))}
+    return {**fields, **({"subject": subject} if subject else {})}
+
+
+FORMAT = Format(
+    name="nwb",
+    title="Neurodata Without Borders, units table",
+    evidence=f"units and epochs: {Evidence.REAL_FILES}; other parts: {Evidence.LAYOUT_ONLY}",
+    recognises=recognises,
+    read=read,
+    entries=entries,
+)
