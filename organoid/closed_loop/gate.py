@@ -95,7 +95,7 @@ class Gate:
         asked = now if command.at_frame is None else max(int(command.at_frame), now)
         due = max(asked, earliest)
         fate = Fate(replace(command, at_frame=due), command.at_frame, due > asked, False, schema.AT_SESSION)
-        if due >= self._end:
+        if due >= self._end and self._guard.check(command.pulse):
             return replace(fate, reason=f"due at frame {due}, but the session ends at frame {self._end}")
         verdict = self._guard.admit(command.pulse, self._on_guard_clock(due))
         return replace(fate, accepted=verdict.accepted, stage=schema.AT_GUARD, reason=verdict.reason)

@@ -1,0 +1,396 @@
+"""Sessions: ticks, latency, the gate, what the runtime promises, and the checker of devices."""
+
+import math
+import multiprocessing
+import os
+import signal
+import threading
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from closed_loop_fakes import FakeCulture, Prober, Recorder
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import organoid
+from organoid.closed_loop import (
+    LATENCY_PROFILES,
+    Block,
+    Command,
+    LatencyProfile,
+    Receipt,
+    SessionError,
+    TickClock,
+    check_device,
+    latency_profile,
+    run_session,
+)
+from organoid.closed_loop.blocks import check_block
+from organoid.closed_loop.streams import stream
+from organoid.closed_loop.ticks import as_fraction
+from organoid.errors import DeadlineError, DeviceError
+from organoid.stimulation import Pulse
+
+
+class TestTicks:
+    def test_30_hz_stays_30_hz(self):
+        clock = TickClock.of(Fraction(25_000), 30.0, 60)
+        ends = [clock.boundary(k) for k in range(clock.n_ticks + 1)]
+        assert clock.n_ticks == 1800 and ends[-1] == 60 * 25_000
+        assert set(np.diff(ends)) == {833, 834}
+
+    def test_3333_point_3_hz_is_33333_tenths(self):
+        clock = TickClock.of(Fraction(25_000), 3333.3, 10)
+        assert clock.tick_rate == Fraction(33333, 10) and clock.n_ticks == 33333
+        assert clock.boundary(33333) == 250_000
+
+    def test_thirds_are_recognised(self):
+        assert as_fraction(100 / 3, "rate") == Fraction(100, 3)
+
+    @pytest.mark.parametrize("rate", [0, -1.0, math.nan, math.inf, "fast", "1/0"])
+    def test_impossible_rates_are_refused(self, rate):
+        with pytest.raises(SessionError, match="tick_rate"):
+            TickClock.of(Fraction(20_000), rate, 1)
+
+    def test_more_ticks_than_frames_are_refused(self):
+        with pytest.raises(SessionError, match="at most one tick a frame"):
+            TickClock.of(Fraction(100), 101.0, 1)
+
+    def test_a_session_holds_at_least_a_tick(self):
+        with pytest.raises(SessionError, match="longer"):
+            TickClock.of(Fraction(20_000), 1.0, 0.5)
+
+    @given(
+        st.fractions(min_value=1, max_value=50_000, max_denominator=1000),
+        st.fractions(min_value=Fraction(1, 100), max_value=1, max_denominator=10_000),
+        st.integers(0, 100_000),
+    )
+    def test_boundaries_are_exact(self, frame_rate, ratio, k):
+        tick_rate = frame_rate * ratio
+        clock = TickClock(frame_rate, tick_rate, 10 / tick_rate)
+        exact = k * frame_rate / tick_rate
+        assert 0 <= exact - clock.boundary(k) < 1
+        assert clock.boundary(k + 1) > clock.boundary(k)
+        assert clock.boundary(clock.n_ticks) <= clock.end_frame
+        n = clock.ticks_before(clock.boundary(min(k, clock.n_ticks)))
+        assert n >= min(k, clock.n_ticks) and clock.boundary(n) <= clock.boundary(min(k, clock.n_ticks))
+
+
+class TestLatency:
+    def test_quantiles_of_the_published_sample(self):
+        rng = np.random.default_rng(1)
+        delays = [LATENCY_PROFILES["maxone"].sample(rng) for _ in range(20_000)]
+        assert np.quantile(delays, [0.05, 0.5, 0.95]) == pytest.approx([3.0e-3, 5.85e-3, 8.45e-3], rel=0.02)
+
+    def test_names(self):
+        assert latency_profile("finalspark").sample(np.random.default_rng(0)) >= 0.2
+        assert latency_profile("ideal").sample(np.random.default_rng(0)) == 0
+        with pytest.raises(SessionError, match="choices: ideal"):
+            latency_profile("warp")
+
+    @pytest.mark.parametrize("points", [((0, 1), (0.1,)), ((0, 0.5), (0, 1)), ((0, 1), (1, 0)), ((0, 1), (-1, 1))])
+    def test_impossible_profiles_are_refused(self, points):
+        with pytest.raises(SessionError):
+            LatencyProfile("odd", *points)
+
+    def test_late_commands_are_delivered_later_and_counted(self):
+        session = run_session(Prober(), FakeCulture(), 5.0, seed=1, latency="maxone")
+        commands = session.commands
+        delay = session.deadlines["latency_s"].to_numpy()[commands["tick"]]
+        due = commands["decided_frame"] + np.ceil(delay * 20_000)
+        assert (commands["due_frame"] == due).all() and commands["late"].all()
+        assert (session.stimuli["frame"].to_numpy() == due.to_numpy()).all()
+        assert session.outcome["commands"]["late"] == len(commands)
+
+    def test_finalspark_misses_every_deadline_of_a_10_ms_loop(self):
+        session = run_session(Prober(), FakeCulture(), 2.0, latency="finalspark")
+        assert session.outcome["commands"]["missed"] == (session.ticks["n_commands"] > 0).sum()
+        with pytest.raises(DeadlineError, match="past the next tick"):
+            run_session(Prober(), FakeCulture(), 2.0, latency="finalspark", on_missed="raise")
+
+    def test_latency_does_not_shift_other_streams(self):
+        ideal = run_session(Prober(), FakeCulture(), 1.0, seed=4)
+        late = run_session(Prober(), FakeCulture(), 1.0, seed=4, latency="maxone")
+        assert ideal.outcome["values"]["draw"] == late.outcome["values"]["draw"]
+        assert stream(4, "protocol").random() == ideal.outcome["values"]["draw"] != stream(4, "latency").random()
+
+
+class Collector:
+    """A protocol that keeps every spike it sees, tick by tick."""
+
+    def __init__(self, tick_rate):
+        self.tick_rate = tick_rate
+
+    def start(self, info, rng):
+        return ()
+
+    def decide(self, tick, state):
+        assert np.all((tick.block.spike_frames >= tick.block.start_frame) & (tick.block.spike_frames < tick.block.stop_frame))
+        seen = tuple(zip(tick.block.spike_frames.tolist(), tick.block.spike_units.tolist()))
+        assert tick.counts.sum() == len(seen)
+        return [], (*state, (tick.block.start_frame, tick.block.stop_frame, seen))
+
+    def finish(self, state):
+        return {"ticks": [[a, b, [list(s) for s in seen]] for a, b, seen in state]}
+
+
+class TestSession:
+    @settings(max_examples=20, deadline=None)
+    @given(st.sampled_from([30.0, 3333.3, 100.0, 7.77, 999.0]), st.integers(0, 50))
+    def test_every_spike_is_seen_exactly_once(self, tick_rate, seed):
+        session = run_session(Collector(tick_rate), FakeCulture(rate=10.0), 0.6, seed=seed)
+        ticks = session.outcome["values"]["ticks"]
+        assert ticks[0][0] == 0 and all(a[1] == b[0] for a, b in zip(ticks, ticks[1:]))
+        seen = [tuple(s) for tick in ticks for s in tick[2]]
+        device = FakeCulture(rate=10.0)
+        device.start(seed)
+        whole = device.advance(12_000)
+        expected = list(zip(whole.spike_frames.tolist(), whole.spike_units.tolist()))
+        assert seen == [pair for pair in expected if pair[0] < ticks[-1][1]]
+        rec = session.recording
+        assert rec.spike_ticks.tolist() == [f for f, _ in expected] and rec.t_stop == 0.6
+        assert rec.spike_units.tolist() == [u for _, u in expected]
+
+    def test_effects_only_later(self):
+        quiet = run_session(Prober(amplitude=2e-6), FakeCulture(), 1.0, seed=2, deliver=False).recording
+        session = run_session(Prober(amplitude=2e-6), FakeCulture(), 1.0, seed=2)
+        first = session.stimuli["time_s"].iloc[0]
+        assert first == session.ticks["time_s"].iloc[0]
+        for rec in (quiet, session.recording):
+            assert np.all(rec.spike_times[rec.spike_times < first] == quiet.spike_times[quiet.spike_times < first])
+        assert session.recording.n_spikes > quiet.n_spikes
+
+    def test_observers_see_every_tick(self):
+        watcher = Recorder()
+        session = run_session(Prober(), FakeCulture(), 1.0, observers=[watcher])
+        assert [row[0] for row in watcher.seen] == list(range(100))
+        assert [row[1] for row in watcher.seen] == session.ticks["n_spikes"].tolist()
+        assert [row[2] for row in watcher.seen] == session.ticks["n_commands"].tolist()
+
+    def test_what_the_guard_refuses_never_reaches_the_device(self):
+        device = FakeCulture()
+        session = run_session(Prober(amplitude=1.0), device, 1.0)
+        assert not session.commands["accepted"].any() and (session.commands["stage"] == "guard").all()
+        assert session.commands["reason"].str.contains("amplitude").all()
+        assert session.outcome["commands"]["refused at guard"] == 10 and len(session.stimuli) == 0
+        assert not [call for call in device.calls if call[0] == "stimulate"]
+
+    def test_a_pulse_with_net_charge_is_refused(self):
+        class Unbalanced(Prober):
+            def decide(self, tick, state):
+                return [Command(Pulse.monophasic(0, 1e-6, 100e-6))], state
+
+        session = run_session(Unbalanced(), FakeCulture(), 0.1)
+        assert session.commands["reason"].str.contains("not balanced").all()
+
+    def test_open_circuit_decides_and_delivers_nothing(self):
+        session = run_session(Prober(), FakeCulture(), 1.0, deliver=False)
+        assert (session.commands["stage"] == "open circuit").all() and len(session.stimuli) == 0
+        assert session.outcome["commands"]["refused at open circuit"] == 10
+
+    def test_what_is_due_after_the_end_is_refused(self):
+        session = run_session(Prober(at_frame=50_000), FakeCulture(), 1.0)
+        assert (session.commands["stage"] == "session").all()
+
+    def test_a_frame_in_the_past_means_now(self):
+        session = run_session(Prober(at_frame=1), FakeCulture(), 1.0)
+        assert (session.commands["planned_frame"] == session.commands["decided_frame"]).all()
+
+    def test_a_device_that_refuses_frees_the_guard(self):
+        class Deaf(FakeCulture):
+            def stimulate(self, commands):
+                return [Receipt(False, None, "busy") for _ in commands]
+
+        session = run_session(Prober(tick_rate=1000.0, every=1), Deaf(n_units=1), 0.1)
+        assert (session.commands["stage"].iloc[:-1] == "device").all()
+        assert session.outcome["commands"]["refused at device"] == 99
+
+    def test_a_remainder_is_recorded_without_a_decision(self):
+        session = run_session(Prober(tick_rate=3.0), FakeCulture(), 1.1)
+        assert len(session.ticks) == 3 and session.recording.t_stop == 1.1
+
+    def test_without_a_journal_the_session_is_the_same(self, tmp_path):
+        kept = run_session(Prober(), FakeCulture(blanking=40), 2.0, seed=1)
+        filed = run_session(Prober(), FakeCulture(blanking=40), 2.0, seed=1, journal=tmp_path / "j.h5")
+        assert kept.recording.equals(filed.recording) and kept.ticks.equals(filed.ticks)
+        assert kept.commands.equals(filed.commands) and kept.path is None
+
+    @pytest.mark.parametrize("seed", [-1, 1.5, 2**63, True, "7"])
+    def test_impossible_seeds_are_refused(self, seed):
+        with pytest.raises(SessionError, match="seed"):
+            run_session(Prober(), FakeCulture(), 1.0, seed=seed)
+
+    def test_the_device_is_stopped_and_closed(self):
+        device = FakeCulture()
+        run_session(Prober(), device, 1.0)
+        assert device.calls[-2:] == [("interrupt",), ("close",)]
+
+    @pytest.mark.parametrize("taken", ["frame", "wall_x"])
+    def test_a_reported_name_that_is_taken_is_refused(self, taken):
+        class Odd(Prober):
+            def report(self, state):
+                return {taken: 1.0}
+
+        with pytest.raises(SessionError, match=taken):
+            run_session(Odd(), FakeCulture(), 1.0)
+
+    def test_state_is_a_value(self):
+        states = []
+
+        class Watched(Prober):
+            def decide(self, tick, state):
+                before = dict(state)
+                out = super().decide(tick, state)
+                assert state == before
+                again = super().decide(tick, state)
+                assert again[1] == out[1] and again[0] == out[0]
+                states.append(state)
+                return out
+
+        run_session(Watched(), FakeCulture(), 1.0)
+        assert [s["given"] for s in states] == [math.ceil(k / 10) for k in range(100)]
+
+    def test_a_device_that_stops_early_is_journalled_up_to_there(self, tmp_path):
+        class Wild(FakeCulture):
+            def advance(self, until):
+                if until <= 10_000:
+                    return super().advance(until)
+                if self.frame == 10_050:
+                    raise DeviceError("the network ran away")
+                return super().advance(10_050)
+
+        with pytest.raises(DeviceError, match="ran away"):
+            run_session(Prober(), Wild(), 2.0, journal=tmp_path / "j.h5")
+        assert organoid.read_recording(tmp_path / "j.h5").t_stop == 10_050 / 20_000
+
+    def test_ctrl_c_and_termination_end_it_properly(self, tmp_path):
+        for number, error in ((signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)):
+
+            class Stopper:
+                def on_tick(self, tick, commands, number=number):
+                    if tick.index == 50:
+                        os.kill(os.getpid(), number)
+
+            device, path = FakeCulture(), tmp_path / f"{number}.h5"
+            with pytest.raises(error):
+                run_session(Prober(), device, 5.0, journal=path, observers=[Stopper()])
+            session = organoid.closed_loop.read_session(path)
+            assert session.outcome["status"] == "interrupted" and len(session.ticks) >= 51
+            assert device.calls[-2:] == [("interrupt",), ("close",)]
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+    def test_runs_in_another_thread(self):
+        found = []
+        thread = threading.Thread(target=lambda: found.append(run_session(Prober(), FakeCulture(), 0.5)))
+        thread.start()
+        thread.join()
+        assert found[0].outcome["status"] == "completed"
+
+
+def _spin(stop):
+    while not stop.is_set():
+        sum(range(10_000))
+
+
+@pytest.mark.slow
+def test_a_loaded_machine_changes_nothing(tmp_path):
+    calm = run_session(Prober(), FakeCulture(), 10.0, seed=5, latency="maxone")
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    load = [context.Process(target=_spin, args=(stop,)) for _ in range(4)]
+    for process in load:
+        process.start()
+    try:
+        loaded = run_session(Prober(), FakeCulture(), 10.0, seed=5, latency="maxone", journal=tmp_path / "j.h5")
+    finally:
+        stop.set()
+        for process in load:
+            process.join()
+    assert calm.recording.equals(loaded.recording) and calm.ticks.equals(loaded.ticks)
+    assert calm.commands.equals(loaded.commands)
+
+
+class Broken(FakeCulture):
+    """A device with one rule broken."""
+
+    def __init__(self, **wrong):
+        super().__init__()
+        self.wrong = wrong
+
+    @property
+    def info(self):
+        info = super().info
+        return self.wrong["info"](info) if "info" in self.wrong else info
+
+    def start(self, seed):
+        super().start(np.random.randint(1 << 30) if "deaf to seeds" in self.wrong else seed)
+
+    def advance(self, until):
+        start = self.frame
+        block = super().advance(until)
+        if "acausal" in self.wrong and self.queue:
+            block = replace(block, spike_units=7 - block.spike_units)
+        return self.wrong["block"](block, start) if "block" in self.wrong else block
+
+    def stimulate(self, commands):
+        receipts = super().stimulate(commands)
+        return self.wrong["receipts"](receipts) if "receipts" in self.wrong else receipts
+
+    def interrupt(self, electrodes=None):
+        if "deaf to interrupts" not in self.wrong:
+            super().interrupt(electrodes)
+
+    @classmethod
+    def read_from(cls, group):
+        return FakeCulture()
+
+
+BROKEN = {
+    "frame_rate is an exact": {"info": lambda info: replace(info, frame_rate=20_000.0)},
+    "has a name": {"info": lambda info: replace(info, name="")},
+    "plain JSON values": {"info": lambda info: replace(info, description={"x": object()})},
+    "rows of the table": {"info": lambda info: replace(info, profile=info.profile.__class__(**{
+        **info.profile.to_dict(), "allowed_electrodes": range(99)}))},
+    "blocks are what was asked for.*asked for frames": {"block": lambda b, start: replace(b, start_frame=start + 1)},
+    "blocks are what was asked for.*stopped": {"block": lambda b, start: Block(start, b.stop_frame - 1, b.spike_frames[:0], b.spike_units[:0])},
+    "blocks are what was asked for.*in order": {"block": lambda b, start: replace(b, spike_frames=b.spike_frames[::-1].copy() + (b.spike_frames.size > 1))},
+    "blocks are what was asked for.*units": {"block": lambda b, start: replace(b, spike_units=b.spike_units + 8)},
+    "blocks are what was asked for.*whole numbers": {"block": lambda b, start: replace(b, spike_units=b.spike_units * 1.0)},
+    "the same seed gives the same": {"deaf to seeds": True},
+    "how time is cut": {"block": lambda b, start: replace(b, spike_units=b.spike_units * ((b.stop_frame - start) < 19_999))},
+    "one receipt for each": {"receipts": lambda r: r[:-1]},
+    "frame asked for or later": {"receipts": lambda r: [Receipt(True, 0) for _ in r]},
+    "a refusal has a reason": {"receipts": lambda r: [Receipt(False, None) for _ in r]},
+    "delivered once, at its frame": {"receipts": lambda r: [Receipt(True, x.frame + 1) for x in r]},
+    "names its command": {"block": lambda b, start: replace(b, delivered=tuple(
+        replace(d, command=replace(d.command, label="mine")) for d in b.delivered))},
+    "changes nothing before it": {"acausal": True},
+    "interrupt empties the queue": {"deaf to interrupts": True},
+}
+
+
+class TestCheckDevice:
+    def test_a_good_device_passes(self):
+        check_device(FakeCulture())
+        check_device(FakeCulture(blanking=40))
+
+    @pytest.mark.parametrize("rule", BROKEN)
+    def test_each_broken_rule_is_named(self, rule):
+        with pytest.raises(DeviceError, match=rule):
+            check_device(Broken(**BROKEN[rule]))
+
+    def test_a_device_that_comes_back_changed_is_noticed(self):
+        class Forgetful(FakeCulture):
+            @classmethod
+            def read_from(cls, group):
+                return FakeCulture(rate=5.0)
+
+        with pytest.raises(DeviceError, match="built again"):
+            check_device(Forgetful())
+
+    def test_blocks_with_holes_outside_are_refused(self):
+        none = np.empty(0, dtype=np.int64)
+        with pytest.raises(DeviceError, match="unobserved"):
+            check_block(Block(0, 10, none, none, unobserved=((5, 11),)), 0, 10, 1)
