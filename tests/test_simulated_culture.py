@@ -5,7 +5,9 @@ from __future__ import annotations
 import pickle
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -236,6 +238,42 @@ def test_blanking_hides_spikes_near_the_electrode_and_counts_them() -> None:
     assert {unit for _, unit in lost} == {at_electrode}
     assert blind.n_blanked == len(lost) == seen.spike_frames.size - hidden.spike_frames.size
     assert any("go undetected for 5 ms" in warning for warning in blind.info.warnings)
+
+
+def test_it_is_built_again_from_a_file(tmp_path: Path) -> None:
+    calibration = StimulationCalibration(0.8, 0.3, "calibrated", 30)
+    recruitment = replace(Recruitment(), spread=2e-11)
+    culture = preset_culture(profile="cl1", calibration=calibration, recruitment=recruitment, blanking=1e-3)
+    with h5py.File(tmp_path / "culture.h5", "w") as h5:
+        culture.write_to(h5)
+    with h5py.File(tmp_path / "culture.h5") as h5:
+        again = SimulatedCulture.read_from(h5)
+    again.start(7)
+    for device in (culture, again):
+        device.stimulate([Command(PULSE.on(27), at_frame=1_000)])
+    assert again.info.description == culture.info.description
+    assert again.info.warnings == culture.info.warnings
+    assert again.info.profile == culture.info.profile
+    assert again.info.units.equals(culture.info.units)
+    assert again.info.electrodes.equals(culture.info.electrodes)
+    assert joined([again.advance(50_000)]) == joined([culture.advance(50_000)])
+
+
+def test_a_network_of_unknown_kind_leaves_nothing() -> None:
+    with h5py.File("none", "w", driver="core", backing_store=False) as h5:
+        quiet_culture().write_to(h5)
+        assert not len(h5)
+        with pytest.raises(DeviceError, match="cannot be stored"):
+            SimulatedCulture.read_from(h5)
+
+
+@pytest.mark.parametrize("profile", sorted(PROFILES))
+def test_presets_pass_the_device_check(profile: str) -> None:
+    organoid.check_device(SimulatedCulture(organoid.preset("bursting_culture"), profile=profile))
+
+
+def test_replayed_recordings_pass_the_device_check() -> None:
+    organoid.check_device(ReplayedRecording(organoid.simulate(organoid.preset("asynchronous_culture"), 2.0)))
 
 
 def test_runaway_ends_the_block_and_then_the_device() -> None:

@@ -268,9 +268,9 @@ def test_session_dose_runs_out() -> None:
         (Pulse.biphasic(64, 1e-6, 100e-6), "allowed_electrodes"),
         (Pulse.biphasic(12, 0.4, 100e-6, unit="V"), "unit"),
         (Pulse.monophasic(12, -3e-6, 1e-3), "balance_tolerance"),
-        (Pulse([(-3e-6, 1e-3), (0.1e-6, 20e-6)], [12]), "balance_tolerance"),
-        (Pulse([(-1e-6, 1e-4), (-1e-6, 1e-4), (2e-6, 1e-4)], [12]), "alternation"),
-        (Pulse([(-1e-6, 1e-4), (2e-6, 1e-4), (-1e-6, 1e-4)], [12]), ""),
+        (Pulse((Phase(-3e-6, 1e-3), Phase(0.1e-6, 20e-6)), (12,)), "balance_tolerance"),
+        (Pulse((Phase(-1e-6, 1e-4), Phase(-1e-6, 1e-4), Phase(2e-6, 1e-4)), (12,)), "alternation"),
+        (Pulse((Phase(-1e-6, 1e-4), Phase(2e-6, 1e-4), Phase(-1e-6, 1e-4)), (12,)), ""),
     ],
 )
 def test_cl1_limits(pulse: Pulse, limit: str) -> None:

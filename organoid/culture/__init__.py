@@ -6,6 +6,7 @@ from organoid.culture.presets import PRESETS, PresetCulture, preset
 from organoid.culture.recruitment import Recruitment
 from organoid.culture.simulation import simulate
 from organoid.culture.source import Source, find_source
+from organoid.culture.storage import can_store, put_network, take_network
 from organoid.culture.tissue import Tissue, TissueBlock, TissueState
 
 __all__ = [
@@ -18,8 +19,11 @@ __all__ = [
     "Tissue",
     "TissueBlock",
     "TissueState",
+    "can_store",
     "find_source",
     "place",
     "preset",
+    "put_network",
     "simulate",
+    "take_network",
 ]

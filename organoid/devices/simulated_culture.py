@@ -1,11 +1,13 @@
 """`SimulatedCulture`: a fitted network behind virtual electrodes, as a device."""
 
+import json
 from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -15,10 +17,14 @@ from organoid.culture.calibration import StimulationCalibration
 from organoid.culture.geometry import place
 from organoid.culture.recruitment import Recruitment
 from organoid.culture.source import find_source
+from organoid.culture.storage import can_store, put_network, put_settings, take_network, take_settings
 from organoid.culture.tissue import Tissue, TissueState
 from organoid.errors import DeviceError
+from organoid.layout import put_table, take_table
 from organoid.recording_checks import electrode_table, unit_table
 from organoid.stimulation import DeviceProfile, GuardHistory, Pulse, StimulationGuard, device_profile
+
+_NETWORK, _UNITS, _ELECTRODES, _PROFILE, _BLANKING = "network", "units", "electrodes", "profile", "blanking_s"
 
 
 class Planned(NamedTuple):
@@ -95,14 +101,13 @@ class SimulatedCulture:
         blanking: float = 0.0,
     ) -> None:
         source = find_source(network_or_result)
-        network = source.network
-        geometry = place(
-            network.n_units,
-            source.units if units is None else units,
-            source.electrodes if electrodes is None else electrodes,
-        )
-        limits = device_profile(profile).for_electrodes(geometry.n_electrodes, geometry.unreachable.tolist())
-        self._tissue = Tissue(network, geometry, recruitment, calibration or source.calibration, limits.frame_rate)
+        self._units = source.units if units is None else units
+        self._electrodes = source.electrodes if electrodes is None else electrodes
+        geometry = place(source.network.n_units, self._units, self._electrodes)
+        self._profile, self._blanking = device_profile(profile), float(blanking)
+        limits = self._profile.for_electrodes(geometry.n_electrodes, geometry.unreachable.tolist())
+        calibration = calibration or source.calibration
+        self._tissue = Tissue(source.network, geometry, recruitment, calibration, limits.frame_rate)
         self._blanking_frames = _frames(blanking, limits.frame_rate)
         self._nearest = geometry.nearest_electrode
         self._info = _describe(self._tissue, limits, blanking)
@@ -207,6 +212,34 @@ class SimulatedCulture:
         """Drop waiting pulses and stop."""
         self._state = None
         self._queue, self._recent = [], []
+
+    def write_to(self, group: h5py.Group) -> None:
+        """Write into an empty group all that `read_from` needs; nothing where the network cannot be stored."""
+        if not can_store(self._tissue.network):
+            return
+        put_network(group.create_group(_NETWORK), self._tissue.network)
+        put_settings(group, self._tissue.recruitment, self._tissue.calibration)
+        group.attrs[_PROFILE] = json.dumps(self._profile.to_dict())
+        group.attrs[_BLANKING] = self._blanking
+        for name, table in ((_UNITS, self._units), (_ELECTRODES, self._electrodes)):
+            if table is not None:
+                put_table(group, name, table)
+
+    @classmethod
+    def read_from(cls, group: h5py.Group) -> "SimulatedCulture":
+        """Build the culture again from what `write_to` left."""
+        if _NETWORK not in group:
+            raise DeviceError("this session holds no network to build the culture from: its kind cannot be stored")
+        recruitment, calibration = take_settings(group)
+        return cls(
+            take_network(group[_NETWORK]),
+            recruitment=recruitment,
+            calibration=calibration,
+            electrodes=take_table(group, _ELECTRODES) if _ELECTRODES in group else None,
+            profile=DeviceProfile.from_dict(json.loads(group.attrs[_PROFILE])),
+            units=take_table(group, _UNITS) if _UNITS in group else None,
+            blanking=float(group.attrs[_BLANKING]),
+        )
 
     def _living(self) -> TissueState:
         if self._state is None:

@@ -1,0 +1,127 @@
+"""Networks and cultures in HDF5 groups, to be brought to life again exactly.
+
+A network is stored by its kind: the attribute ``kind`` and one attribute or dataset for each parameter. Kinds are
+registered in `NETWORK_KINDS`; a network of another kind cannot be stored.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+
+from organoid.culture.calibration import StimulationCalibration
+from organoid.culture.presets import PresetCulture
+from organoid.culture.recruitment import Recruitment
+from organoid.errors import ModelError
+from organoid.layout import put_table, take_table
+from organoid.models.escape_lif import EscapeLIF, EscapeLIFParameters
+from organoid.models.fields import PopulationFields
+from organoid.models.free_running import FreeRunningNetwork
+
+KIND = "kind"
+_FIELDS, _NETWORK, _UNITS, _ELECTRODES = "fields", "network", "units", "electrodes"
+
+
+class NetworkKind(NamedTuple):
+    """How one class of networks is written and read."""
+
+    network: type
+    put: Callable[[h5py.Group, Any], None]
+    take: Callable[[h5py.Group], FreeRunningNetwork]
+
+
+def can_store(network: FreeRunningNetwork) -> bool:
+    """Tell whether `put_network` knows the kind of this network."""
+    return _kind_of(network) is not None
+
+
+def put_network(group: h5py.Group, network: FreeRunningNetwork) -> None:
+    """Write a network into an empty group.
+
+    Raises
+    ------
+    ModelError
+        If its kind is not registered.
+    """
+    name = _kind_of(network)
+    if name is None:
+        raise ModelError(f"{type(network).__name__} cannot be stored; networks that can: {', '.join(NETWORK_KINDS)}")
+    group.attrs[KIND] = name
+    NETWORK_KINDS[name].put(group, network)
+
+
+def take_network(group: h5py.Group) -> FreeRunningNetwork:
+    """Read the network `put_network` wrote.
+
+    Raises
+    ------
+    ModelError
+        If its kind is not registered here, or part of it is missing.
+    """
+    kind = group.attrs.get(KIND)
+    if kind not in NETWORK_KINDS:
+        raise ModelError(f"a stored network of kind {kind!r}; expected one of {', '.join(NETWORK_KINDS)}")
+    return NETWORK_KINDS[kind].take(group)
+
+
+def _kind_of(network: FreeRunningNetwork) -> str | None:
+    return next((name for name, kind in NETWORK_KINDS.items() if isinstance(network, kind.network)), None)
+
+
+def put_settings(group: h5py.Group, recruitment: Recruitment, calibration: StimulationCalibration) -> None:
+    """Write how pulses reach a culture."""
+    group.attrs["recruitment"] = json.dumps(asdict(recruitment))
+    group.attrs["calibration"] = json.dumps(asdict(calibration))
+
+
+def take_settings(group: h5py.Group) -> tuple[Recruitment, StimulationCalibration]:
+    """Read what `put_settings` wrote."""
+    recruitment, calibration = (json.loads(group.attrs[name]) for name in ("recruitment", "calibration"))
+    return Recruitment(**recruitment), StimulationCalibration(**calibration)
+
+
+def _put_escape_lif(group: h5py.Group, network: EscapeLIF) -> None:
+    _put_values(group, {k: v for k, v in network.parameters._asdict().items() if k != _FIELDS})
+    _put_values(group.create_group(_FIELDS), network.parameters.fields._asdict())
+
+
+def _take_escape_lif(group: h5py.Group) -> EscapeLIF:
+    fields = PopulationFields(**_take_values(group[_FIELDS], PopulationFields._fields))
+    names = tuple(name for name in EscapeLIFParameters._fields if name != _FIELDS)
+    return EscapeLIF(EscapeLIFParameters(fields=fields, **_take_values(group, names)))
+
+
+def _put_preset(group: h5py.Group, culture: PresetCulture) -> None:
+    group.attrs["preset"] = culture.name
+    put_network(group.create_group(_NETWORK), culture.network)
+    put_table(group, _UNITS, culture.units)
+    put_table(group, _ELECTRODES, culture.electrodes)
+
+
+def _take_preset(group: h5py.Group) -> PresetCulture:
+    tables = take_table(group, _UNITS), take_table(group, _ELECTRODES)
+    return PresetCulture(str(group.attrs["preset"]), take_network(group[_NETWORK]), *tables)
+
+
+def _put_values(group: h5py.Group, values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        if np.ndim(value):
+            group.create_dataset(name, data=value)
+        else:
+            group.attrs[name] = value
+
+
+def _take_values(group: h5py.Group, names: tuple[str, ...]) -> dict[str, Any]:
+    missing = [name for name in names if name not in group and name not in group.attrs]
+    if missing:
+        raise ModelError(f"the stored network in {group.name!r} has no {missing[0]}; it is incomplete or too old")
+    return {name: group[name][()] if name in group else group.attrs[name].item() for name in names}
+
+
+NETWORK_KINDS: dict[str, NetworkKind] = {
+    "escape_lif": NetworkKind(EscapeLIF, _put_escape_lif, _take_escape_lif),
+    "preset": NetworkKind(PresetCulture, _put_preset, _take_preset),
+}
