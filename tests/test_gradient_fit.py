@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from organoid.models import LIF, MODELS
 
 from organoid.errors import FitError
+from organoid.fitting import gradient
 from organoid.fitting.gradient import GradientFit, GradientSettings, fit_gradient
 from organoid.fitting.windows import WindowedCounts, observed_counts, split_windows
 from organoid.losses import LOSSES, Rate, VanRossum
@@ -94,6 +96,28 @@ def test_free_and_forced_runs_have_the_shapes_and_rates_promised(culture: SpikeR
     assert expected.shape == counts.shape
     assert 0.5 < expected.sum() / counts.sum() < 1.5
     np.testing.assert_array_equal(expected, fit.predict(culture))
+
+
+def test_predictions_of_a_likelihood_fit_are_probabilities(culture: SpikeRecording) -> None:
+    counts = np.minimum(culture.counts(BIN), 1)
+    expected = quick(culture, loss="likelihood", settings=GradientSettings(n_steps=80, batch=24)).predict(counts)
+    assert expected.min() > 0
+    assert expected.max() < 1
+    assert 0.7 < expected.sum() / counts.sum() < 1.3
+
+
+def test_runs_in_pieces_are_runs(culture: SpikeRecording, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Without noise the cut of the pieces must not show.
+    model = LIF(culture.n_units, BIN)
+    with torch.no_grad():
+        model.log_noise.fill_(-50.0)
+        model.bias.fill_(1.3)
+    fit, counts = quick(culture, model=model, settings=replace(SHORT, learning_rate=1e-6)), culture.counts(BIN)[:500]
+    whole = fit.predict(counts), fit.simulate(1.0)
+    monkeypatch.setattr(gradient, "_CHUNK", 37)
+    np.testing.assert_array_equal(fit.predict(counts), whole[0])
+    np.testing.assert_array_equal(fit.simulate(1.0), whole[1])
+    assert whole[1].any()
 
 
 # It is honest

@@ -13,7 +13,8 @@ before each window brings the state up (without gradient), then the gradient run
 
 Limits worth knowing. A distance between single trains rewards predictable spikes and punishes guesses: units that
 fire at random come out too quiet, and training with `VanRossum` turns the noise down. Nothing here makes the model
-right when it runs freely on its own spikes. A model spikes at most once per bin, so counts above one are clipped,
+right when it runs freely on its own spikes; least of all `Likelihood`, which shapes probabilities while the free
+model spikes at its hard threshold. A model spikes at most once per bin, so counts above one are clipped,
 and the notes say how many.
 """
 
@@ -43,6 +44,7 @@ Counts = NDArray[np.integer]
 
 _EVAL_BATCH = 128
 _DRAWS = 5
+_CHUNK = 4096  # bins run at a time, so that memory does not grow with the recording
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,8 @@ class GradientFit:
     def predict(self, data: SpikeRecording | Counts, *, n_draws: int = 20, seed: int = 0) -> NDArray[np.float64]:
         """Return expected spikes per bin, each from earlier recorded spikes only.
 
+        A model trained on log-odds answers with their probabilities, any other with its spikes, averaged over draws.
+
         Parameters
         ----------
         data : SpikeRecording, or ndarray of int, shape (bin, unit)
@@ -134,14 +138,17 @@ class GradientFit:
         Returns
         -------
         ndarray, shape (bin, unit)
-            Mean simulated spikes per bin.
+            Expected spikes per bin.
         """
-        counts, _ = observed_counts(data, self.bin_width)
-        forced = counts.clamp(max=1).to(torch.float32).expand(n_draws, -1, -1)
+        forced = observed_counts(data, self.bin_width)[0].clamp(max=1)
+        generator, state, parts = torch.Generator().manual_seed(seed), None, []
         with torch.no_grad():
-            x = self.network.noise(n_draws, len(counts), torch.Generator().manual_seed(seed))
-            spikes = self.network.trajectory(x, forced=forced).spikes
-        return spikes.mean(0).double().numpy()
+            for part in forced.split(_CHUNK):
+                x = self.network.noise(n_draws, len(part), generator)
+                out = self.network.trajectory(x, state, forced=part.to(x).expand(n_draws, -1, -1))
+                state = out.state
+                parts.append((torch.sigmoid(out.logits) if self.loss.reads == "logits" else out.spikes).mean(0))
+        return torch.cat(parts).double().numpy()
 
     def simulate(self, duration: float, *, seed: int = 0) -> NDArray[np.int64]:
         """Let the network run freely on its own spikes and noise, from rest.
@@ -158,11 +165,14 @@ class GradientFit:
         ndarray of int, shape (bin, unit)
             Spikes per bin.
         """
-        n_bins = int(duration / self.bin_width + 1e-9)
+        left = int(duration / self.bin_width + 1e-9)
+        generator, state, parts = torch.Generator().manual_seed(seed), None, [torch.zeros(0, self.network.n_units)]
         with torch.no_grad():
-            x = self.network.noise(1, n_bins, torch.Generator().manual_seed(seed))
-            spikes, _ = self.network.run(x)
-        return spikes[0].to(torch.int64).numpy()
+            while left > 0:
+                spikes, state = self.network.run(self.network.noise(1, min(left, _CHUNK), generator), state)
+                parts.append(spikes[0])
+                left -= _CHUNK
+        return torch.cat(parts).to(torch.int64).numpy()
 
 
 def fit_gradient(
