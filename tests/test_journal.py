@@ -99,8 +99,8 @@ class TestContent:
         with open_journal(finished) as h5:
             growing = []
             h5.visititems(lambda name, item: growing.append(item) if getattr(item, "chunks", None) else None)
-            assert len(growing) > 15
-            assert all(h5py.check_string_dtype(d.dtype) is None or h5py.check_string_dtype(d.dtype).length for d in growing)
+            texts = [h5py.check_string_dtype(item.dtype) for item in growing]
+            assert len(growing) > 15 and all(text is None or text.length for text in texts)
 
     @given(st.text(max_size=100))
     def test_text_is_cut_at_whole_characters(self, text):
@@ -108,7 +108,8 @@ class TestContent:
         assert len(data) <= 32 and (data.decode() == text or data.endswith(b"..."))
 
     def test_an_outcome_too_large_says_so(self):
-        found = json.loads(_outcome_bytes({"status": "completed", "values": list(range(50_000))}).tobytes().rstrip(b"\0"))
+        data = _outcome_bytes({"status": "completed", "values": list(range(50_000))})
+        found = json.loads(data.tobytes().rstrip(b"\0"))
         assert found["status"] == "completed" and found["values"] is None and "64 KiB" in found["values_left_out"]
 
 
@@ -171,9 +172,13 @@ class TestSafety:
         class Reader:
             def on_tick(self, tick, commands):
                 if tick.index == 300:
+                    code = f"import organoid; print(organoid.read_recording({str(path)!r}).t_stop)"
                     out = subprocess.run(
-                        [sys.executable, "-c", f"import organoid; print(organoid.read_recording({str(path)!r}).t_stop)"],
-                        cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+                        [sys.executable, "-c", code],
+                        cwd=ROOT,
+                        capture_output=True,
+                        text=True,
+                        env={**os.environ, "PYTHONPATH": str(ROOT)},
                     )
                     seen.append(out.stdout.strip() or out.stderr)
 
@@ -213,7 +218,10 @@ def test_killed_sessions_lose_little():
     """`python -m tests.kill_journal 200` (or ORGANOID_KILLS=200) runs more of them."""
     out = subprocess.run(
         [sys.executable, "-m", "tests.kill_journal", str(N_KILLS)],
-        cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert out.returncode == 0, out.stdout + out.stderr
     summary = json.loads(out.stdout)

@@ -94,9 +94,7 @@ def _cuts(end: int, n: int) -> list[int]:
     return sorted(e for e in ends | {e + 1 for e in ends} | {end} if e <= end)
 
 
-def _run(
-    device: Device, seed: int, ends: Sequence[int], act: Callable[[Device, int], None] | None = None
-) -> _Trace:
+def _run(device: Device, seed: int, ends: Sequence[int], act: Callable[[Device, int], None] | None = None) -> _Trace:
     """Start the device, run it block by block, and let `act` do something before each block."""
     device.start(seed)
     blocks: list[Block] = []
@@ -216,5 +214,7 @@ def _check_interrupt(device: Device, seed: int, end: int) -> None:
 def _check_rebuilt(device: Any, seed: int, end: int, quiet: _Trace) -> None:
     with h5py.File("check", "w", driver="core", backing_store=False) as h5:
         device.write_to(h5)
+        if not (len(h5) or len(h5.attrs)):
+            return  # it says that it cannot
         again = type(device).read_from(h5)
         _same("a device built again from a journal gives the same spikes", quiet, _run(again, seed, [end]))

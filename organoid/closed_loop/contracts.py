@@ -236,7 +236,7 @@ class Journalled(TypingProtocol):
     """
 
     def write_to(self, group: h5py.Group) -> None:
-        """Write into an empty group whatever is needed; called once, before the start."""
+        """Write into an empty group whatever is needed (nothing: cannot be built again); called before the start."""
 
     @classmethod
     def read_from(cls, group: h5py.Group) -> "Device":

@@ -36,10 +36,9 @@ class RecordedDevice:
         self._delivered = _delivered(h5)
         self._delivered_frames = [item.frame for item in self._delivered]
         commands = table(h5, schema.COMMANDS)
-        reached = commands[commands["stage"] == schema.AT_DEVICE]
+        reached = commands[commands["stage"] == schema.AT_DEVICE].to_dict("records")
         self._receipts = [
-            Receipt(bool(row.accepted), None if row.planned_frame < 0 else int(row.planned_frame), row.reason)
-            for row in reached.itertuples()
+            Receipt(bool(row["accepted"]), _frame_or_none(row["planned_frame"]), str(row["reason"])) for row in reached
         ]
         self.start(0)
 
@@ -97,7 +96,7 @@ def _delivered(h5: h5py.File) -> list[Delivered]:
     commands, electrodes = h5[schema.COMMANDS][()], h5[schema.COMMAND_ELECTRODES][()]
     waveforms = table(h5, schema.WAVEFORMS)
     found: list[Delivered] = []
-    for (frame, number), _ in stimuli.groupby(["frame", "command"], sort=False):
+    for frame, number in stimuli[["frame", "command"]].drop_duplicates().to_numpy(dtype=np.int64).tolist():
         if not 0 <= number < len(commands):
             raise DeviceError(f"the pulse at frame {frame} was commanded by nobody; it cannot be replayed")
         row = commands[number]
@@ -109,6 +108,10 @@ def _delivered(h5: h5py.File) -> list[Delivered]:
         label = row["label"].decode("utf-8", "replace")
         found.append(Delivered(int(frame), Command(pulse, int(row["due_frame"]), label)))
     return found
+
+
+def _frame_or_none(frame: int) -> int | None:
+    return None if frame < 0 else int(frame)
 
 
 def _complement(observed: NDArray[np.float64], rate: float, t_stop: float) -> list[tuple[int, int]]:

@@ -121,9 +121,7 @@ def _plan(header: dict[str, Any], h5: h5py.File) -> Plan:
     )
 
 
-def _report(
-    h5: h5py.File, rerun: h5py.File, mode: str, plan: Plan, notes: tuple[list[str], list[str]]
-) -> ReplayReport:
+def _report(h5: h5py.File, rerun: h5py.File, mode: str, plan: Plan, notes: tuple[list[str], list[str]]) -> ReplayReport:
     cut = plan.cut is not None
     only = None if mode == RESIMULATED else (schema.TICKS, schema.COMMANDS, schema.COMMAND_ELECTRODES, schema.WAVEFORMS)
     difference, n = first_difference(h5, rerun, prefix=cut, only=only)

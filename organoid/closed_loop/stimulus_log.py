@@ -110,7 +110,8 @@ def _labels(electrodes: pd.DataFrame, name: str) -> tuple[NDArray[np.int64], NDA
     column = electrodes[name].astype("Int64")
     if name == "electrode" and column.isna().all():
         column = pd.Series(np.arange(len(electrodes)), dtype="Int64")
-    return column.fillna(0).to_numpy(dtype=np.int64), column.isna().to_numpy(dtype=bool)
+    missing = np.asarray(column.isna(), dtype=bool)
+    return np.asarray(column.fillna(0), dtype=np.int64), missing
 
 
 def _waveform_text(pulse: Pulse) -> bytes:

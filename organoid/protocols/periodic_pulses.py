@@ -14,7 +14,7 @@ from organoid.protocols import base
 from organoid.stimulation import Pulse
 
 
-class Parameters(base.Parameters):
+class PeriodicPulsesParameters(base.Parameters):
     """Parameters of `PeriodicPulses`.
 
     Parameters
@@ -50,8 +50,8 @@ class PeriodicPulses(base.ConfiguredProtocol):
     """
 
     name = "periodic_pulses"
-    Parameters = Parameters
-    parameters: Parameters
+    Parameters = PeriodicPulsesParameters
+    parameters: PeriodicPulsesParameters
 
     def start(self, info: DeviceInfo, rng: np.random.Generator) -> dict[str, Any]:
         """Bind the site; no pulse has been commanded yet."""

@@ -133,6 +133,3 @@ class _Silence:
 
     def close(self) -> None:
         self._queue = []
-
-
-

@@ -17,7 +17,7 @@ from organoid.closed_loop import Command, DeviceInfo, SessionError, Tick
 from organoid.protocols import base
 
 
-class Parameters(base.Parameters):
+class RateClampParameters(base.Parameters):
     """Parameters of `RateClamp`.
 
     Parameters
@@ -48,7 +48,7 @@ class Parameters(base.Parameters):
     n_electrodes: int = Field(default=4, ge=1)
 
     @model_validator(mode="after")
-    def _one_pulse_a_tick(self) -> "Parameters":
+    def _one_pulse_a_tick(self) -> "RateClampParameters":
         if self.max_pulse_rate > self.tick_rate:
             raise ValueError(
                 f"max_pulse_rate {self.max_pulse_rate:g} Hz is above tick_rate {self.tick_rate:g} Hz; at most one "
@@ -70,8 +70,8 @@ class RateClamp(base.ConfiguredProtocol):
     """
 
     name = "rate_clamp"
-    Parameters = Parameters
-    parameters: Parameters
+    Parameters = RateClampParameters
+    parameters: RateClampParameters
 
     def start(self, info: DeviceInfo, rng: np.random.Generator) -> dict[str, Any]:
         """Bind the site; nothing has been measured."""

@@ -44,9 +44,7 @@ def protocol_class(name: str) -> Any:
     points = _points()
     if name in points:
         return points[name].load()
-    raise SessionError(
-        f"no protocol {name!r}; choices: {', '.join(protocol_names())}, a .toml file, or file.py:Class"
-    )
+    raise SessionError(f"no protocol {name!r}; choices: {', '.join(protocol_names())}, a .toml file, or file.py:Class")
 
 
 def _points() -> dict[str, Any]:
