@@ -5,7 +5,6 @@ from typing import Any
 import numba
 import numpy as np
 from numpy.typing import NDArray
-
 from organoid.models.counter_rng import uniform_at
 from organoid.models.fields import LOG_GAIN
 

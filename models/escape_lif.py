@@ -20,12 +20,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from organoid.errors import ModelError
 from organoid.models.counter_rng import stream_key
 from organoid.models.escape_kernels import advance_kernel
 from organoid.models.fields import PopulationFields, no_fields
 from organoid.models.free_running import Advance, Injection
+
+from organoid.errors import ModelError
 
 Array = NDArray[np.float64]
 

@@ -10,19 +10,18 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import h5py
-import numpy as np
 
 from organoid.culture.calibration import StimulationCalibration
 from organoid.culture.presets import PresetCulture
 from organoid.culture.recruitment import Recruitment
 from organoid.errors import ModelError
 from organoid.layout import put_table, take_table
-from organoid.models.escape_lif import EscapeLIF, EscapeLIFParameters
-from organoid.models.fields import PopulationFields
+from organoid.models import storage as escape_storage
+from organoid.models.escape_lif import EscapeLIF
 from organoid.models.free_running import FreeRunningNetwork
 
 KIND = "kind"
-_FIELDS, _NETWORK, _UNITS, _ELECTRODES = "fields", "network", "units", "electrodes"
+_NETWORK, _UNITS, _ELECTRODES = "network", "units", "electrodes"
 
 
 class NetworkKind(NamedTuple):
@@ -83,17 +82,6 @@ def take_settings(group: h5py.Group) -> tuple[Recruitment, StimulationCalibratio
     return Recruitment(**recruitment), StimulationCalibration(**calibration)
 
 
-def _put_escape_lif(group: h5py.Group, network: EscapeLIF) -> None:
-    _put_values(group, {k: v for k, v in network.parameters._asdict().items() if k != _FIELDS})
-    _put_values(group.create_group(_FIELDS), network.parameters.fields._asdict())
-
-
-def _take_escape_lif(group: h5py.Group) -> EscapeLIF:
-    fields = PopulationFields(**_take_values(group[_FIELDS], PopulationFields._fields))
-    names = tuple(name for name in EscapeLIFParameters._fields if name != _FIELDS)
-    return EscapeLIF(EscapeLIFParameters(fields=fields, **_take_values(group, names)))
-
-
 def _put_preset(group: h5py.Group, culture: PresetCulture) -> None:
     group.attrs["preset"] = culture.name
     put_network(group.create_group(_NETWORK), culture.network)
@@ -106,22 +94,7 @@ def _take_preset(group: h5py.Group) -> PresetCulture:
     return PresetCulture(str(group.attrs["preset"]), take_network(group[_NETWORK]), *tables)
 
 
-def _put_values(group: h5py.Group, values: dict[str, Any]) -> None:
-    for name, value in values.items():
-        if np.ndim(value):
-            group.create_dataset(name, data=value)
-        else:
-            group.attrs[name] = value
-
-
-def _take_values(group: h5py.Group, names: tuple[str, ...]) -> dict[str, Any]:
-    missing = [name for name in names if name not in group and name not in group.attrs]
-    if missing:
-        raise ModelError(f"the stored network in {group.name!r} has no {missing[0]}; it is incomplete or too old")
-    return {name: group[name][()] if name in group else group.attrs[name].item() for name in names}
-
-
 NETWORK_KINDS: dict[str, NetworkKind] = {
-    "escape_lif": NetworkKind(EscapeLIF, _put_escape_lif, _take_escape_lif),
+    "escape_lif": NetworkKind(EscapeLIF, escape_storage.put_network, escape_storage.take_network),
     "preset": NetworkKind(PresetCulture, _put_preset, _take_preset),
 }

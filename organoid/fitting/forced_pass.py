@@ -39,7 +39,7 @@ class Basis:
     fields: PopulationFields
 
     def n_features(self, n_units: int) -> int:
-        """Number of columns."""
+        """Return the number of columns."""
         return int(self.tau.size * n_units + self.fields.n_features + 1)
 
 
@@ -143,7 +143,14 @@ def fit_fields(history: History, tau: Array, *, products: bool) -> PopulationFie
     scale = _scale(first, second)
     n_products = tau.size * (tau.size + 1) // 2 if products else 0
     fields = PopulationFields(
-        decay, mean, first, scale, (low - first) / scale, (high - first) / scale, np.zeros(n_products), np.ones(n_products)
+        decay=decay,
+        mean=mean,
+        shift=first,
+        scale=scale,
+        low=(low - first) / scale,
+        high=(high - first) / scale,
+        product_shift=np.zeros(n_products),
+        product_scale=np.ones(n_products),
     )
     if not products:
         return fields
@@ -156,9 +163,7 @@ def _scale(first: Array, second: Array) -> Array:
     return np.where(deviation > 1e-9, deviation, 1.0)
 
 
-def choose_control_bins(
-    history: History, n_samples: int, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], Array]:
+def choose_control_bins(history: History, n_samples: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], Array]:
     """Draw the bins that stand for all observed bins in the likelihood's integral term.
 
     Systematic sampling with probability proportional to a 20 ms population trace over its mean plus

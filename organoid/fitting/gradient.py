@@ -30,7 +30,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from organoid.models import MODELS, TrainableModel
 from torch import Tensor
 from tqdm import tqdm
 
@@ -38,6 +37,7 @@ from organoid.errors import FitError
 from organoid.fitting.windows import WindowedCounts, observed_counts, split_windows
 from organoid.losses import LOSSES, SpikeLoss
 from organoid.losses.base import Reads
+from organoid.models import MODELS, TrainableModel
 from organoid.recording import SpikeRecording
 
 Counts = NDArray[np.integer]

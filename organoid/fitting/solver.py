@@ -66,7 +66,8 @@ class Problem:
     def every(self, stride: int) -> "Problem":
         """Return the problem on every `stride`-th row, each standing for as many more bins."""
         weights = self.weights[::stride]
-        return replace(self, rows=self.rows[::stride].contiguous(), weights=weights * (self.weights.sum() / weights.sum()))
+        weights = weights * (self.weights.sum() / weights.sum())
+        return replace(self, rows=self.rows[::stride].contiguous(), weights=weights)
 
     def integral(self, potential: Tensor) -> Tensor:
         """Return the integral term of every unit from ``rows @ theta``."""

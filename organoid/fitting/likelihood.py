@@ -1,0 +1,188 @@
+"""The likelihood path of `fit`: escape-noise LIF network, forced likelihood, held-out and free-run scores."""
+
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from organoid.errors import FitError
+from organoid.fitting.edges import infer_edges
+from organoid.fitting.forced import ForcedFit, fit_forced, make_design
+from organoid.fitting.free_run import complaints, free_run_scores, summarise
+from organoid.fitting.history import History, bin_history
+from organoid.fitting.predict import bits_per_spike
+from organoid.fitting.result import FitResult
+from organoid.models.escape_lif import EscapeLIF
+from organoid.recording import SpikeRecording
+from organoid.statistics import firing_rates
+
+BIN_WIDTH = 0.001  # s
+MIN_TRAINING_SPIKES = 50
+MIN_DURATION = 10.0  # s
+NOT_CALIBRATED = "not calibrated in free run: the network was fitted to predict the next spike, not to live on its own"
+UNCALIBRATED_RESPONSE = "the response to pulses is not calibrated: spontaneous spikes alone do not determine it"
+
+
+def fit_likelihood(
+    rec: SpikeRecording,
+    *,
+    free_run: bool = True,
+    bin_width: float = BIN_WIDTH,
+    refit: bool = False,
+    seed: int = 0,
+    progress: bool = False,
+) -> FitResult:
+    """Fit the escape-noise LIF network to one culture; see `organoid.fit`."""
+    began = time.perf_counter()
+    history = bin_history(rec, bin_width)
+    _check_enough(rec, history)
+    training = history.training()
+    with tqdm(total=4, desc="fit", disable=not progress) as bar, one_torch_thread():
+        forced = fit_forced(training, make_design(training, np.random.default_rng(seed)))
+        bar.update()
+        scored = _Scored(*bits_per_spike(history, forced.parameters), *bits_per_spike(history, forced.uncoupled))
+        bar.update()
+        edges = infer_edges(training, np.random.default_rng(seed + 1))
+        bar.update()
+        used = _refitted(history, forced, seed) if refit else forced
+        network = EscapeLIF(used.parameters)
+        runs = free_run_scores(network, rec, seed=seed) if free_run else None
+        bar.update()
+    summary = {} if runs is None else summarise(runs)
+    notes = tuple(_notes(rec, history, forced, refit)) + (
+        tuple(complaints(summary)) if summary else ("free run was not checked",)
+    )
+    return FitResult(
+        network=network,
+        uncoupled=EscapeLIF(used.uncoupled),
+        scores=_scores(rec, forced, scored, time.perf_counter() - began),
+        free_run=summary,
+        edges=edges,
+        per_unit=_per_unit(rec, forced, scored),
+        units=rec.units,
+        electrodes=rec.electrodes,
+        bin_width=bin_width,
+        notes=notes,
+        settings={
+            "model": "escape_lif",
+            "loss": "likelihood",
+            "seed": seed,
+            "bin_width": bin_width,
+            "t_start": rec.t_start,
+            "t_stop": rec.t_stop,
+            "training_stop": rec.t_start + training.n_bins * bin_width,
+            "refit": refit,
+            "chosen": forced.chosen,
+            "validation": forced.validation,
+            "gradient_norm": forced.gradient_norm,
+            "converged": forced.converged,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class _Scored:
+    pooled: float
+    per_unit: Any
+    pooled_uncoupled: float
+    per_unit_uncoupled: Any
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Let torch use one thread, so that results do not depend on how many there are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _check_enough(rec: SpikeRecording, history: History) -> None:
+    if rec.duration < MIN_DURATION:
+        raise FitError(f"the recording lasts {rec.duration:g} s; a fit needs {MIN_DURATION:g} s or more")
+    training = history.training()
+    if training.bins.size < MIN_TRAINING_SPIKES:
+        raise FitError(
+            f"the first 80 % of the recording hold {training.bins.size} spikes of {rec.n_units} units; "
+            f"a fit needs {MIN_TRAINING_SPIKES} or more"
+        )
+    if not training.observed.any() or not history.observed[history.n_train :].any():
+        raise FitError("nothing was observed in the first 80 % or in the last 20 % of the recording; see rec.observed")
+
+
+def _refitted(history: History, forced: ForcedFit, seed: int) -> ForcedFit:
+    """Fit again on the whole recording; scores remain those of the fit to the training part."""
+    return fit_forced(history, make_design(history, np.random.default_rng(seed)))
+
+
+def _notes(rec: SpikeRecording, history: History, forced: ForcedFit, refit: bool) -> Iterator[str]:
+    yield NOT_CALIBRATED
+    yield UNCALIBRATED_RESPONSE
+    if forced.chosen == "own history only":
+        yield "couplings between units did not help in validation; every unit follows its own history only"
+    elif not forced.coupled.all():
+        n = int((~forced.coupled).sum())
+        yield f"coupling did not help {n} of {forced.coupled.size} units in validation; they follow their own history only"
+    if not forced.converged:
+        yield f"the solver stopped at a relative gradient of {forced.gradient_norm:.2g}; treat weights with care"
+    several = forced.parameters.capacity > 1
+    if several.any():
+        n = int(several.sum())
+        yield f"{n} units have several spikes in one bin (several neurons on an electrode): counted, not clipped"
+    silent = np.bincount(history.training().units, minlength=rec.n_units) == 0
+    if silent.any():
+        yield f"{int(silent.sum())} units have no spike in the training part; they stay all but silent"
+    if not history.observed.all():
+        yield f"{int((~history.observed).sum())} of {history.n_bins} bins were not fully observed and are left out"
+    if refit:
+        yield "refitted on the whole recording; the scores are those of the fit to its first 80 %"
+    yield from rec.notes
+
+
+def _scores(rec: SpikeRecording, forced: ForcedFit, scored: _Scored, seconds: float) -> "pd.Series[Any]":
+    return pd.Series(
+        {
+            "heldout_bits_per_spike": scored.pooled,
+            "heldout_bits_per_spike_uncoupled": scored.pooled_uncoupled,
+            "n_units": rec.n_units,
+            "n_spikes": rec.n_spikes,
+            "n_coupled_units": int(forced.coupled.sum()),
+            "chosen": forced.chosen,
+            "converged": forced.converged,
+            "seconds": seconds,
+            "peak_rss_mb": peak_rss_mb(),
+        },
+        dtype=object,
+    )
+
+
+def _per_unit(rec: SpikeRecording, forced: ForcedFit, scored: _Scored) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "name": rec.units["name"],
+            "rate_hz": firing_rates(rec),
+            "bits_per_spike": scored.per_unit,
+            "bits_per_spike_uncoupled": scored.per_unit_uncoupled,
+            "coupled": forced.coupled,
+            "capacity": forced.parameters.capacity,
+        }
+    )
+
+
+def peak_rss_mb() -> float:
+    """Return the largest memory this process has used so far, MB (NaN where the system does not say)."""
+    try:
+        import resource
+    except ImportError:
+        return float("nan")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak / (1e6 if platform.system() == "Darwin" else 1e3))

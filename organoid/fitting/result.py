@@ -1,0 +1,182 @@
+"""`FitResult`: a fitted network with its scores, and how it is saved."""
+
+import json
+import os
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+import organoid
+from organoid import layout
+from organoid.errors import FitError
+from organoid.fitting.history import bin_history
+from organoid.fitting.predict import expected_counts
+from organoid.models.escape_lif import EscapeLIF
+from organoid.models.storage import put_network, take_network
+from organoid.recording import SpikeRecording
+
+KIND = "fit"
+_JSON = ("scores", "free_run", "notes", "settings")
+_TABLES = ("edges", "per_unit", "units", "electrodes")
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A network fitted to a recording by forced likelihood.
+
+    Parameters
+    ----------
+    network : EscapeLIF
+        The network to predict, simulate and stimulate with.
+    uncoupled : EscapeLIF
+        The same units with their own history only: the baseline.
+    scores : Series
+        heldout_bits_per_spike, heldout_bits_per_spike_uncoupled, n_units, n_spikes, seconds, ...
+    free_run : dict
+        Free-run scores: medians and ranges over seeded runs; None where undefined.
+    edges : DataFrame
+        pre, post, weight, se, z, q, sign.
+    per_unit : DataFrame
+        name, rate_hz, bits_per_spike, bits_per_spike_uncoupled, coupled, capacity.
+    units, electrodes : DataFrame
+        Of the recording, for geometry.
+    bin_width : float, s
+    notes : tuple of str
+        What a user must know about this fit.
+    settings : dict
+        What was fitted, with what, and where the training part ends.
+    """
+
+    network: EscapeLIF
+    uncoupled: EscapeLIF
+    scores: "pd.Series[Any]"
+    free_run: dict[str, Any]
+    edges: pd.DataFrame
+    per_unit: pd.DataFrame
+    units: pd.DataFrame
+    electrodes: pd.DataFrame
+    bin_width: float
+    notes: tuple[str, ...]
+    settings: dict[str, Any]
+
+    def predict(
+        self, rec: SpikeRecording, t_start: float | None = None, t_stop: float | None = None
+    ) -> NDArray[np.float64]:
+        """Return expected spike counts, each bin from earlier spikes only.
+
+        Parameters
+        ----------
+        rec : SpikeRecording
+            Of the same units.
+        t_start, t_stop : float, optional, s
+            Bins are those of ``rec.counts(result.bin_width, t_start, t_stop)``; spikes before `t_start`
+            are used as history.
+
+        Returns
+        -------
+        ndarray, shape (n_bins, n_units)
+
+        Raises
+        ------
+        FitError
+            If the recording has another number of units.
+        """
+        if rec.n_units != self.network.n_units:
+            raise FitError(
+                f"the recording has {rec.n_units} units, the fit {self.network.n_units}; they must be the same"
+            )
+        history = bin_history(rec, self.bin_width, t_start, t_stop)
+        parts = expected_counts(history, self.network.parameters, history.first_bin, history.n_bins)
+        chunks = [expected for _, expected in parts]
+        return np.concatenate(chunks) if chunks else np.empty((0, rec.n_units))
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the fit to an HDF5 file, which appears under its name only when complete."""
+        target = Path(path)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            with h5py.File(temporary, "w") as h5:
+                layout.mark(h5, KIND, organoid.__version__)
+                self.write_to(h5)
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def write_to(self, group: h5py.Group) -> None:
+        """Write the fit into an empty group."""
+        put_network(group.create_group("network"), self.network)
+        put_network(group.create_group("uncoupled"), self.uncoupled)
+        group.attrs["bin_width"] = self.bin_width
+        for name in _TABLES:
+            layout.put_table(group, name, getattr(self, name))
+        for name in _JSON:
+            value = getattr(self, name)
+            plain = value.to_dict() if isinstance(value, pd.Series) else value
+            group.create_dataset(name, data=json.dumps(plain, default=_plain))
+
+    @classmethod
+    def read_from(cls, group: h5py.Group) -> "FitResult":
+        """Read a fit that `write_to` wrote."""
+        absent = [name for name in ("network", "uncoupled", *_TABLES, *_JSON) if name not in group]
+        if absent:
+            raise FitError(f"{group.file.filename}: {absent[0]!r} is missing; the file is not a complete fit")
+        values = {name: layout.take_json(group, name, None) for name in _JSON}
+        tables = {name: layout.take_table(group, name) for name in _TABLES}
+        for name in ("edges", "per_unit"):  # stored whole numbers come back as nullable ones
+            table = tables[name]
+            tables[name] = table.astype({c: "int64" for c in table if table[c].dtype == "Int64"})
+        return cls(
+            network=take_network(group["network"]),
+            uncoupled=take_network(group["uncoupled"]),
+            scores=pd.Series(values["scores"], dtype=object),
+            free_run=values["free_run"],
+            bin_width=float(group.attrs["bin_width"]),
+            notes=tuple(values["notes"]),
+            settings=values["settings"],
+            **tables,
+        )
+
+    def __repr__(self) -> str:
+        bits, alone = (self.scores[f"heldout_bits_per_spike{suffix}"] for suffix in ("", "_uncoupled"))
+        return f"FitResult({self.network.n_units} units, held out {bits:.3f} bits/spike, uncoupled {alone:.3f})"
+
+
+def load_fit(path: str | PathLike[str]) -> FitResult:
+    """Read a fit that `FitResult.save` wrote.
+
+    Parameters
+    ----------
+    path : path
+
+    Raises
+    ------
+    FileNotFoundError
+    FitError
+        If the file is no fit; says what it is.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"no such file: {file}")
+    if not h5py.is_hdf5(file):
+        raise FitError(f"{file} is not an HDF5 file; expected a fit written by `organoid fit` or FitResult.save")
+    try:
+        with h5py.File(file, "r") as h5:
+            kind = h5.attrs.get(layout.KIND)
+            if kind != KIND:
+                what = f"an organoid {kind}" if kind else "no organoid file"
+                raise FitError(f"{file} is {what}; expected a fit written by `organoid fit` or FitResult.save")
+            return FitResult.read_from(h5)
+    except (OSError, KeyError) as error:
+        raise FitError(f"{file} cannot be read as a fit: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not JSON-able")
