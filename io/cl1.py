@@ -96,7 +96,8 @@ def _origin(h5: h5py.File, held: dict[str, dict[str, NDArray[Any]]], notes: list
     """Return the frame that is time 0: frames count from the start unless the file says otherwise."""
     start = scalar(attribute(h5, "start_timestamp"))
     raw = attribute(h5, "file_format")
-    said = _RELATIVE.search(bytes(raw)) if isinstance(raw, bytes | np.bytes_) else None
+    raw = raw if isinstance(raw, str | bytes) else b""
+    said = _RELATIVE.search(raw.encode("latin-1", "replace") if isinstance(raw, str) else raw)
     if said is not None:
         relative = said[1] in (b"I01", b"\x88")
     else:

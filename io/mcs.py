@@ -21,6 +21,7 @@ from organoid.io.mcs_streams import SpikeStream, event_stimuli, observed_spans, 
 from organoid.io.registry import Entry, Evidence, Format, NoSpikesError
 from organoid.io.window import covering_window, inferred_window
 
+from organoid.clock import DEFAULT_TICK_RATE
 from organoid.errors import RecordingError
 from organoid.recording import SpikeRecording
 from organoid.recording_checks import clip
@@ -79,7 +80,7 @@ def _read(h5: h5py.File, found: h5py.Group, name: str) -> SpikeRecording:
     units = _unit_table(h5, streams, notes)
     sizes = [part.size for stream in streams for part in stream.times]
     spans, rate = observed_spans(found, {stream.source for stream in streams}, notes)
-    start, stop = _window(found, times, spans, notes)
+    start, stop = _window(found, times, spans, rate or DEFAULT_TICK_RATE, notes)
     observed = None if spans is None else clip(spans, start, stop)
     n_unseen = 0 if observed is None else int(np.sum(~_inside(times, observed)))
     if n_unseen:
@@ -120,7 +121,11 @@ def _unit_table(h5: h5py.File, streams: list[SpikeStream], notes: list[str]) -> 
 
 
 def _window(
-    found: h5py.Group, times: NDArray[np.float64], spans: NDArray[np.float64] | None, notes: list[str]
+    found: h5py.Group,
+    times: NDArray[np.float64],
+    spans: NDArray[np.float64] | None,
+    tick_rate: float,
+    notes: list[str],
 ) -> tuple[float, float]:
     """Return the window from the start stamp and the duration, which must hold the spikes."""
     first, last = (float(times.min()), float(times.max())) if times.size else (np.nan, np.nan)
@@ -133,11 +138,13 @@ def _window(
         notes.append(f"the recording starts at {start:g} s, but its spikes earlier: time 0 is taken as its start")
         start = 0.0
     if duration is not None and 0 < duration < 1e15:
-        return covering_window((start, start + duration * 1e-6), first, last, "TimeStamp and Duration", notes)
+        return covering_window(
+            (start, start + duration * 1e-6), first, last, "TimeStamp and Duration", notes, tick_rate
+        )
     notes.append("attribute Duration is missing or not a positive number")
     if spans is not None and spans.size:
-        return covering_window((start, float(spans[-1, 1])), first, last, "the recorded voltage", notes)
-    return inferred_window(first, last, notes)
+        return covering_window((start, float(spans[-1, 1])), first, last, "the recorded voltage", notes, tick_rate)
+    return inferred_window(first, last, notes, tick_rate)
 
 
 def _inside(times: NDArray[np.float64], spans: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -20,6 +20,7 @@ from organoid.io.ragged import ragged_ends
 from organoid.io.registry import Entry, Evidence, Format, NoSpikesError
 from organoid.io.window import covering_window, inferred_window
 
+from organoid.clock import DEFAULT_TICK_RATE
 from organoid.errors import RecordingError
 from organoid.recording import SpikeRecording
 from organoid.recording_checks import clip
@@ -80,14 +81,15 @@ def _read(h5: h5py.File, units: h5py.Group, name: str) -> SpikeRecording:
     if first < 0:
         notes.append(f"{int(np.sum(times < 0))} of {times.size} spikes lie before time 0; kept")
     observed = observed_spans(units, sizes.size, notes)
-    start, stop = _window(h5, observed, first, last, notes)
+    rate = _rate(units, notes)
+    start, stop = _window(h5, observed, (first, last), rate or DEFAULT_TICK_RATE, notes)
     electrodes = _electrodes(h5, notes)
     return SpikeRecording(
         times,
         np.repeat(np.arange(sizes.size), sizes),
         t_start=start,
         t_stop=stop,
-        sampling_rate=_rate(units, notes),
+        sampling_rate=rate,
         units=_unit_table(units, sizes.size, electrodes, notes),
         electrodes=electrodes,
         stimuli=stimulus_table(h5, notes),
@@ -103,17 +105,21 @@ def _n_units(units: h5py.Group) -> int | None:
 
 
 def _window(
-    h5: h5py.File, observed: NDArray[np.float64] | None, first: float, last: float, notes: list[str]
+    h5: h5py.File,
+    observed: NDArray[np.float64] | None,
+    ends: tuple[float, float],
+    tick_rate: float,
+    notes: list[str],
 ) -> tuple[float, float]:
     if observed is not None and len(observed):
         stored, source = (float(observed[0, 0]), float(observed[-1, 1])), "units/obs_intervals"
     else:
         found = recorded_span(h5, notes)
         if found is None:
-            return inferred_window(first, last, notes)
+            return inferred_window(*ends, notes, tick_rate)
         stored, source = found
     notes.append(f"NWB stores no recording length; the window is that of {source}")
-    return covering_window(stored, first, last, source, notes)
+    return covering_window(stored, *ends, source, notes, tick_rate)
 
 
 def _rate(units: h5py.Group, notes: list[str]) -> float | None:

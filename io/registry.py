@@ -73,6 +73,11 @@ MODULES = {
     "mcs": "organoid.io.mcs",
     "cl1": "organoid.io.cl1",
     "nwb": "organoid.io.nwb",
+    "axion-csv": "organoid.io.axion_csv",
+    "phy": "organoid.io.phy",
+    "3brain": "organoid.io.threebrain",
+    "spikelab": "organoid.io.spikelab",
+    "herdingspikes": "organoid.io.herdingspikes",
 }
 ENTRY_POINT_GROUP = "organoid.formats"
 
@@ -122,6 +127,8 @@ def _unknown(source: Source) -> str:
         held = ", ".join(sorted(p.name for p in source.path.iterdir())[:12]) or "nothing"
         return f"{source.path}: unknown folder, holding {held}. Formats read: {known}"
     start = source.head[:16]
+    if b"stim_electrodes" in source.head or b"time (sec)" in source.head:
+        return f"{source.path} is a stimulation log; pass it with the recording: read_recording(path, stimuli=log)"
     return (
         f"{source.path} is not an HDF5 file (it {f'begins with {start!r}' if start else 'is empty'}) nor another "
         f"known format. Formats read: {known}"

@@ -328,9 +328,10 @@ class SpikeRecording:
         ticks = to_ticks(self._stimuli["time_s"].to_numpy(dtype=float), self.tick_rate)
         keep: NDArray[np.bool_] = (ticks >= begin) & (ticks < end)
         if well is not None:
-            elsewhere = self._electrodes[self._electrodes["well"] != well]
+            here = (self._electrodes["well"] == well).to_numpy(dtype=bool)
             for column in ("electrode", "channel"):
-                known = self._stimuli[column].notna() & self._stimuli[column].isin(elsewhere[column].dropna())
+                numbers = self._electrodes[column]
+                known = self._stimuli[column].isin(numbers[~here].dropna()) & ~self._stimuli[column].isin(numbers[here])
                 keep &= ~known.to_numpy(dtype=bool)
         return pd.DataFrame(self._stimuli[keep].reset_index(drop=True))
 

@@ -1,0 +1,192 @@
+"""Axion "spike list" exports: CSV, also gzipped, many wells in one file.
+
+The file is not one table: the columns before "Time (s)" hold a block of settings beside the first
+spikes, and other exports end with a footer. Electrode ``D3_31`` is column 3, row 1 of well D3.
+"""
+
+import csv
+import gzip
+import re
+import zlib
+from collections.abc import Iterator
+from io import TextIOWrapper
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from organoid.io.hdf5_source import Source
+from organoid.io.registry import Evidence, Format
+from organoid.io.window import DOUBTFUL_SILENCE, covering_window, inferred_window
+
+from organoid.clock import DEFAULT_TICK_RATE
+from organoid.errors import RecordingError
+from organoid.recording import SpikeRecording
+
+TIME, ELECTRODE = "time (s)", "electrode"
+_ELECTRODE_NAME = re.compile(r"([A-Z]{1,2}\d{1,2})_(\d{2,3})")
+_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
+_HEADER_LINES = 20
+_LARGEST_FIELD = 1 << 17
+
+
+def recognises(source: Source) -> bool:
+    """Tell a spike list by a header line that names a time and an electrode."""
+    head = source.head
+    if b"\x00" in head:
+        return False
+    lines = head.decode("utf-8-sig", errors="replace").splitlines()[:_HEADER_LINES]
+    return any(_header(line) is not None for line in lines)
+
+
+def _header(line: str) -> tuple[str, int, int] | None:
+    """Return the separator and the columns of time and electrode, if the line is the header."""
+    for separator in (",", ";", "\t"):
+        cells = [cell.strip().strip('"').lower() for cell in line.split(separator)]
+        if TIME in cells and ELECTRODE in cells:
+            return separator, cells.index(TIME), cells.index(ELECTRODE)
+    return None
+
+
+def read(path: Path, well: str | None, recording: str | None) -> SpikeRecording:
+    """Read a spike list; `well` selects one culture."""
+    if recording is not None:
+        raise RecordingError("a spike list holds one recording without a name")
+    try:
+        rec = _read(path)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise RecordingError(f"the gzip file is cut short or damaged: {error}") from None
+    return rec if well is None else rec.select(well=well)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Yield lines of any ending, carriage returns alone included."""
+    with open(path, "rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    with gzip.open(path) if packed else open(path, "rb") as raw:
+        yield from TextIOWrapper(raw, encoding="utf-8-sig", errors="replace", newline=None)
+
+
+def _read(path: Path) -> SpikeRecording:
+    notes: list[str] = []
+    lines = _lines(path)
+    found = next((held for line in lines if (held := _header(line)) is not None), None)
+    if found is None:
+        raise RecordingError("no header line with 'Time (s)' and 'Electrode'")
+    separator, time_column, electrode_column = found
+    times, electrodes, settings = [], [], {}
+    unread: list[tuple[int, str]] = []
+    try:
+        for number, row in enumerate(csv.reader(lines, delimiter=separator), start=2):
+            if time_column >= 2 and len(row) > 1 and row[0].strip():
+                settings[row[0].strip()] = row[1].strip()
+            time, electrode = _cell(row, time_column), _cell(row, electrode_column)
+            if not time and not electrode:
+                continue
+            value = _number(time, separator)
+            if value is None or not _ELECTRODE_NAME.fullmatch(electrode):
+                unread.append((number, f"{time!r} {electrode!r}"))
+                continue
+            times.append(value)
+            electrodes.append(electrode)
+    except csv.Error as error:
+        raise RecordingError(f"the list is damaged after {len(times)} spikes: {error}") from None
+    if unread:
+        notes.append(
+            f"{len(unread)} rows are no spikes (a footer?) and left out; the first is row {unread[0][0]}: "
+            f"{unread[0][1]}"
+        )
+    return _build(np.array(times, dtype=np.float64), electrodes, settings, notes)
+
+
+def _cell(row: list[str], column: int) -> str:
+    return row[column].strip() if len(row) > column else ""
+
+
+def _number(cell: str, separator: str) -> float | None:
+    try:
+        value = float(cell.replace(",", ".") if separator != "," else cell)
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None
+
+
+def _build(
+    times: NDArray[np.float64], electrodes: list[str], settings: dict[str, str], notes: list[str]
+) -> SpikeRecording:
+    names, units = np.unique(np.array(electrodes, dtype=str), return_inverse=True)
+    parts = [match for name in names if (match := _ELECTRODE_NAME.fullmatch(str(name)))]
+    if np.any(np.diff(times) < 0):
+        notes.append(f"times step back {int(np.sum(np.diff(times) < 0))} times; they were sorted")
+    notes.append("positions unknown: a spike list gives the place on the grid of a well, not the distance")
+    rate = _rate(settings, notes)
+    start, stop = _window(times, rate or DEFAULT_TICK_RATE, settings, notes)
+    table = pd.DataFrame(
+        {
+            "name": names,
+            "electrode": [int(part[2]) for part in parts],
+            "well": [part[1] for part in parts],
+            "grid_column": [int(part[2][0]) for part in parts],
+            "grid_row": [int(part[2][1:]) for part in parts],
+        }
+    )
+    return SpikeRecording(
+        times,
+        units,
+        t_start=start,
+        t_stop=stop,
+        sampling_rate=rate,
+        units=table,
+        metadata={"format": "axion-csv", "settings": settings},
+        notes=notes,
+    )
+
+
+def _rate(settings: dict[str, str], notes: list[str]) -> float | None:
+    said = settings.get("Sampling Frequency", "")
+    match = re.fullmatch(r"([\d.]+)\s*(k?)Hz", said)
+    try:
+        rate = float(match[1]) * (1000 if match[2] else 1) if match else 0.0
+    except ValueError:
+        rate = 0.0
+    if not 1 <= rate <= 1e9:
+        notes.append(f"sampling rate unknown: the settings say {said!r}")
+        return None
+    return rate
+
+
+def _window(
+    times: NDArray[np.float64], tick_rate: float, settings: dict[str, str], notes: list[str]
+) -> tuple[float, float]:
+    """Return the exported section, unless the list was plainly cut after it was exported."""
+    first, last = (float(times.min()), float(times.max())) if times.size else (np.nan, np.nan)
+    said = settings.get("Actual File Section Run", "")
+    ends = [seconds(part) for part in said.split(" to ")]
+    if len(ends) != 2 or ends[0] is None or ends[1] is None or ends[0] >= ends[1]:
+        notes.append(f"the exported section is not known: the settings say {said!r}")
+        return inferred_window(first, last, notes, tick_rate)
+    if not np.isnan(first) and ends[1] - last > DOUBTFUL_SILENCE * (ends[1] - ends[0]):
+        notes.append(
+            f"the settings say that {said} was exported, but the last of {times.size} spikes comes at {last:.6f} s: "
+            "the list seems to have been cut"
+        )
+        return inferred_window(first, last, notes, tick_rate)
+    return covering_window((ends[0], ends[1]), first, last, "Actual File Section Run", notes, tick_rate)
+
+
+def seconds(text: str) -> float | None:
+    """Return the seconds in a text such as "18m2s", or None."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None or not any(match.groups()):
+        return None
+    return sum(float(part) * scale for part, scale in zip(match.groups(), _SECONDS.values()) if part)
+
+
+FORMAT = Format(
+    name="axion-csv",
+    title="Axion spike list (CSV)",
+    evidence=Evidence.REAL_FILES,
+    recognises=recognises,
+    read=read,
+)

@@ -1,0 +1,75 @@
+"""HerdingSpikes 2, sorted: ``times`` (frames), ``cluster_id``, ``centres`` (units, 2), ``Sampling``."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+from organoid.io.frames import frame_times, rate_of
+from organoid.io.hdf5_source import Source, array, member, open_hdf5
+from organoid.io.registry import Evidence, Format, NoSpikesError
+from organoid.io.window import inferred_window
+
+from organoid.errors import RecordingError
+from organoid.recording import SpikeRecording
+
+
+def recognises(source: Source) -> bool:
+    """Tell a HerdingSpikes file by its datasets ``times`` and ``cluster_id``."""
+    return source.h5 is not None and all(
+        isinstance(member(source.h5, name), h5py.Dataset) for name in ("times", "cluster_id")
+    )
+
+
+def read(path: Path, well: str | None, recording: str | None) -> SpikeRecording:
+    """Read the clusters of a sorted file."""
+    if well is not None or recording is not None:
+        raise RecordingError("a HerdingSpikes file holds one recording of one culture; neither has a name")
+    with open_hdf5(path) as h5:
+        return _read(h5)
+
+
+def _read(h5: h5py.File) -> SpikeRecording:
+    notes: list[str] = []
+    frames = array(h5, "times", ndim=1)
+    clusters = array(h5, "cluster_id", ndim=1).astype(np.float64)
+    if frames.size and not clusters.size:
+        raise NoSpikesError(f"recognised, holds {frames.size} detected events that were not sorted into clusters")
+    if clusters.size != frames.size or not np.all(clusters == np.rint(clusters)):
+        raise RecordingError(f"the counts do not add up: {frames.size} times, {clusters.size} whole cluster_id")
+    rate = rate_of(h5, "Sampling")
+    if rate is None:
+        raise RecordingError("dataset 'Sampling' is missing, so frames cannot be turned into seconds")
+    times = frame_times(frames, 0, rate, "times")
+    numbers, units = np.unique(clusters.astype(np.int64), return_inverse=True)
+    first, last = (float(times.min()), float(times.max())) if times.size else (np.nan, np.nan)
+    start, stop = inferred_window(first, last, notes, rate)
+    table = pd.DataFrame({"name": [str(number) for number in numbers]})
+    try:
+        centres = array(h5, "centres", ndim=2).astype(np.float64)
+        places = np.full((numbers.size, 2), np.nan)
+        known = (numbers >= 0) & (numbers < len(centres))
+        places[known] = centres[numbers[known], :2]
+        table = table.assign(centre_x=places[:, 0], centre_y=places[:, 1])
+        notes.append("centres are given as stored (columns centre_x, centre_y): their unit and order are not settled")
+    except (RecordingError, IndexError, ValueError) as error:
+        notes.append(f"positions unknown: {error}")
+    return SpikeRecording(
+        times,
+        units,
+        t_start=start,
+        t_stop=stop,
+        sampling_rate=rate,
+        units=table,
+        metadata={"format": "herdingspikes"},
+        notes=notes,
+    )
+
+
+FORMAT = Format(
+    name="herdingspikes",
+    title="HerdingSpikes 2, sorted",
+    evidence=Evidence.LAYOUT_ONLY,
+    recognises=recognises,
+    read=read,
+)

@@ -1,0 +1,103 @@
+"""Files of a folder or zip archive, and numpy arrays in them, read without trusting their sizes."""
+
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from organoid.errors import RecordingError
+
+_LARGEST_TEXT = 1 << 26
+_LARGEST_COMPRESSION = 1100
+_UNSUSPICIOUS_BYTES = 1 << 24
+_DAMAGE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of one folder, on disk or inside a zip archive."""
+
+    names: frozenset[str]
+    folder: Path | None = None
+    archive: zipfile.ZipFile | None = None
+    prefix: str = ""
+
+    def size(self, name: str) -> int:
+        """Return the size of a file, bytes; refuse an archive member that unpacks to far more than it holds."""
+        if self.folder is not None:
+            return (self.folder / name).stat().st_size
+        assert self.archive is not None
+        info = self.archive.getinfo(self.prefix + name)
+        if info.file_size > _UNSUSPICIOUS_BYTES and info.file_size > _LARGEST_COMPRESSION * info.compress_size:
+            raise RecordingError(f"file {name!r} claims {info.file_size} bytes packed in {info.compress_size}")
+        return info.file_size
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of a file."""
+        if name not in self.names:
+            raise RecordingError(f"file {name!r} is missing; there are {', '.join(sorted(self.names)[:12])}")
+        self.size(name)
+        try:
+            if self.folder is not None:
+                return (self.folder / name).read_bytes()
+            assert self.archive is not None
+            return self.archive.read(self.prefix + name)
+        except _DAMAGE as error:
+            raise RecordingError(f"file {name!r} is damaged: {error}") from None
+
+    def text(self, name: str) -> str:
+        """Return the text of a small file."""
+        if name in self.names and self.size(name) > _LARGEST_TEXT:
+            raise RecordingError(f"file {name!r} is {self.size(name)} bytes long, too long for a text of settings")
+        return self.read(name).decode("utf-8-sig", errors="replace")
+
+    def array(self, name: str, kinds: str = "fiu") -> NDArray[Any]:
+        """Return the array in an .npy file; nothing is unpickled.
+
+        Raises
+        ------
+        RecordingError
+            Naming the file and what it holds.
+        """
+        raw = self.read(name)
+        try:
+            values = np.load(io.BytesIO(raw), allow_pickle=False)
+        except (*_DAMAGE, MemoryError, SyntaxError, TypeError, KeyError) as error:
+            raise RecordingError(f"file {name!r} is no readable numpy array: {error}") from None
+        if not isinstance(values, np.ndarray) or values.dtype.kind not in kinds:
+            raise RecordingError(f"file {name!r} does not hold an array of numbers")
+        return values
+
+
+@contextmanager
+def open_files(path: Path, marker: str) -> Iterator[Files | None]:
+    """Open the folder that holds the file `marker`: `path` itself, or a folder inside the zip archive `path`."""
+    if path.is_dir():
+        names = frozenset(item.name for item in path.iterdir() if item.is_file())
+        yield Files(names, folder=path) if marker in names else None
+        return
+    try:
+        archive = zipfile.ZipFile(path)
+    except _DAMAGE:
+        yield None
+        return
+    with archive:
+        found = sorted(
+            (name for name in archive.namelist() if PurePosixPath(name).name == marker),
+            key=lambda name: name.count("/"),
+        )
+        if not found:
+            yield None
+            return
+        prefix = found[0][: -len(marker)]
+        names = frozenset(
+            name[len(prefix) :] for name in archive.namelist() if name.startswith(prefix) and name != prefix
+        )
+        yield Files(names, archive=archive, prefix=prefix)

@@ -1,0 +1,164 @@
+"""SpikeLab / SpikeData HDF5: ragged, paired, one dataset a unit, and workspace groups.
+
+The unit of time is not stored. SpikeLab writes seconds by default for ragged and per-unit files and
+milliseconds for paired ones and workspaces; ``length_ms`` tells them apart where it is there.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from organoid.io.entries import choose
+from organoid.io.hdf5_source import Source, array, attribute, group, member, members, open_hdf5, scalar, text
+from organoid.io.ragged import ragged_ends
+from organoid.io.registry import Entry, Evidence, Format
+from organoid.io.window import covering_window, inferred_window
+
+from organoid.errors import RecordingError
+from organoid.recording import SpikeRecording
+
+RAGGED = ("spike_times", "spike_times_index")
+PAIRED = ("idces", "times")
+_MARGIN = 1.001  # rounding of a length
+
+
+def recognises(source: Source) -> bool:
+    """Tell a SpikeLab file by ragged, paired or per-unit spike times, or the type mark of a workspace."""
+    h5 = source.h5
+    if h5 is None or any(mark in h5.attrs for mark in ("nwb_version", "organoid_kind", "PYTABLES_FORMAT_VERSION")):
+        return False
+    return _layout(h5) is not None or bool(_workspace(h5))
+
+
+def _layout(h5: h5py.Group) -> str | None:
+    for name, wanted in (("ragged", RAGGED), ("paired", PAIRED)):
+        if all(isinstance(member(h5, key), h5py.Dataset) for key in wanted):
+            return name
+    units = group(h5, "units")
+    names = members(units) if units is not None else []
+    if names and all(name.isdecimal() and isinstance(member(h5, f"units/{name}"), h5py.Dataset) for name in names):
+        return "units"
+    return None
+
+
+def _workspace(h5: h5py.File) -> dict[Entry, h5py.Group]:
+    """Return the groups of a workspace that are SpikeData objects, at the top or one level down."""
+    found: dict[Entry, h5py.Group] = {}
+    for name in members(h5):
+        top = group(h5, name)
+        if top is None:
+            continue
+        for path in (name, *(f"{name}/{inner}" for inner in members(top))):
+            held = group(h5, path)
+            if held is not None and text(attribute(held, "__type__")) == "SpikeData" and _layout(held) == "ragged":
+                found[(None, path)] = held
+    return found
+
+
+def entries(path: Path) -> Sequence[Entry]:
+    """Return the SpikeData objects of a workspace, or the one recording of a file."""
+    with open_hdf5(path) as h5:
+        return [(None, None)] if _layout(h5) is not None else list(_workspace(h5))
+
+
+def read(path: Path, well: str | None, recording: str | None) -> SpikeRecording:
+    """Read a SpikeLab file; `recording` names one object of a workspace."""
+    if well is not None:
+        raise RecordingError("a SpikeLab file names no wells")
+    with open_hdf5(path) as h5:
+        if _layout(h5) is not None and recording is None:
+            return _read(h5, h5, "root")
+        (_, name), found = choose(_workspace(h5), None, recording)
+        return _read(h5, found, str(name))
+
+
+def _read(h5: h5py.File, held: h5py.Group, name: str) -> SpikeRecording:
+    notes: list[str] = []
+    layout = str(_layout(held))
+    times, units, names = {"ragged": _ragged, "paired": _paired, "units": _per_unit}[layout](held, notes)
+    if times.size and not np.isfinite(times).all():
+        raise RecordingError(f"{int(np.sum(~np.isfinite(times)))} of {times.size} spike times are NaN or infinite")
+    length, start = _milliseconds(held, "length_ms", notes), _milliseconds(held, "start_time", notes)
+    scale = _scale(times, layout, held is not h5, length, start or 0.0, notes)
+    seconds = times * scale if scale == 1 else times / 1000
+    first, last = (float(seconds.min()), float(seconds.max())) if seconds.size else (np.nan, np.nan)
+    if length is None:
+        window = inferred_window(first, last, notes)
+    else:
+        begin = (start or 0.0) / 1000
+        window = covering_window((begin, begin + length / 1000), first, last, "start_time and length_ms", notes)
+    return SpikeRecording(
+        seconds,
+        units,
+        t_start=window[0],
+        t_stop=window[1],
+        units=pd.DataFrame({"name": names}),
+        metadata={"format": "spikelab", "layout": layout, "object": name},
+        notes=notes,
+    )
+
+
+def _milliseconds(held: h5py.Group, name: str, notes: list[str]) -> float | None:
+    value = scalar(attribute(held, name))
+    if value is None or (name == "length_ms" and not 0 < value < 1e13) or abs(value) > 1e13:
+        notes.append(f"attribute {name} is missing or not a number of ms")
+        return None
+    return value
+
+
+def _scale(
+    times: NDArray[np.float64], layout: str, workspace: bool, length: float | None, start: float, notes: list[str]
+) -> float:
+    """Return seconds per stored unit of time."""
+    usual = 0.001 if layout == "paired" or workspace else 1.0
+    if length is None or not times.size:
+        notes.append(f"the unit of time is not stored; {'s' if usual == 1 else 'ms'} assumed, SpikeLab's default")
+        return usual
+    end_ms = start + length * _MARGIN
+    if times.max() * 1000 <= end_ms and usual == 1:
+        notes.append("the unit of time is not stored; s inferred: they fit length_ms")
+        return 1.0
+    if times.max() > end_ms:
+        notes.append("the unit of time is not stored; spikes lie beyond length_ms in s and in ms, ms is taken")
+    else:
+        notes.append("the unit of time is not stored; ms inferred from length_ms")
+    return 0.001
+
+
+def _ragged(held: h5py.Group, notes: list[str]) -> tuple[NDArray[np.float64], NDArray[np.int64], list[str]]:
+    times = array(held, RAGGED[0], ndim=1).astype(np.float64)
+    said = scalar(attribute(held, "N"))
+    ends = ragged_ends(held, RAGGED[1], times.size, None if said is None else int(said), notes)
+    sizes = np.diff(ends, prepend=0)
+    return times, np.repeat(np.arange(sizes.size), sizes), [f"unit_{k}" for k in range(sizes.size)]
+
+
+def _paired(held: h5py.Group, notes: list[str]) -> tuple[NDArray[np.float64], NDArray[np.int64], list[str]]:
+    times = array(held, "times", ndim=1).astype(np.float64)
+    indices = array(held, "idces", ndim=1, kinds="iu").astype(np.int64)
+    if indices.size != times.size:
+        raise RecordingError(f"the counts do not add up: 'times' holds {times.size} spikes, 'idces' {indices.size}")
+    numbers, units = np.unique(indices, return_inverse=True)
+    if numbers.size and not np.array_equal(numbers, np.arange(numbers.size)):
+        notes.append("idces skip some units; units without spikes are left out")
+    return times, units.astype(np.int64), [f"unit_{number}" for number in numbers]
+
+
+def _per_unit(held: h5py.Group, notes: list[str]) -> tuple[NDArray[np.float64], NDArray[np.int64], list[str]]:
+    names = sorted(members(held["units"]), key=int)
+    parts = [array(held, f"units/{name}", ndim=1).astype(np.float64) for name in names]
+    units = np.repeat(np.arange(len(parts)), [part.size for part in parts])
+    return np.concatenate(parts), units, [f"unit_{name}" for name in names]
+
+
+FORMAT = Format(
+    name="spikelab",
+    title="SpikeLab / SpikeData HDF5",
+    evidence=Evidence.LAYOUT_ONLY,
+    recognises=recognises,
+    read=read,
+    entries=entries,
+)

@@ -1,0 +1,85 @@
+"""3Brain BXR v2 and BRW v3: ``/3BRecInfo`` with variables, chip and channels; spikes in ``/3BResults``.
+
+``SpikeChIDs`` index the rows of ``3BMeaStreams/Raw/Chs`` (Row and Col from 1): no public file settles from
+what number they count, so 0 is assumed with a note.
+"""
+
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from organoid.io.frames import frame_times, rate_of
+from organoid.io.hdf5_source import array, columns, number_at
+from organoid.io.registry import NoSpikesError
+from organoid.io.window import covering_window, inferred_window
+
+from organoid.errors import RecordingError
+from organoid.recording import SpikeRecording
+
+EVENTS = "3BResults/3BChEvents"
+VARIABLES = "3BRecInfo/3BRecVars"
+CHANNELS = "3BRecInfo/3BMeaStreams/Raw/Chs"
+PITCH = 42.0
+
+
+def read_v2(h5: h5py.File) -> SpikeRecording:
+    """Read the spikes of a BXR v2 file."""
+    notes: list[str] = []
+    if f"{EVENTS}/SpikeTimes" not in h5:
+        raise NoSpikesError("recognised, holds no detected spikes (raw voltage only)")
+    rate = rate_of(h5, f"{VARIABLES}/SamplingRate")
+    if rate is None:
+        raise RecordingError(f"dataset '{VARIABLES}/SamplingRate' is missing, so frames cannot be turned into seconds")
+    frames = array(h5, f"{EVENTS}/SpikeTimes", ndim=1)
+    channels = array(h5, f"{EVENTS}/SpikeChIDs", ndim=1, kinds="iu").astype(np.int64)
+    if channels.size != frames.size:
+        raise RecordingError(
+            f"the counts do not add up: SpikeTimes holds {frames.size} spikes, SpikeChIDs {channels.size} channels"
+        )
+    times = frame_times(frames, 0, rate, f"{EVENTS}/SpikeTimes")
+    numbers, units = np.unique(channels, return_inverse=True)
+    start, stop = _window(h5, times, rate, notes)
+    return SpikeRecording(
+        times,
+        units,
+        t_start=start,
+        t_stop=stop,
+        sampling_rate=rate,
+        units=_unit_table(h5, numbers, notes),
+        metadata=_metadata(h5),
+        notes=notes,
+    )
+
+
+def _window(h5: h5py.File, times: NDArray[np.float64], rate: float, notes: list[str]) -> tuple[float, float]:
+    first, last = (float(times.min()), float(times.max())) if times.size else (np.nan, np.nan)
+    frames = number_at(h5, f"{VARIABLES}/NRecFrames", notes)
+    if frames is None or not 0 < frames < 2**52:
+        return inferred_window(first, last, notes, rate)
+    return covering_window((0.0, frames / rate), first, last, "NRecFrames", notes, rate)
+
+
+def _unit_table(h5: h5py.File, numbers: NDArray[np.int64], notes: list[str]) -> pd.DataFrame:
+    x, y = np.full(numbers.size, np.nan), np.full(numbers.size, np.nan)
+    try:
+        chs = columns(h5, CHANNELS, ("Row", "Col"))
+    except RecordingError as error:
+        notes.append(f"positions unknown: {error}")
+    else:
+        known = (numbers >= 0) & (numbers < chs["Row"].size)
+        x[known] = (chs["Col"][numbers[known]].astype(float) - 1) * PITCH
+        y[known] = (chs["Row"][numbers[known]].astype(float) - 1) * PITCH
+        notes.append(
+            f"positions inferred: SpikeChIDs are taken as 0-based rows of the channel table, electrodes {PITCH:g} um "
+            "apart (not settled)"
+        )
+        if not known.all():
+            notes.append(f"{int(np.sum(~known))} of {numbers.size} channels are not in the table: position unknown")
+    return pd.DataFrame({"name": [f"ch{number}" for number in numbers], "channel": numbers, "x_um": x, "y_um": y})
+
+
+def _metadata(h5: h5py.File) -> dict[str, Any]:
+    chip = {key: number_at(h5, f"3BRecInfo/3BMeaChip/{key}") for key in ("NRows", "NCols")}
+    return {"format": "3brain", **{key: value for key, value in chip.items() if value is not None}}

@@ -1,0 +1,165 @@
+"""Promises every reader keeps, on a file of each format; counts of the real files; wrong inputs."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from organoid.io.info import NO_SPIKES, file_info
+from organoid.io.registry import Evidence, Format, detect_format, formats
+from reader_files import WRITERS, carmen
+from real_recordings import all_real_recordings, real_recording
+
+import organoid
+from organoid import RecordingError, SpikeRecording, read_recording, write_recording
+
+FORMATS = {fmt.name: fmt for fmt in formats()}
+REAL_COUNTS = [
+    ("maxwell/MaxTwo_6well.raw.h5", "maxwell", 284, 0),
+    ("mcs/2014-07-09T10-17-35W8 Standard all 500 Hz.h5", "mcs", 224, 12),
+    ("threebrain/biocam_hw3.0_fw1.7.0.12_raw.brw", "3brain", 0, 0),
+    ("cl1/cl1_simulator_20s.h5", "cl1", 1496, 264),
+    ("nwb/A8604-211122.nwb", "nwb", 21354, 0),
+    ("axion/exampleRecording_1012016_plate1_DIV3_spike_list.csv.gz", "axion-csv", 100957, 0),
+]
+
+
+@pytest.mark.parametrize(("name", "fmt", "n_spikes", "n_stimuli"), REAL_COUNTS)
+def test_counts_of_real_files(name: str, fmt: str, n_spikes: int, n_stimuli: int) -> None:
+    info = file_info(real_recording(*name.split("/")))
+    assert (info["format"], info["n_spikes"], info["n_stimuli"]) == (fmt, n_spikes, n_stimuli)
+    assert sum(entry["n_spikes"] for entry in info["entries"]) == n_spikes
+    assert sum(entry["n_units"] for entry in info["entries"]) == info["n_units"]
+
+
+def test_every_real_recording_is_of_exactly_one_format() -> None:
+    paths = [path for path in all_real_recordings() if path.parent.name != "logs"]
+    if not paths:
+        pytest.skip("no real recordings here")
+    for path in paths:
+        assert detect_format(path).name in FORMATS, path
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_promises_of_a_reader(name: str, tmp_path: Path) -> None:
+    path = WRITERS[name](tmp_path)
+    assert all(check.passed for check in organoid.check_reader(_checkable(detect_format(path)), [path]))
+
+
+def _checkable(fmt: Format) -> Format:
+    """Let an organoid file pass: it keeps the metadata of what was written, which need not name a format."""
+    if fmt.name != "organoid":
+        return fmt
+
+    def read(path: Path, well: str | None, recording: str | None) -> SpikeRecording:
+        rec = fmt.read(path, well, recording)
+        return SpikeRecording(rec.spike_times, rec.spike_units, t_stop=rec.t_stop, metadata={"format": "organoid"})
+
+    return Format(fmt.name, fmt.title, fmt.evidence, fmt.recognises, read)
+
+
+def test_check_reader_lists_every_broken_promise(tmp_path: Path) -> None:
+    path = carmen(tmp_path)
+    bad = Format("bad", "Bad", "none", lambda source: True, lambda path, well, recording: None)  # type: ignore[arg-type,return-value]
+    with pytest.raises(RecordingError) as caught:
+        organoid.check_reader(bad, [path])
+    for problem in ("also recognised by carmen", "a Python file is recognised", "without an error", "not a SpikeRec"):
+        assert problem in str(caught.value)
+    with pytest.raises(RecordingError, match="at least one valid file"):
+        organoid.check_reader(bad, [])
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_what_was_read_survives_the_own_format(name: str, tmp_path: Path) -> None:
+    rec = read_recording(WRITERS[name](tmp_path))
+    write_recording(rec, tmp_path / "copy.h5")
+    assert read_recording(tmp_path / "copy.h5").equals(rec)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_info_agrees_with_reading(name: str, tmp_path: Path) -> None:
+    path = WRITERS[name](tmp_path)
+    rec, info = read_recording(path), file_info(path)
+    assert (info["n_units"], info["n_spikes"], info["n_stimuli"]) == (rec.n_units, rec.n_spikes, len(rec.stimuli))
+    assert (info["t_start"], info["t_stop"], info["notes"]) == (rec.t_start, rec.t_stop, list(rec.notes))
+    assert info["sampling_rate"] == rec.sampling_rate
+
+
+def test_every_format_is_written_for_these_tests_and_states_its_evidence(tmp_path: Path) -> None:
+    assert len(FORMATS) == 11
+    written = set()
+    for name, writer in WRITERS.items():
+        (tmp_path / name).mkdir()
+        written.add(detect_format(writer(tmp_path / name)).name)
+    assert written == set(FORMATS)
+    for fmt in FORMATS.values():
+        assert any(evidence in fmt.evidence for evidence in Evidence), fmt.name
+
+
+def test_info_of_a_raw_only_file_says_so(tmp_path: Path) -> None:
+    path = real_recording("threebrain", "biocam_hw3.0_fw1.7.0.12_raw.brw")
+    assert file_info(path)["notes"] == [NO_SPIKES]
+    with pytest.raises(RecordingError, match=NO_SPIKES):
+        read_recording(path)
+
+
+def wrong_inputs(folder: Path) -> dict[str, tuple[Path, str]]:
+    """Write every kind of wrong input, with the words its one sentence must hold."""
+    inputs: dict[str, tuple[Path, str]] = {}
+
+    def add(name: str, content: bytes, words: str) -> None:
+        (folder / name).write_bytes(content)
+        inputs[name] = folder / name, words
+
+    add("text.h5", b"these are no spikes\n", "is not an HDF5 file (it begins with b'these are no spi'")
+    add("nothing.h5", b"", "it is empty")
+    add("log.csv", b"time,amplitude,duty_time_ms,stim_electrodes,tag\n", "is a stimulation log; pass it with")
+    add("truncated.h5", carmen(folder).read_bytes()[:3000], "cannot be opened: it is cut short")
+    add("zip.h5", b"PK\x03\x04broken", "is not an HDF5 file")
+    with h5py.File(folder / "empty.h5", "w"):
+        inputs["empty"] = folder / "empty.h5", "unknown layout; top-level names are nothing"
+    with h5py.File(folder / "other.h5", "w") as h5:
+        h5["alpha"], h5["beta"] = 1, 2
+        inputs["other"] = folder / "other.h5", "unknown layout; top-level names are alpha, beta"
+    with h5py.File(folder / "cmos.h5", "w") as h5:
+        h5.attrs["ID.Type"], h5.attrs["ID.TypeID"] = "x", "y"
+        inputs["cmos"] = folder / "cmos.h5", "CMOS-MEA recording (.cmcr/.cmtr), another layout that is not read"
+    (folder / "folder").mkdir()
+    inputs["folder"] = folder / "folder", "unknown folder, holding nothing"
+    return inputs
+
+
+def test_wrong_inputs_each_give_one_clear_sentence(tmp_path: Path) -> None:
+    for path, words in wrong_inputs(tmp_path).values():
+        for call in (read_recording, file_info):
+            with pytest.raises(RecordingError) as caught:
+                call(path)
+            assert words in str(caught.value)
+            assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_not_a_bad_recording(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        read_recording(tmp_path / "absent.h5")
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_missing_well_and_recording_are_refused(name: str, tmp_path: Path) -> None:
+    path = WRITERS[name](tmp_path)
+    for choice in ({"well": "Z9"}, {"recording": "rec_99"}):
+        with pytest.raises(RecordingError, match=r"Z9|rec_99|neither has a name|without a name|names no wells"):
+            read_recording(path, **choice)  # type: ignore[arg-type]
+
+
+def test_formats_of_other_packages_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Point:
+        def load(self) -> Any:
+            return Format("mine", "Mine", "none", lambda source: source.path.suffix == ".mine", read=read)
+
+    def read(path: Path, well: str | None, recording: str | None) -> SpikeRecording:
+        return SpikeRecording(np.loadtxt(path, ndmin=1), [0], t_stop=1.0)
+
+    monkeypatch.setattr("organoid.io.registry._plugins", lambda: (Point(),))
+    (tmp_path / "x.mine").write_text("0.5")
+    assert read_recording(tmp_path / "x.mine").spike_times.tolist() == [0.5]
