@@ -18,7 +18,7 @@ body { margin: 0; background: var(--ground); color: var(--ink); line-height: 1.5
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 main, header, footer { max-width: 1100px; margin: 0 auto; padding: 0 24px; }
 header { padding-top: 44px; }
-h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .3em; letter-spacing: -0.01em; }
+h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .3em; letter-spacing: -0.01em; overflow-wrap: anywhere; }
 h2 { font-size: 1.35rem; margin: 0 0 .5em; }
 h3 { font-size: 1.05rem; margin: 0; }
 p { margin: .4em 0; }

@@ -13,8 +13,8 @@ from organoid.report_page import Note, Panel, Section, Table
 from organoid.report_tables import edge_table, free_run_table, score_table, summary_table, wells_table
 
 _CAPTIONS = {
-    "raster": "Each stroke is a spike, each row a unit. Blue columns are network bursts: moments in which the whole "
-    "culture fires together. The curve below is the mean rate over all units.",
+    "raster": "Each stroke is a spike, each row a unit. Blue columns, where there are any, are network bursts: "
+    "moments in which the whole culture fires together. The curve below is the mean rate over all units.",
     "array-map": "Where the culture is active. Darker electrodes see more spikes; hollow ones saw none.",
     "burst-shape": "How the culture ignites and falls silent again. A faithful simulation has the same rise, height "
     "and decay.",
@@ -37,11 +37,15 @@ def lead(*, recording: Any, fit: Any, simulated: Any, gradient: Any, session: An
     """Return the sentence under the title: what the page is about."""
     parts = []
     if recording is not None:
-        parts.append(f"a recording of {recording.n_units:,} units over {number(recording.duration)} s")
+        parts.append(f"a recording of {_units(recording)} over {number(recording.duration)} s")
     named = ((fit, "a network fitted to it"), (simulated, "a free run"), (gradient, "a model trained by gradient"))
     parts += [words for value, words in (*named, (session, "a closed-loop session")) if value is not None]
     text = ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
     return text[0].upper() + text[1:] + "."
+
+
+def _units(rec: SpikeRecording) -> str:
+    return "1 unit" if rec.n_units == 1 else f"{rec.n_units:,} units"
 
 
 def notes(*, recording: Any, fit: Any, simulated: Any, gradient: Any, session: Any) -> list[Note]:
@@ -124,7 +128,8 @@ def _activity(recording: SpikeRecording, *, alone: bool) -> Section:
         _panel("array-map", figures.array_map, recording),
     ]
     if alone:
-        parts.append(_panel("burst-shape", figures.burst_shape, recording))
+        if len(recording.wells) < 2:
+            parts.append(_panel("burst-shape", figures.burst_shape, recording))
         parts.append(_panel("isi", figures.isi_comparison, recording))
     return Section("activity", "Recorded activity", parts)
 

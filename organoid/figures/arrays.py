@@ -1,5 +1,7 @@
 """Where on the array the activity is."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -34,9 +36,10 @@ def array_map(rec: SpikeRecording) -> go.Figure:
     places = _places(rec)
     if places.empty:
         raise RecordingError("the recording knows no electrode positions, so no map can be drawn")
+    pitch = _pitch(places)
     centres = _side_by_side(places)
     active, silent = places[places["rate"] > 0], places[~(places["rate"] > 0)]
-    size = float(np.clip(260 / np.sqrt(len(places)), 4, 24))
+    size = _marker_size(places, pitch)
     fig = go.Figure()
     if len(silent):
         hollow = {"size": size, "color": "white", "line": {"color": MUTED, "width": 1}}
@@ -74,16 +77,35 @@ def _side_by_side(places: pd.DataFrame) -> dict[str, tuple[float, float]]:
     wells = sorted(places["well"].unique())
     if len(wells) < 2:
         return {}
-    step_x = 1.3 * float(np.ptp(places["x_um"]) or 100)
-    step_y = 1.5 * float(np.ptp(places["y_um"]) or 100)
+    groups = places.groupby("well")[["x_um", "y_um"]]
+    places[["x_um", "y_um"]] -= (groups.transform("min") + groups.transform("max")) / 2
+    wide, tall = (max(2 * float(places[axis].max()), 100.0) for axis in ("x_um", "y_um"))
+    cells = _plate(wells)
+    for well, (row, column) in cells.items():
+        places.loc[places["well"] == well, ["x_um", "y_um"]] += [1.6 * column * wide, -2.0 * row * tall]
+    return {well: (1.6 * column * wide, -2.0 * row * tall + tall / 2) for well, (row, column) in cells.items()}
+
+
+def _plate(wells: list[str]) -> dict[str, tuple[int, int]]:
+    """Return row and column of each well: as on the plate where names say so (A1, B3), else in reading order."""
+    named = {well: re.fullmatch(r"([A-Z])0?(\d{1,2})", well) for well in wells}
+    if all(named.values()):
+        return {well: (ord(match[1]) - ord("A"), int(match[2]) - 1) for well, match in named.items() if match}
     columns = int(np.ceil(np.sqrt(len(wells) * 1.5)))
-    top, middle = float(places["y_um"].max()), float((places["x_um"].max() + places["x_um"].min()) / 2)
-    names = {}
-    for k, well in enumerate(wells):
-        dx, dy = (k % columns) * step_x, -(k // columns) * step_y
-        places.loc[places["well"] == well, ["x_um", "y_um"]] += [dx, dy]
-        names[well] = (middle + dx, top + dy)
-    return names
+    return {well: divmod(k, columns) for k, well in enumerate(wells)}
+
+
+def _pitch(places: pd.DataFrame) -> float:
+    """Return the distance of neighbouring electrodes, um; NaN where there is only one."""
+    steps = np.concatenate([np.diff(np.unique(places[axis])) for axis in ("x_um", "y_um")])
+    steps = steps[steps > 1]
+    return float(steps.min()) if steps.size else float("nan")
+
+
+def _marker_size(places: pd.DataFrame, pitch: float) -> float:
+    """Return a size in pixels at which neighbouring electrodes do not touch."""
+    extent = max(float(np.ptp(places["x_um"])), float(np.ptp(places["y_um"])))
+    return float(np.clip(430 * pitch / extent, 5, 24)) if np.isfinite(pitch) else 24.0
 
 
 def _points(places: pd.DataFrame) -> dict[str, object]:
@@ -127,9 +149,8 @@ def _equal_axes(fig: go.Figure, places: pd.DataFrame, several: bool) -> None:
     pad = 0.08 * max(float(np.ptp(places["x_um"])), float(np.ptp(places["y_um"])), 50.0)
     x = [places["x_um"].min() - pad, places["x_um"].max() + pad]
     y = [places["y_um"].min() - pad, places["y_um"].max() + pad * (2 if several else 1)]
-    labels = not several
-    fig.update_xaxes(range=x, title_text="x (µm)" if labels else None, showticklabels=labels, showgrid=labels)
-    fig.update_yaxes(range=y, title_text="y (µm)" if labels else None, showticklabels=labels, showgrid=labels)
+    fig.update_xaxes(range=x, title_text="x (µm)", visible=not several)
+    fig.update_yaxes(range=y, title_text="y (µm)", visible=not several)
     fig.update_xaxes(constrain="domain")
     fig.update_yaxes(scaleanchor="x", scaleratio=1, constrain="domain")
 

@@ -1,6 +1,7 @@
 """A recording beside a simulation of the same units."""
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
@@ -10,7 +11,6 @@ from organoid.recording import SpikeRecording
 from organoid.statistics import firing_rates, isi_histogram, network_bursts, psth
 
 _ISI_EDGES = np.geomspace(1e-3, 1e2, 51)
-_AROUND_PEAK = (-0.6, 1.0)
 
 
 def rates_comparison(recorded: SpikeRecording, simulated: SpikeRecording) -> go.Figure:
@@ -115,15 +115,15 @@ def isi_comparison(recorded: SpikeRecording, simulated: SpikeRecording | None = 
                 hovertemplate="%{x:.3g} s: %{y:.2%}<extra>" + name + "</extra>",
             )
         )
-        modes.append(f"{number(1000 * float(middle[np.argmax(counts)]), 2)} ms {name}")
+        modes.append(f"{_duration(float(middle[np.argmax(counts)]), 2)} {name}")
     if not modes:
         raise RecordingError("no unit fires twice, so there are no inter-spike intervals to draw")
     decades = [1e-3, 1e-2, 0.1, 1, 10, 100]
     labels = ["1 ms", "10 ms", "100 ms", "1 s", "10 s", "100 s"]
-    fig.update_xaxes(type="log", title_text="inter-spike interval", tickvals=decades, ticktext=labels)
+    fig.update_xaxes(type="log", title_text="inter-spike interval", range=[-3, 2], tickvals=decades, ticktext=labels)
     fig.update_yaxes(title_text="share of intervals", tickformat=".0%", rangemode="tozero")
-    fig.update_layout(showlegend=True)
-    title = f"The most frequent inter-spike interval is {' and '.join(modes)}"
+    fig.update_layout(showlegend=simulated is not None)
+    title = f"The most frequent inter-spike interval is {_sides(modes, simulated)}"
     return finish(fig, title, "All units pooled; ten bins a decade", height=400)
 
 
@@ -149,22 +149,41 @@ def burst_shape(recorded: SpikeRecording, simulated: SpikeRecording | None = Non
     bursts = network_bursts(recorded)
     if bursts.empty:
         raise RecordingError("no network burst was found in the recording, so there is no shape to draw")
+    window, bin_width = _around_peak(bursts)
     fig, lengths = go.Figure(), []
     for rec, name, colour in _both(recorded, simulated):
         found = network_bursts(rec, thresholds=bursts.attrs["thresholds"])
         if found.empty:
             lengths.append(f"no bursts {name}")
             continue
-        rate = psth(rec, found["peak_s"].to_numpy(), _AROUND_PEAK, 0.01).mean(axis=1)
+        rate = psth(rec, found["peak_s"].to_numpy(), window, bin_width).mean(axis=1)
         line = {"color": colour, "width": 2}
         label = f"{name} ({len(found):,} bursts)"
-        fig.add_trace(go.Scatter(x=rate.index + 0.005, y=rate.to_numpy(), mode="lines", line=line, name=label))
-        lengths.append(f"{number(1000 * float((found['stop_s'] - found['start_s']).mean()))} ms {name}")
+        fig.add_trace(go.Scatter(x=rate.index + bin_width / 2, y=rate.to_numpy(), mode="lines", line=line, name=label))
+        lengths.append(f"{_duration(_mean_length(found))} {name}")
     fig.update_xaxes(title_text="time from the burst's peak (s)")
     fig.update_yaxes(title_text="rate (Hz per unit)", rangemode="tozero")
-    fig.update_layout(showlegend=True)
-    title = f"A network burst lasts {' and '.join(lengths)} on average"
-    return finish(fig, title, "Mean over bursts, aligned to their peaks", height=400)
+    fig.update_layout(showlegend=simulated is not None)
+    title = f"A network burst lasts {_sides(lengths, simulated)} on average"
+    return finish(fig, title, f"Mean over {len(bursts):,} recorded bursts, aligned to their peaks", height=400)
+
+
+def _around_peak(bursts: pd.DataFrame) -> tuple[tuple[float, float], float]:
+    """Return the stretch around a peak that shows a burst of usual length, and a bin width for it."""
+    span = float(np.clip(_mean_length(bursts), 0.3, 20.0))
+    return (-1.5 * span, 2.5 * span), float(np.ceil(20 * span)) / 1000
+
+
+def _mean_length(bursts: pd.DataFrame) -> float:
+    return float((bursts["stop_s"] - bursts["start_s"]).mean())
+
+
+def _duration(seconds: float, digits: int = 3) -> str:
+    return f"{number(seconds, digits)} s" if seconds >= 1 else f"{number(1000 * seconds, digits)} ms"
+
+
+def _sides(words: list[str], simulated: SpikeRecording | None) -> str:
+    return " and ".join(words) if simulated is not None else words[0].removesuffix(" recorded")
 
 
 def _both(recorded: SpikeRecording, simulated: SpikeRecording | None) -> list[tuple[SpikeRecording, str, str]]:

@@ -45,7 +45,7 @@ def raster(
     fig.add_trace(spikes.spike_lines(rec, part, spikes.order_by_rate(rec)), row=1, col=1)
     fig.add_trace(spikes.population_rate(rec, part), row=2, col=1)
     _shade_bursts(fig, found, part)
-    holed = any([spikes.shade_holes(fig, rec, part, row=k) for k in (1, 2)])
+    holed = spikes.shade_holes(fig, rec, part, rows=(1, 2))
     window = [part.start, part.stop]
     fig.update_xaxes(range=window, row=1, col=1, matches="x2", showticklabels=False)
     fig.update_xaxes(range=window, row=2, col=1, title_text="time (s)" if part.whole else None)
@@ -64,16 +64,14 @@ def _shade_bursts(fig: go.Figure, bursts: pd.DataFrame | None, part: spikes.Slic
     if bursts is None:
         return
     shown = bursts[(bursts["stop_s"] > part.start) & (bursts["start_s"] < part.stop)]
-    for start, stop in shown[["start_s", "stop_s"]].to_numpy()[:200]:
-        for row in (1, 2):
-            fig.add_vrect(x0=start, x1=stop, fillcolor=BAND, line_width=0, layer="below", row=row, col=1)
+    spikes.shade(fig, shown[["start_s", "stop_s"]].to_numpy(), BAND, rows=(1, 2))
 
 
 def _add_overview(fig: go.Figure, rec: SpikeRecording, part: spikes.Slice) -> None:
     whole = spikes.Slice(rec.t_start, rec.t_stop, True)
     fig.add_trace(spikes.population_rate(rec, whole, rec.duration / 500), row=3, col=1)
+    spikes.shade_holes(fig, rec, whole, rows=(3,))
     fig.add_vrect(x0=part.start, x1=part.stop, line={"color": ACCENT, "width": 1.5}, fillcolor=BAND, row=3, col=1)
-    spikes.shade_holes(fig, rec, whole, row=3)
     fig.update_xaxes(title_text="time (s); the whole recording, the stretch above framed", row=3, col=1)
     fig.update_xaxes(range=[rec.t_start, rec.t_stop], row=3, col=1)
     fig.update_yaxes(title_text="Hz", rangemode="tozero", nticks=4, row=3, col=1)

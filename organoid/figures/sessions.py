@@ -14,6 +14,7 @@ from organoid.figures.template import ACCENT, CONTRAST, INK, finish, number
 _TICK_COLUMNS = ("index", "frame", "time_s", "n_spikes", "n_commands", "n_accepted")
 _MAX_MARKS = 1_000
 _MAX_REPORTED = 3
+_UNITS = {"hz": "Hz", "s": "s", "ms": "ms", "um": "µm", "uA": "µA", "a": "A", "v": "V", "nC": "nC"}
 
 
 def session(session: Any, *, max_spikes: int = spikes.MAX_SPIKES) -> go.Figure:
@@ -67,8 +68,7 @@ def _add_spikes(fig: go.Figure, rec: Any, part: spikes.Slice, max_spikes: int) -
         drawn = spikes.spike_lines(rec, part, row) if rec.n_spikes <= max_spikes else spikes.activity_map(rec, row)
         fig.add_trace(drawn, row=1, col=1)
     fig.add_trace(spikes.population_rate(rec, part, 0.1), row=2, col=1)
-    for k in (1, 2):
-        spikes.shade_holes(fig, rec, part, row=k)
+    spikes.shade_holes(fig, rec, part, rows=(1, 2))
     spikes.unit_axis(fig, rec, top=rec.n_units * 1.06 + 1)
     fig.update_yaxes(title_text="Hz per unit", rangemode="tozero", row=2, col=1)
 
@@ -96,7 +96,14 @@ def _add_reported(fig: go.Figure, ticks: pd.DataFrame, column: str, *, row: int)
     fig.add_trace(go.Scatter(x=x, y=y, mode=mode, line=line, marker={"size": 5}, name=column), row=row, col=1)
     if "error" in column:
         fig.add_hline(y=0, line={"color": INK, "width": 0.8}, row=row, col=1)
-    fig.update_yaxes(title_text=column.replace("_", " "), row=row, col=1)
+    fig.update_yaxes(title_text=_with_unit(column), row=row, col=1)
+
+
+def _with_unit(column: str) -> str:
+    """Return a column's name as an axis title: ``error_hz`` becomes "error (Hz)"."""
+    stem, _, suffix = column.rpartition("_")
+    unit = _UNITS.get(suffix) if stem else None
+    return f"{stem.replace('_', ' ')} ({unit})" if unit else column.replace("_", " ")
 
 
 def _title(session: Any) -> str:

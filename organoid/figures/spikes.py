@@ -12,7 +12,6 @@ from organoid.recording import SpikeRecording
 MAX_SPIKES = 15_000
 MAX_POINTS = 1_500
 _LENGTHS = (3600, 1800, 1200, 600, 300, 120, 60, 30, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1)
-_MAX_HOLES = 60
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,9 @@ def spike_lines(rec: SpikeRecording, part: Slice, row: NDArray[np.int64]) -> go.
     times, rows = rec.spike_times[begin:end], row[rec.spike_units[begin:end]]
     x = np.repeat(times, 3)
     x[2::3] = np.nan
-    y = np.repeat(rows.astype(np.float32), 3) + np.tile(np.array([-0.42, 0.42, np.nan], np.float32), times.size)
-    width = float(np.clip(600 / max(rec.n_units, 1) / 10, 0.6, 1.2))
+    half = max(0.42, rec.n_units / 250)  # strokes of many units overlap rather than vanish
+    y = np.repeat(rows.astype(np.float32), 3) + np.tile(np.array([-half, half, np.nan], np.float32), times.size)
+    width = 1.0 if times.size > 3000 else 1.2
     line = {"color": INK, "width": width, "simplify": False}
     return go.Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", showlegend=False, name="spikes")
 
@@ -82,7 +82,7 @@ def activity_map(rec: SpikeRecording, row: NDArray[np.int64]) -> go.Heatmap:
 
 def population_rate(rec: SpikeRecording, part: Slice, min_bin: float = 0.02) -> go.Scatter:
     """Return the mean rate per unit over a slice; gaps where nothing was observed."""
-    bin_width = max(min_bin, part.length / MAX_POINTS)
+    bin_width = max(min(max(min_bin, part.length / MAX_POINTS), part.length), 1 / rec.tick_rate)
     counts = rec.counts(bin_width, part.start, part.stop).sum(axis=1)
     rate = counts / (bin_width * max(rec.n_units, 1))
     rate[~rec.observed_bins(bin_width, part.start, part.stop)] = np.nan
@@ -98,14 +98,22 @@ def population_rate(rec: SpikeRecording, part: Slice, min_bin: float = 0.02) -> 
     )
 
 
-def shade_holes(fig: go.Figure, rec: SpikeRecording, part: Slice, *, row: int) -> bool:
+def shade(fig: go.Figure, spans: NDArray[np.float64], colour: str, *, rows: tuple[int, ...]) -> None:
+    """Shade stretches of time, shape (n, 2), s, behind what rows of a one-column figure show."""
+    if not len(spans):
+        return
+    bands = "".join(f"M{start:.6f},0H{stop:.6f}V1H{start:.6f}Z" for start, stop in spans.tolist())
+    for row in rows:  # one path holds all bands: a shape for each would take plotly minutes
+        axis = str(row) if row > 1 else ""
+        where = {"xref": f"x{axis}", "yref": f"y{axis} domain", "layer": "below"}
+        fig.add_shape(type="path", path=bands, fillcolor=colour, line={"width": 0}, **where)
+
+
+def shade_holes(fig: go.Figure, rec: SpikeRecording, part: Slice, *, rows: tuple[int, ...]) -> bool:
     """Shade the time in which nothing could be seen; tell whether there is any."""
     edges = np.concatenate([[rec.t_start], rec.observed.ravel(), [rec.t_stop]]).reshape(-1, 2)
     holes = edges[(edges[:, 1] > edges[:, 0]) & (edges[:, 0] < part.stop) & (edges[:, 1] > part.start)]
-    widest = holes[np.argsort(holes[:, 0] - holes[:, 1])][:_MAX_HOLES]
-    for start, stop in widest:
-        x0, x1 = max(start, part.start), min(stop, part.stop)
-        fig.add_vrect(x0=x0, x1=x1, fillcolor=HOLE, line_width=0, layer="below", row=row, col=1)
+    shade(fig, np.clip(holes, part.start, part.stop), HOLE, rows=rows)
     return len(holes) > 0
 
 
