@@ -176,6 +176,11 @@ class TestBinding:
         with pytest.raises(BindingError, match=message):
             dry_run(protocol, device.info, 5.0)
 
+    def test_a_rate_the_device_cannot_give(self):
+        with pytest.raises(BindingError, match="600 Hz each"):
+            dry_run(PeriodicPulses(rate=600.0), FakeCulture().info, 5.0)
+        assert dry_run(PeriodicPulses(rate=600.0, n_electrodes=2), FakeCulture().info, 5.0).summary["pulses"] == 2400
+
     def test_default_is_the_electrode_nearest_to_most_units(self):
         info = FakeCulture().info
         units = pd.DataFrame({"x_um": [101.0, 99.0, 240.0, 251.0, 249.0], "y_um": 0.0})
@@ -286,4 +291,5 @@ class TestSimulatedCulture:
         path = tmp_path / "j.h5"
         run_session(PeriodicPulses(), organoid.SimulatedCulture(network), 10.0, seed=1, journal=path)
         assert replay_by_path(path, organoid.SimulatedCulture(network)).same
-        assert replay_by_path(path).same
+        report = replay_by_path(path)
+        assert report.same and report.mode == "resimulated"

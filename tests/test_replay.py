@@ -1,12 +1,13 @@
 """Replay: the same session again, the first difference, and what cannot be compared."""
 
 import json
+import shutil
 
 import h5py
 import pytest
 from closed_loop_fakes import FakeCulture, Prober
 
-from organoid.closed_loop import JournalError, ReplayReport, SessionError, replay, run_session, schema
+from organoid.closed_loop import JournalError, ReplayReport, SessionError, read_session, replay, run_session, schema
 from organoid.closed_loop.recorded import RecordedDevice
 from organoid.closed_loop.session import open_journal
 
@@ -117,6 +118,20 @@ class TestResimulation:
         assert report.same and report.n_ticks == 123 and "cut short" in report.notes[-1]
         alter(tmp_path / "j.h5", schema.TICKS, 100, 3, "n_spikes")
         assert replay(tmp_path / "j.h5", build_device, build_protocol).difference.index == 100
+
+    def test_a_killed_session_is_replayed_as_far_as_it_came(self, tmp_path):
+        path, copy = tmp_path / "j.h5", tmp_path / "copy.h5"
+
+        class Copier:
+            def on_tick(self, tick, commands):
+                if tick.index == 700 and not copy.exists():
+                    shutil.copy(path, copy)
+
+        record(path, duration=10.0, observers=[Copier()])
+        assert read_session(copy).outcome["status"] == "running"
+        report = replay(copy, build_device, build_protocol)
+        assert report.same and report.n_ticks == round(read_session(copy).recording.t_stop * 100)
+        assert replay(copy, no_device, build_protocol).same
 
     def test_what_cannot_be_built_again(self, tmp_path):
         def gone(description):

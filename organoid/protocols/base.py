@@ -7,7 +7,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from organoid.closed_loop import DeviceInfo, SessionError
-from organoid.protocols.binding import Binding
+from organoid.protocols.binding import Binding, BindingError
 from organoid.stimulation import Pulse
 
 PLAN_COLUMNS = ("site", "pulse", "n_pulses", "upper_bound")
@@ -58,10 +58,30 @@ class ConfiguredProtocol:
         """Return what is needed to build the protocol again, as plain JSON values."""
         return {"name": self.name, "parameters": self.parameters.model_dump(), **self.binding.to_dict()}
 
-    def pulses(self, info: DeviceInfo, default_count: int, together: bool = False) -> tuple[Pulse, ...]:
-        """Return the pulses of site "stimulation": one for each electrode, or one on all of them."""
+    def pulses(self, info: DeviceInfo, default_count: int, rate: float, together: bool = False) -> tuple[Pulse, ...]:
+        """Return the pulses of site "stimulation": one for each electrode, or one on all of them.
+
+        Parameters
+        ----------
+        info : DeviceInfo
+        default_count : int
+            How many electrodes to choose where the binding names none.
+        rate : float, Hz
+            The highest rate at which the pulses are given in turn.
+        together : bool
+
+        Raises
+        ------
+        BindingError
+            If electrodes, pulse or rate do not fit the device.
+        """
         electrodes = self.binding.electrodes("stimulation", info, default_count)
         groups = [electrodes] if together else [(electrode,) for electrode in electrodes]
+        if rate > info.profile.max_rate * len(groups) * (1 + 1e-9):
+            raise BindingError(
+                f"{rate:g} pulses/s on {len(groups)} electrodes in turn are {rate / len(groups):g} Hz each; "
+                f"{info.name} allows {info.profile.max_rate:g} Hz per electrode: lower the rate or name more electrodes"
+            )
         return tuple(self.binding.pulse("pulse", group, info) for group in groups)
 
 

@@ -55,7 +55,7 @@ class PeriodicPulses(base.ConfiguredProtocol):
 
     def start(self, info: DeviceInfo, rng: np.random.Generator) -> dict[str, Any]:
         """Bind the site; no pulse has been commanded yet."""
-        pulses = self.pulses(info, self.parameters.n_electrodes, self.parameters.order == "together")
+        pulses = self._bound(info)
         return {"pulses": pulses, "next": self._first_number(info), "commanded": 0}
 
     def decide(self, tick: Tick, state: dict[str, Any]) -> tuple[Sequence[Command], dict[str, Any]]:
@@ -82,12 +82,16 @@ class PeriodicPulses(base.ConfiguredProtocol):
     def plan(self, info: DeviceInfo, duration: float) -> pd.DataFrame:
         """Return the pulses of a session of `duration` s, exactly."""
         clock = TickClock.of(info.frame_rate, self.tick_rate, duration)
-        pulses = self.pulses(info, self.parameters.n_electrodes, self.parameters.order == "together")
+        pulses = self._bound(info)
         first = k = self._first_number(info)
         while self._frame(k, info) < clock.end_frame and not self._over(k):
             k += 1
         counts = [len(range(i, k - first, len(pulses))) for i in range(len(pulses))]
         return base.plan_table([("stimulation", pulse, n, False) for pulse, n in zip(pulses, counts, strict=True)])
+
+    def _bound(self, info: DeviceInfo) -> tuple[Pulse, ...]:
+        p = self.parameters
+        return self.pulses(info, p.n_electrodes, p.rate, together=p.order == "together")
 
     def _time(self, k: int) -> Fraction:
         start = Fraction(str(self.parameters.start))

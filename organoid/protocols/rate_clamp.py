@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from organoid.closed_loop import Command, DeviceInfo, SessionError, Tick
 from organoid.protocols import base
+from organoid.stimulation import Pulse
 
 
 class RateClampParameters(base.Parameters):
@@ -78,7 +79,7 @@ class RateClamp(base.ConfiguredProtocol):
         if info.n_units == 0:
             raise SessionError(f"{info.name} has no units, so there is no rate to clamp")
         zeros = dict.fromkeys(("weighted", "weight", "rate", "error", "integral", "pulse_rate", "phase"), 0.0)
-        pulses = self.pulses(info, self.parameters.n_electrodes)
+        pulses = self._bound(info)
         return {**zeros, "pulses": pulses, "given": 0, "time": 0.0, "second": (0.0, 0.0, 0.0), "seconds": ()}
 
     def decide(self, tick: Tick, state: dict[str, Any]) -> tuple[Sequence[Command], dict[str, Any]]:
@@ -138,10 +139,13 @@ class RateClamp(base.ConfiguredProtocol):
 
     def plan(self, info: DeviceInfo, duration: float) -> pd.DataFrame:
         """Return the most pulses that can be given in a session of `duration` s."""
-        pulses = self.pulses(info, self.parameters.n_electrodes)
+        pulses = self._bound(info)
         most = math.floor(self.parameters.max_pulse_rate * max(duration - self.parameters.baseline, 0.0)) + 1
         share = [len(range(k, most, len(pulses))) for k in range(len(pulses))]
         return base.plan_table([("stimulation", pulse, n, True) for pulse, n in zip(pulses, share, strict=True)])
+
+    def _bound(self, info: DeviceInfo) -> tuple[Pulse, ...]:
+        return self.pulses(info, self.parameters.n_electrodes, self.parameters.max_pulse_rate)
 
 
 PROTOCOL = RateClamp
