@@ -96,7 +96,6 @@ def run_session(
     seed : int
         The device gets it as it is; protocol and latency have streams of their own.
     observers : sequence of Observer
-        Told of every tick after it was decided.
     latency : str or LatencyProfile
         Delay from decision to electrode: "ideal", "cl1", "maxone", "finalspark" or a profile.
     deliver : bool
@@ -112,20 +111,16 @@ def run_session(
 
     Raises
     ------
-    SessionError
-        If it cannot be run as asked; nothing has been started.
-    JournalError
-        If the journal exists or cannot be written; nothing has been started.
-    DeviceError
-        If the device breaks its contract.
-    DeadlineError
-        With ``on_missed="raise"``.
+    SessionError, JournalError
+        If it cannot be run as asked, or the journal exists; nothing has been started.
+    DeviceError, DeadlineError
+        If the device breaks its contract; if a deadline is missed and ``on_missed="raise"``.
 
     Notes
     -----
-    Ctrl-C, a termination signal and any exception stop stimulation, empty the device's queue, close the
-    journal with the outcome "interrupted" or "failed", close the device, and are raised again. After a
-    hard kill only the device itself can stop: pulses it has queued are still given.
+    Ctrl-C, a termination signal and any exception empty the device's queue, close journal (outcome
+    "interrupted" or "failed") and device, and are raised again. After a hard kill only the device itself
+    can stop: pulses it has queued are still given.
     """
     if on_missed not in ("record", "raise"):
         raise SessionError(f"on_missed is {on_missed!r}; choices: 'record', 'raise'")
