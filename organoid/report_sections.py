@@ -59,7 +59,10 @@ def notes(*, recording: Any, fit: Any, simulated: Any, gradient: Any, session: A
         share = recording.observed_duration / recording.duration
         if share < 0.999:
             found.append(Note("Recording", f"{share:.1%} of the window was observed; rates refer to that part."))
-    return list(dict.fromkeys(found))
+    first: dict[tuple[str, str], Note] = {}
+    for note in found:  # a warning comes before a plain note of the same words
+        first.setdefault((note.source, note.text), note)
+    return list(first.values())
 
 
 def _warnings(fit: Any, gradient: Any, session: Any) -> Iterator[Note]:
@@ -140,7 +143,7 @@ def _fit(fit: Any) -> Section:
     if per_unit is not None and len(per_unit):
         parts.append(_panel("unit-scores", figures.unit_scores, per_unit))
     parts.append(score_table(pd.Series(fit.scores)))
-    edges = edge_table(getattr(fit, "edges", None))
+    edges = edge_table(getattr(fit, "edges", None), getattr(fit, "units", None))
     if edges is not None:
         parts.append(edges)
     return Section("fit", "Fit", parts)

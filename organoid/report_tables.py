@@ -33,6 +33,9 @@ _SCORES = {
     "heldout_bits_per_spike_uncoupled": "held-out score, uncoupled (bits/spike)",
     "n_units": "units",
     "n_spikes": "spikes",
+    "n_coupled_units": "coupled units",
+    "chosen": "chosen in validation",
+    "converged": "solver converged",
     "seconds": "time to fit (s)",
     "peak_rss_mb": "peak memory (MB)",
 }
@@ -86,25 +89,36 @@ def score_table(scores: "pd.Series[Any]") -> Table:
 
 def free_run_table(free_run: Mapping[str, Any]) -> Table:
     """Return how the free-running network compares with the recording."""
-    known = [key for key in _FREE_RUN if key in free_run]
-    rows = [(_FREE_RUN[key][0], cell(free_run[key]), _FREE_RUN[key][1]) for key in known]
-    others = [key for key in free_run if key not in _FREE_RUN and (np.isscalar(free_run[key]) or free_run[key] is None)]
-    rows += [(str(key).replace("_", " "), cell(free_run[key]), "") for key in others]
-    return Table("Free runs against the recording, medians with ranges.", ("", "value", "ideal"), rows)
+    rows = []
+    for key, (label, ideal) in _FREE_RUN.items():
+        if key in free_run:
+            spread = free_run.get(f"{key}_range")
+            recorded = free_run.get(f"{key}_recorded")
+            rows.append(
+                (label, cell(free_run[key]), cell(spread) if spread else "", cell(recorded) if recorded else ideal)
+            )
+    caption = "Seeded free runs of the network against the recording."
+    return Table(caption, ("", "median", "range", "ideal"), rows)
 
 
-def edge_table(edges: pd.DataFrame | None) -> Table | None:
-    """Return the surest connections, or None where there is no table of them."""
+def edge_table(edges: pd.DataFrame | None, units: pd.DataFrame | None = None) -> Table | None:
+    """Return the surest connections, or None where there is no table of them; `units` gives names to indices."""
     if edges is None or not {"pre", "post", "weight", "z", "q"} <= set(edges.columns):
         return None
     sure = edges[edges["q"] < _SIGNIFICANT]
     top = sure.reindex(sure["z"].abs().sort_values(ascending=False).index).head(_MAX_EDGES)
     rows = [
-        (f"{row.pre} → {row.post}", *(cell(value) for value in (row.weight, row.z, row.q))) for row in top.itertuples()
+        (f"{_name(row.pre, units)} → {_name(row.post, units)}", *(cell(value) for value in (row.weight, row.z, row.q)))
+        for row in top.itertuples()
     ]
     found = f"{len(sure):,} of {len(edges):,} possible connections have q < {_SIGNIFICANT}"
     shown = f"; the {len(rows)} surest are listed." if rows else "."
     return Table(found + shown, ("connection", "weight", "z", "q"), rows)
+
+
+def _name(unit: Any, units: pd.DataFrame | None) -> str:
+    known = units is not None and "name" in units and isinstance(unit, int | np.integer) and unit < len(units)
+    return str(units["name"].iloc[int(unit)]) if known and units is not None else str(unit)
 
 
 def cell(value: Any) -> str:
@@ -117,18 +131,6 @@ def cell(value: Any) -> str:
         return f"{int(value):,}"
     if isinstance(value, float | np.floating):
         return number(float(value))
-    if isinstance(value, Mapping):
-        return _median_and_range(value)
     if isinstance(value, list | tuple | np.ndarray):
         return " to ".join(cell(item) for item in value)
     return str(value)
-
-
-def _median_and_range(value: Mapping[str, Any]) -> str:
-    middle = next((cell(value[key]) for key in ("median", "value", "mean") if key in value), None)
-    if middle is None:
-        return ", ".join(f"{key} {cell(item)}" for key, item in value.items())
-    low_high = value.get("range") or next(
-        ([value[a], value[b]] for a, b in (("low", "high"), ("min", "max")) if a in value and b in value), None
-    )
-    return middle if low_high is None else f"{middle} ({cell(list(low_high))})"

@@ -21,6 +21,7 @@ MATRICES = {
 
 
 @pytest.mark.parametrize("name", MATRICES)
+@quick
 @given(rec=recordings())
 def test_matrices_are_symmetric_and_do_not_feel_a_shift(name, rec):
     matrix = MATRICES[name](rec)
@@ -30,6 +31,7 @@ def test_matrices_are_symmetric_and_do_not_feel_a_shift(name, rec):
 
 
 @pytest.mark.parametrize("name", MATRICES)
+@quick
 @given(rec=recordings(), seed=st.integers(0, 99))
 def test_permuting_units_permutes_rows_and_columns(name, rec, seed):
     order = np.random.default_rng(seed).permutation(rec.n_units)
