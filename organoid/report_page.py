@@ -52,7 +52,8 @@ footer { font-size: .88rem; padding-bottom: 40px; }
   main, header, footer { padding-left: 12px; padding-right: 12px; } }
 @media print {
   body { background: white; font-size: 11pt; } nav { display: none; }
-  section { border: 0; padding: 0; margin: 12px 0; } figure, table { break-inside: avoid; }
+  section { border: 0; padding: 0; margin: 12px 0; } section.notes { padding-left: 14px; }
+  figure, table { break-inside: avoid; } h2, h3 { break-after: avoid; } .modebar { display: none; }
 }
 """
 
