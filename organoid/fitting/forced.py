@@ -5,6 +5,8 @@ population fields, prior strengths) are compared on the last fifth of the traini
 fitted again on all of it. A unit that no candidate predicts better than its own history keeps that.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from organoid.fitting.forced_pass import Basis, ForcedSample, fit_fields, sample_forced
 from organoid.fitting.history import History
-from organoid.fitting.solver import Problem, Solution, solve
+from organoid.fitting.solver import Problem, Solution, solve, solve_roughly
 from organoid.models.escape_lif import EscapeLIFParameters
 from organoid.models.fields import FIELD_TAUS, PopulationFields, no_fields
 
@@ -177,7 +179,8 @@ class ForcedFit:
     coupled : ndarray of bool, shape (n_units,)
         Units that use couplings.
     validation : dict
-        Bits/spike over own history of every candidate, on the validation block.
+        Bits/spike every candidate gains over own history on the validation block; units it does not
+        help count as 0, since they would keep their own history.
     gradient_norm : float
     converged : bool
     """
@@ -196,7 +199,7 @@ def fit_forced(training: History, design: Design) -> ForcedFit:
     own = fit_own_history(design, design.sample)
     n_spikes = max(training.bins.size, 1)
     gains, starts = _validate(design)
-    pooled = {name: float(gain.sum() / np.log(2)) for name, gain in gains.items()}
+    pooled = {name: float(np.maximum(gain, 0.0).sum() / np.log(2)) for name, gain in gains.items()}
     best = max(CANDIDATES, key=lambda candidate: pooled[candidate.name])
     spikes_in_block = max(float(design.sample.spike_term[-1, -1].sum()), 1.0)
     validation = {name: value / spikes_in_block for name, value in pooled.items()}
@@ -225,13 +228,14 @@ def _validate(design: Design) -> tuple[dict[str, Array], dict[str, Tensor]]:
     own = fit_own_history(design, inner)
     full = CANDIDATES[-1]
     reference = _likelihood(design, held, full, torch.from_numpy(own[design.columns("products")]).float())
-    gains: dict[str, Array] = {}
-    starts: dict[str, Tensor] = {}
-    for candidate in CANDIDATES:
-        solution: Solution = solve(design.problem(inner, candidate))
-        starts[candidate.name] = solution.theta
-        gains[candidate.name] = reference - _likelihood(design, held, candidate, solution.theta)
-    return gains, starts
+
+    def attempt(candidate: Candidate) -> tuple[Array, Tensor]:
+        theta = solve_roughly(design.problem(inner, candidate)).theta
+        return reference - _likelihood(design, held, candidate, theta), theta
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # each on one thread: torch lets go of the interpreter
+        results = dict(zip((c.name for c in CANDIDATES), pool.map(attempt, CANDIDATES)))
+    return {name: gain for name, (gain, _) in results.items()}, {name: theta for name, (_, theta) in results.items()}
 
 
 def _likelihood(design: Design, held: ForcedSample, candidate: Candidate, theta: Tensor) -> Array:

@@ -166,8 +166,9 @@ def _scale(first: Array, second: Array) -> Array:
 def choose_control_bins(history: History, n_samples: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], Array]:
     """Draw the bins that stand for all observed bins in the likelihood's integral term.
 
-    Systematic sampling with probability proportional to a 20 ms population trace over its mean plus
-    a floor, so that bursts, where rates are high, are seen often.
+    Systematic sampling with probability proportional to a 20 ms trace of recent spikes plus a floor, so
+    that bursts, where rates are high, are seen often. Half of the trace is the population's, in half
+    every unit counts the same, so that the few moments of a rare unit are seen too.
 
     Returns
     -------
@@ -179,8 +180,11 @@ def choose_control_bins(history: History, n_samples: int, rng: np.random.Generat
     observed = np.flatnonzero(history.observed)
     if observed.size <= n_samples:
         return observed, np.ones(observed.size)
-    activity = _smoothed(history, SAMPLING_TAU)[observed]
-    density = activity / max(activity.mean(), 1e-12) + SAMPLING_FLOOR
+    per_unit = 1.0 / np.maximum(np.bincount(history.units, minlength=history.n_units), 1)
+    shares = np.stack([np.full(history.bins.size, 1.0 / max(history.bins.size, 1)), per_unit[history.units]])
+    shares[1] /= max(shares[1].sum(), 1e-12)
+    activity = _smoothed(history, shares.mean(0), SAMPLING_TAU)[observed]
+    density = activity / max(activity.mean(), 1e-300) + SAMPLING_FLOOR
     expected = np.minimum(density * n_samples / density.sum(), 1.0)
     cumulative = np.cumsum(expected)
     points = np.arange(int(cumulative[-1])) + rng.uniform()
@@ -188,12 +192,11 @@ def choose_control_bins(history: History, n_samples: int, rng: np.random.Generat
     return observed[picked], 1.0 / expected[picked]
 
 
-def _smoothed(history: History, tau: float) -> Array:
+def _smoothed(history: History, per_spike: Array, tau: float) -> Array:
     from scipy.signal import lfilter
 
-    count = np.bincount(history.bins, minlength=history.n_bins).astype(np.float64)
-    decay = np.exp(-history.bin_width / tau)
-    return np.asarray(lfilter([1.0], [1.0, -decay], count))
+    impulses = np.bincount(history.bins, weights=per_spike, minlength=history.n_bins)
+    return np.asarray(lfilter([1.0], [1.0, -np.exp(-history.bin_width / tau)], impulses))
 
 
 @numba.njit(cache=True)

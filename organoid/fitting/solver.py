@@ -8,7 +8,7 @@ escape-noise network is minimised together with a ridge:
     L_i(\theta) = \sum_m w_m K_i \log(1 + e^{x_m \theta}) - c_i \theta + \tfrac12 \sum_p R_{pi} \theta_p^2
 
 ``c_i`` is the exact spike term. Units share the rows, so every step is a few matrix products; a first
-pass over every eighth row brings all units close, and gives each its own preconditioner.
+pass over part of the rows brings all units close, and then each gets its own preconditioner.
 
 References
 ----------
@@ -23,8 +23,9 @@ from torch import Tensor
 
 _FORCING = 0.1  # conjugate gradients stop at this fraction of the gradient
 _MAX_CG = 60
-_COARSE = 8  # the first pass takes every eighth row
-_MIN_ROWS = 4000  # ... if that leaves this many
+_MAX_NEWTON = 25
+_MIN_ROWS = 5000  # rows of the first pass
+_ROUGH = 1e-2
 _HESSIAN_ROWS = 10_000
 _HESSIAN_BYTES = 5e8  # preconditioners of single units are kept only below this size
 
@@ -113,7 +114,7 @@ def solve(problem: Problem, start: Tensor | None = None, *, tolerance: float = 3
     ----------
     problem : Problem
     start : Tensor, optional, shape (n_features, n_units)
-        Warm start. Default: constant rates.
+        Warm start. Default: what `solve_roughly` finds on part of the rows.
     tolerance : float
         Stop when the gradient of every unit is below this fraction of its spike term.
 
@@ -121,14 +122,28 @@ def solve(problem: Problem, start: Tensor | None = None, *, tolerance: float = 3
     -------
     Solution
     """
-    theta = constant_rate(problem) if start is None else start.clone()
-    if len(problem.rows) >= _COARSE * _MIN_ROWS:
-        coarse = problem.every(_COARSE)
-        theta = _newton(coarse, theta, _shared_preconditioner(coarse, theta), 1e-2, 25).theta
+    theta = _coarse(problem) if start is None else start
     n, p = problem.n_units, problem.rows.shape[1]
-    if 4.0 * n * p * p < _HESSIAN_BYTES:
-        return _newton(problem, theta, unit_preconditioner(problem, theta), tolerance, 25)
-    return _newton(problem, theta, _shared_preconditioner(problem, theta), tolerance, 25)
+    own = 4.0 * n * p * p < _HESSIAN_BYTES
+    precondition = unit_preconditioner(problem, theta) if own else _shared_preconditioner(problem, theta)
+    return _newton(problem, theta, precondition, tolerance)
+
+
+def solve_roughly(problem: Problem) -> Solution:
+    """Come close to the optimum on half of the rows: enough to compare choices, and as a warm start."""
+    half = problem.every(2) if len(problem.rows) >= 2 * _MIN_ROWS else problem
+    theta = _coarse(half)
+    return _newton(half, theta, _shared_preconditioner(half, theta), _ROUGH)
+
+
+def _coarse(problem: Problem) -> Tensor:
+    """Return a first guess, from a small part of the rows where there are many."""
+    start = constant_rate(problem)
+    stride = len(problem.rows) // _MIN_ROWS
+    if stride < 2:
+        return start
+    part = problem.every(stride)
+    return _newton(part, start, _shared_preconditioner(part, start), 3 * _ROUGH).theta
 
 
 def constant_rate(problem: Problem) -> Tensor:
@@ -189,29 +204,28 @@ def _shared_preconditioner(problem: Problem, theta: Tensor) -> Preconditioner:
     return apply
 
 
-def _newton(
-    problem: Problem, theta: Tensor, precondition: Preconditioner, tolerance: float, max_iterations: int
-) -> Solution:
+def _newton(problem: Problem, theta: Tensor, precondition: Preconditioner, tolerance: float) -> Solution:
     """Iterate on the units that have not converged yet."""
     theta = theta.clone()
     scale = problem.spike_term.norm(dim=0).clamp_min(1.0)
     relative = torch.full_like(scale, torch.inf)
     index = torch.arange(problem.n_units)
-    iteration = 0
-    for iteration in range(max_iterations):
+    n_iterations = 0
+    while True:
         part, now = problem.units(index), theta[:, index]
         potential = part.rows @ now
         expected, curvature = part.curvature(potential)
         gradient = part.rows.T @ expected - part.spike_term + part.ridge * now
         relative[index] = gradient.norm(dim=0) / scale[index]
         still = relative[index] >= tolerance
-        if not bool(still.any()):
+        if not bool(still.any()) or n_iterations == _MAX_NEWTON:
             break
+        n_iterations += 1
         index, part, now = index[still], part.units(still.nonzero()[:, 0]), now[:, still]
         step = _newton_step(part, curvature[:, still], gradient[:, still], precondition, index)
         theta[:, index] = now + _step_length(part, potential[:, still], now, step) * step
     worst = float(relative.max())
-    return Solution(theta, worst, iteration, worst < 10 * tolerance)
+    return Solution(theta, worst, n_iterations, worst < 10 * tolerance)
 
 
 def _newton_step(
