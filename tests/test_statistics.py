@@ -233,3 +233,15 @@ def test_importing_statistics_is_light():
     heavy = "{'torch', 'plotly', 'numba', 'scipy'}"
     code = f"import sys, organoid.statistics; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_summary_holds_the_headline_numbers_and_nan_for_undefined():
+    rng = np.random.default_rng(5)
+    rec = SpikeRecording(rng.uniform(0, 60, 600), np.arange(600) % 5, n_units=6, t_stop=60.0)
+    found = statistics.summary(rec)
+    assert (found["n_units"], found["n_active_units"], found["n_spikes"]) == (6, 5, 600)
+    assert found["mean_rate_hz"] == pytest.approx(10 / 6)
+    assert found["median_cv"] == pytest.approx(1, abs=0.2)
+    assert found["bursts_per_minute"] == len(statistics.network_bursts(rec))
+    empty = statistics.summary(SpikeRecording([], [], n_units=2, t_stop=1.0))
+    assert np.isnan([empty[key] for key in ("median_cv", "burst_duration_s", "fraction_in_bursts", "mean_sttc")]).all()

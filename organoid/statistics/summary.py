@@ -12,7 +12,7 @@ from organoid.statistics.network import network_bursts
 from organoid.statistics.rates import firing_rates
 from organoid.statistics.tiling import sttc
 
-_MAX_UNITS_FOR_PAIRS = 500
+_MAX_UNITS_FOR_PAIRS = 2000
 
 
 def summary(
@@ -34,7 +34,7 @@ def summary(
         n_units, n_active_units (at least one spike seen), n_spikes, duration_s, observed_s, mean_rate_hz and
         median_rate_hz (over all units), median_cv (units of 50 spikes or more), bursts_per_minute,
         burst_duration_s (mean), burst_interval_cv (onset to onset), fraction_in_bursts (of spikes),
-        mean_sttc (50 ms, over pairs; not computed above 500 units). Undefined values are NaN.
+        mean_sttc (50 ms, over pairs; not computed above 2000 units). Undefined values are NaN.
 
     Raises
     ------
