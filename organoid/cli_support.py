@@ -1,0 +1,106 @@
+"""What every command needs: outputs checked before long work, JSON without NaN, errors as one sentence."""
+
+import json
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from organoid.errors import OrganoidError
+
+
+class OutputError(OrganoidError, OSError):
+    """A file cannot be written where it was asked for; nothing has been done."""
+
+
+class UsageError(OrganoidError, ValueError):
+    """Options that do not go together."""
+
+
+def check_output(path: Path | None, *, new: bool = False, inputs: tuple[Path, ...] = ()) -> None:
+    """Refuse an output that cannot be written, before any work is done.
+
+    The folder is tried by making a temporary file in it: permissions alone do not tell.
+
+    Parameters
+    ----------
+    path : Path or None
+        None is fine: there is no output.
+    new : bool
+        Refuse an existing file.
+    inputs : tuple of Path
+        Files the output must not replace.
+
+    Raises
+    ------
+    OutputError
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a folder; give the name of a file")
+    if new and path.exists():
+        raise OutputError(f"cannot write {path}: it exists already, and a session is never overwritten")
+    if any(source.exists() and path.exists() and path.samefile(source) for source in inputs):
+        raise OutputError(f"cannot write {path}: it is also the input; choose another name")
+    check_folder(path.parent, path)
+
+
+def check_folder(folder: Path, path: Path) -> None:
+    """Refuse a folder in which no file can be made."""
+    if not folder.is_dir():
+        raise OutputError(f"cannot write {path}: there is no folder {folder}")
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".organoid-"):
+            pass
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for outputs, or say why that is not possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise OutputError(f"cannot write to {folder}: it is a file, not a folder") from None
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {error.strerror or error}") from None
+    check_folder(folder, folder)
+
+
+def plain(value: Any) -> Any:
+    """Return plain JSON values; NaN and infinities become None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "to_dict"):
+        return plain(value.to_dict())
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON value, alone, on standard output."""
+    print(json.dumps(plain(value), indent=2, allow_nan=False))
+
+
+def shows_progress(as_json: bool) -> bool:
+    """Tell whether progress bars are wanted: on a terminal, and not for machines."""
+    return not as_json and sys.stderr.isatty()
+
+
+def sentence(error: BaseException) -> str:
+    """Return an error as one line."""
+    text = str(error)
+    if isinstance(error, OSError) and not isinstance(error, OrganoidError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(text.split()) or type(error).__name__

@@ -1,0 +1,145 @@
+"""How commands speak to people: short aligned lines."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+_MAX_NOTES = 12
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """Return a number for reading; missing ones become "undefined"."""
+    if value is None or value != value:
+        return "undefined"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}g}"
+
+
+def lines(pairs: Mapping[str, Any]) -> str:
+    """Return ``name  value`` lines, aligned."""
+    width = max(map(len, pairs), default=0)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in pairs.items())
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return an aligned table."""
+    body = [tuple(columns), *(tuple(row) for row in rows)]
+    widths = [max(len(row[k]) for row in body) for k in range(len(columns))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in body)
+
+
+def notes(found: Sequence[str]) -> str:
+    """Return notes as a list; a long one is cut, saying so."""
+    shown = [f"  - {note}" for note in found[:_MAX_NOTES]]
+    if len(found) > _MAX_NOTES:
+        shown.append(f"  - and {len(found) - _MAX_NOTES} more (all of them with --json)")
+    return "\n".join(["notes", *shown]) if shown else ""
+
+
+def info_text(info: Mapping[str, Any]) -> str:
+    """Return what `file_info` found, for reading."""
+    window = "nothing read" if info["t_start"] is None else f"{info['t_start']:g} to {info['t_stop']:g} s"
+    rate = info["sampling_rate"]
+    head = {
+        "file": info["file"],
+        "format": f"{info['title']} ({info['format']})",
+        "units": number(info["n_units"]),
+        "spikes": number(info["n_spikes"]),
+        "stimuli": number(info["n_stimuli"]),
+        "window": window,
+        "sampling rate": "unknown, or not the same everywhere" if rate is None else f"{rate:g} Hz",
+    }
+    if info["wells"]:
+        head["wells"] = ", ".join(info["wells"])
+    parts = [lines(head)]
+    if len(info["entries"]) > 1:
+        parts.append(_entries(info["entries"]))
+    return "\n\n".join(part for part in [*parts, notes(info["notes"])] if part)
+
+
+def _entries(entries: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        (row["well"] or "-", row["recording"] or "-", number(row["n_units"]), number(row["n_spikes"]))
+        for row in entries
+    ]
+    return table(("well", "recording", "units", "spikes"), rows)
+
+
+def fit_text(found: Mapping[str, Any]) -> str:
+    """Return the outcome of a fit, for reading."""
+    head = {
+        "model and loss": f"{found['model']}, {found['loss']}",
+        "units, spikes": f"{number(found['n_units'])}, {number(found['n_spikes'])}",
+    }
+    if found["heldout_bits_per_spike"] is not None:
+        head["held out"] = (
+            f"{number(found['heldout_bits_per_spike'])} bits/spike "
+            f"({number(found['heldout_bits_per_spike_uncoupled'])} without couplings)"
+        )
+    for name, value in found.get("heldout_loss", {}).items():
+        head[f"held-out loss, {name.replace('_', ' ')}"] = number(value)
+    for name, value in found["free_run"].items():
+        if not name.endswith("_range"):
+            head[f"free run, {name.replace('_', ' ')}"] = number(value)
+    head["time, memory"] = f"{number(found['seconds'])} s, {number(found['peak_rss_mb'])} MB at most"
+    return "\n\n".join(part for part in (lines(head | _written(found)), notes(found["notes"])) if part)
+
+
+def simulation_text(found: Mapping[str, Any]) -> str:
+    """Return the outcome of a simulation, for reading."""
+    head = {
+        "units, spikes": f"{number(found['n_units'])}, {number(found['n_spikes'])}",
+        "time": f"{number(found['duration_s'])} s",
+        "ran away": number(found["runaway"]),
+    }
+    return "\n\n".join(part for part in (lines(head | _written(found)), notes(found["notes"])) if part)
+
+
+def _written(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: found[name] for name in ("out", "report") if found[name]}
+
+
+def session_text(found: Mapping[str, Any]) -> str:
+    """Return the outcome of a session, for reading."""
+    head = {
+        "protocol": found["protocol"],
+        "status": found["status"],
+        "time": f"{number(found['duration_s'])} s in {number(found['n_ticks'])} ticks",
+        "spikes": number(found["n_spikes"]),
+        "pulses": f"{number(found['n_pulses'])} given, {number(found['commands'].get('given', 0))} asked for",
+    }
+    values = {name.replace("_", " "): number(value, 4) for name, value in found["values"].items()}
+    return "\n\n".join(part for part in (lines(head | values | _written(found)), notes(found["warnings"])) if part)
+
+
+def dry_run_text(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return what a protocol would give, for reading."""
+    dose = f"{number(summary['dose'])} {summary['dose_unit'] or ''}".strip()
+    pulses = f"{number(summary['pulses'])} ({summary['method']})"
+    head = {"duration": f"{number(summary['duration_s'])} s", "pulses": pulses, "dose": dose}
+    columns = ("site", "electrodes", "amplitude", "pulses", "largest phase", "dose")
+    body = [
+        (
+            str(row["site"]) or "-",
+            ", ".join(map(str, row["electrodes"])),
+            f"{number(row['amplitude'])} {row['amplitude_unit']}",
+            number(row["n_pulses"]),
+            number(row["phase_area"]),
+            number(row["dose"]),
+        )
+        for row in rows
+    ]
+    refused = [f"refused: {reason}" for reason in summary["refused"]]
+    parts = (lines(head), table(columns, body), notes([*refused, *summary["warnings"]]))
+    return "\n\n".join(part for part in parts if part)
+
+
+def replay_text(found: Mapping[str, Any]) -> str:
+    """Return the outcome of a replay, for reading."""
+    head = {
+        "status": found["status"],
+        "mode": found["mode"],
+        "compared": f"{number(found['n_ticks'])} ticks, {number(found['n_datasets'])} datasets",
+        "first difference": found["difference"] or "none",
+    }
+    return "\n\n".join(part for part in (lines(head), notes(found["notes"])) if part)

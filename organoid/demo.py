@@ -1,0 +1,129 @@
+"""``organoid demo``: the whole chain on the packaged sample culture, into one folder."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import organoid
+from organoid.cli_support import plain
+from organoid.closed_loop import Session
+from organoid.fitting import FitResult
+from organoid.fitting.gradient import GradientFit, GradientSettings, fit_gradient
+from organoid.protocols import RateClamp
+from organoid.recording import SpikeRecording
+from organoid.sample_culture import sample_path
+from organoid.sessions import replay
+from organoid.statistics import firing_rates
+
+SESSION_S = 60.0
+TARGET_FACTOR = 1.1  # of the recorded mean rate
+TRAINING = GradientSettings(n_steps=60)  # few: the demo shows the path, not the best fit
+SEED = 0
+
+Say = Callable[[str], None]
+
+
+def run_demo(out: Path, *, say: Say = print, progress: bool = False) -> dict[str, Any]:
+    """Read, fit, train, simulate, close the loop and report; every file goes to `out`.
+
+    Parameters
+    ----------
+    out : Path
+        An existing folder; results of an earlier demo in it are replaced.
+    say : callable
+        Told one line a step.
+    progress : bool
+        Whether to show progress bars.
+
+    Returns
+    -------
+    dict
+        JSON-able: the headline numbers of every step, the files, and ``seconds``.
+    """
+    began = time.perf_counter()
+    rec = organoid.read_recording(sample_path())
+    say(f"1 read      {sample_path().name}: {rec.n_units} units, {rec.n_spikes} spikes in {rec.duration:g} s")
+    result = _fit(rec, out, say, progress)
+    trained = _train(rec, say, progress)
+    simulated = _simulate(result, rec, out, say)
+    session, found = _close_loop(result, rec, out, say, progress)
+    report = organoid.write_report(
+        out / "report.html",
+        recording=rec,
+        fit=result,
+        simulated=simulated,
+        gradient=trained,
+        session=session,
+        title="First light: the sample culture and its twin",
+    )
+    seconds = time.perf_counter() - began
+    say(f"done in {seconds:.0f} s; the report: {report}")
+    summary: dict[str, Any] = plain(
+        {
+            "seconds": seconds,
+            "report": report,
+            "files": sorted(str(path) for path in out.iterdir() if path.is_file()),
+            "n_units": rec.n_units,
+            "n_spikes": rec.n_spikes,
+            "scores": result.scores,
+            "free_run": result.free_run,
+            "training": trained.held_out,
+            "session": found,
+            "notes": result.notes,
+        }
+    )
+    return summary
+
+
+def _fit(rec: SpikeRecording, out: Path, say: Say, progress: bool) -> FitResult:
+    result = organoid.fit(rec, seed=SEED, progress=progress)
+    assert isinstance(result, FitResult)
+    result.save(out / "fit.h5")
+    scores = result.scores
+    say(
+        f"2 fit       held out {scores['heldout_bits_per_spike']:.2f} bits/spike "
+        f"({scores['heldout_bits_per_spike_uncoupled']:.2f} without couplings), {scores['seconds']:.0f} s"
+    )
+    return result
+
+
+def _train(rec: SpikeRecording, say: Say, progress: bool) -> GradientFit:
+    trained = fit_gradient(
+        rec, model="lif", loss="van_rossum", settings=TRAINING, seed=SEED, compare=True, progress=progress
+    )
+    loss = trained.held_out
+    say(
+        f"3 train     LIF network through its spikes: held-out loss {loss['fitted']:.2f} "
+        f"(silent {loss['silent']:.2f}, constant rate {loss['constant_rate']:.2f}, shuffled {loss['shuffled']:.2f})"
+    )
+    return trained
+
+
+def _simulate(result: FitResult, rec: SpikeRecording, out: Path, say: Say) -> SpikeRecording:
+    simulated = organoid.simulate(result, rec.duration, seed=SEED)
+    organoid.write_recording(simulated, out / "simulation.h5")
+    rates = [float(firing_rates(each).mean()) for each in (simulated, rec)]
+    say(f"4 simulate  {simulated.duration:g} s on its own: {rates[0]:.2f} Hz a unit, recorded {rates[1]:.2f} Hz")
+    return simulated
+
+
+def _close_loop(
+    result: FitResult, rec: SpikeRecording, out: Path, say: Say, progress: bool
+) -> tuple[Session, dict[str, Any]]:
+    """Clamp the rate of the twin, with its pulses given and, as a control, withheld; replay the journal."""
+    journal = out / "session.h5"
+    journal.unlink(missing_ok=True)
+    protocol = RateClamp(target_rate=round(TARGET_FACTOR * float(firing_rates(rec).mean()), 2))
+    culture = organoid.SimulatedCulture(result)
+    session = organoid.run_session(protocol, culture, SESSION_S, journal=journal, seed=SEED, progress=progress)
+    control = organoid.run_session(protocol, culture, SESSION_S, seed=SEED, deliver=False, progress=progress)
+    again = replay(journal)
+    values, withheld = session.outcome["values"], control.outcome["values"]
+    say(
+        f"5 clamp     {values['pulses']} pulses towards {values['target_rate_hz']:.2f} Hz: "
+        f"{values['mean_rate_hz']:.2f} Hz with them, {withheld['mean_rate_hz']:.2f} Hz with them withheld "
+        "(pulse response not calibrated)"
+    )
+    say(f"6 replay    {again}")
+    return session, {"with_pulses": values, "withheld": withheld, "replay": again.status}
