@@ -136,13 +136,13 @@ def test_van_rossum_is_the_closed_form_over_spike_times(a: list[int], b: list[in
 
 
 def test_van_rossum_does_not_depend_on_the_bin() -> None:
-    coarse = VanRossum(0.004)(single_trains([3, 10]), single_trains([5]))
-    fine = VanRossum(0.001)(single_trains([12, 40], 160), single_trains([20], 160))
+    coarse = VanRossum(0.004, tau=0.02)(single_trains([3, 10]), single_trains([5]))
+    fine = VanRossum(0.001, tau=0.02)(single_trains([12, 40], 160), single_trains([20], 160))
     assert coarse.item() == pytest.approx(fine.item(), rel=1e-12)
 
 
 def test_moving_a_spike_nearer_lowers_the_distance() -> None:
-    loss, recorded = VanRossum(0.002), single_trains([20])
+    loss, recorded = VanRossum(0.002, tau=0.02), single_trains([20])
     distances = [loss(single_trains([k]), recorded).item() for k in range(21)]
     assert distances == sorted(distances, reverse=True)
     assert distances[-1] == 0

@@ -11,11 +11,12 @@ What is trained sees the first part of the recording only. Windows are drawn at 
 before each window brings the state up (without gradient), then the gradient runs through the whole window and stops
 (truncated back-propagation through time). The held-out part enters the curve and the scores, never a choice.
 
-Limits worth knowing. A distance between single trains rewards predictable spikes and punishes guesses: units that
-fire at random come out too quiet, and training with `VanRossum` turns the noise down. Nothing here makes the model
-right when it runs freely on its own spikes; least of all `Likelihood`, which shapes probabilities while the free
-model spikes at its hard threshold. A model spikes at most once per bin, so counts above one are clipped,
-and the notes say how many.
+Limits worth knowing. A surrogate gradient treats spikes as if they were smooth, so training matches the expected
+trace (rates come out right) and does not see that spikes placed by chance cost extra in a distance between single
+trains. Where spikes cannot be foretold at the time scale of the loss, a silent network then scores as well or
+better; compare ``held_out`` before believing a fit. Nothing here makes the model right when it runs freely on its
+own spikes; least of all `Likelihood`, which shapes probabilities while the free model spikes at its hard threshold.
+A model spikes at most once per bin, so counts above one are clipped, and the notes say how many.
 """
 
 from __future__ import annotations

@@ -29,7 +29,9 @@ class VanRossum:
     bin_width : float
         Bin, s.
     tau : float
-        Time constant of the filter, s: spikes closer than about this count as matched.
+        Time constant of the filter, s: spikes closer than about this count as matched. The default is the scale of
+        a network burst, which the population's past foretells; single spikes within a burst often it does not, and
+        with a much shorter time constant no model does better than silence.
 
     References
     ----------
@@ -38,7 +40,7 @@ class VanRossum:
 
     reads: ClassVar[Reads] = "spikes"
     bin_width: float
-    tau: float = 0.02
+    tau: float = 0.1
 
     def __post_init__(self) -> None:
         check_settings("VanRossum", bin_width=self.bin_width, tau=self.tau)
