@@ -1,4 +1,4 @@
-"""The escape-noise LIF network and its forced fit in plain Python and numpy, from the equations: shares no code with it.
+"""The escape-noise LIF network and its forced fit in plain numpy, from the equations: shares no code with it.
 
 Everything is dense, in float64 and slow. Traces after several spikes of one step use the closed form
 ``s -> S - (S - s)(1 - 1/S)^m`` instead of one spike at a time, and binomial counts come from scipy's distribution.

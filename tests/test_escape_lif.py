@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 from typing import Any
 
 import escape_oracle as oracle
@@ -161,7 +162,7 @@ def test_cutting_a_run_changes_nothing(seed: int, cuts: list[int], stimulated: b
     whole = net.advance(net.initial_state(seed), 300, injection)
     state, pieces = net.initial_state(seed), []
     edges = [0, *sorted(cuts), 300]
-    for a, b in zip(edges[:-1], edges[1:]):
+    for a, b in pairwise(edges):
         part = None
         if injection is not None:
             here = (injection.steps >= a) & (injection.steps < b)
