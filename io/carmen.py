@@ -18,10 +18,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from organoid.io.hdf5_source import Source, array, group, member, members, open_hdf5, scalar, text, texts
+from organoid.io.numbering import unit_per_spike
 from organoid.io.registry import Evidence, Format
 from organoid.io.window import covering_window, inferred_window
 
 from organoid.errors import RecordingError
+from organoid.layout_guard import DAMAGE, whole
 from organoid.recording import SpikeRecording
 
 META_NUMBERS = ("age",)
@@ -57,7 +59,7 @@ def _read(h5: h5py.File) -> SpikeRecording:
     _compare_summary(h5, times.size, counts.size, stop - start, notes)
     return SpikeRecording(
         times,
-        np.repeat(np.arange(counts.size, dtype=np.min_scalar_type(counts.size)), counts),
+        unit_per_spike(counts),
         t_start=start,
         t_stop=stop,
         units=units,
@@ -210,6 +212,9 @@ def _metadata(h5: h5py.File, label: str | None, notes: list[str]) -> dict[str, A
                 notes.append(f"meta/{name} is not one {'number' if name in META_NUMBERS else 'text'} and may be wrong")
             if value is not None:
                 fields[name] = value
+        silent = [name for name in ("age", "species") if name not in fields]
+        if silent:
+            notes.append(f"meta does not say: {', '.join(silent)}")
     treatments = _treatments(h5, notes)
     return {**fields, "wells": treatments} if treatments else fields
 
@@ -218,7 +223,12 @@ def _treatments(h5: h5py.File, notes: list[str]) -> dict[str, dict[str, str]]:
     """Return what was done to each well; "NA" and blanks are left out."""
     held = [name for name in ("well", *WELL_COLUMNS) if isinstance(member(h5, name), h5py.Dataset)]
     if "well" not in held:
+        if held or "channels" in h5:
+            notes.append("well table left out: it has no dataset 'well'")
         return {}
+    absent = [name for name in WELL_COLUMNS if name not in held]
+    if absent:
+        notes.append(f"well table does not say: {', '.join(absent)}")
     table: dict[str, list[str]] = {}
     for name in held:
         try:
@@ -241,10 +251,10 @@ def _field(found: Any, name: str, notes: list[str]) -> Any:
         return None
     try:
         if isinstance(found, h5py.Dataset) and found.size == 1:
-            value = found[()]
+            value = whole(found, name)
             kind = np.asarray(value).dtype.kind
             return np.ravel(value)[0].item() if kind in "fiub" else text(value)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
+    except DAMAGE as error:
         notes.append(f"{name} cannot be read: {error}")
         return None
     notes.append(f"{name} does not hold one value and is ignored")

@@ -13,11 +13,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from organoid.io.frames import checked_rate, frame_times
-from organoid.io.hdf5_source import Source, array, attribute, columns, group, members, open_hdf5, scalar, text
+from organoid.io.hdf5_source import (
+    Source,
+    array,
+    columns,
+    group,
+    members,
+    number_attribute,
+    open_hdf5,
+    scalar,
+    text_attribute,
+)
+from organoid.io.numbering import distinct
 from organoid.io.registry import Evidence, Format, NoSpikesError
 from organoid.io.window import covering_window, inferred_window
 
 from organoid.errors import RecordingError
+from organoid.layout_guard import attribute
 from organoid.recording import SpikeRecording
 
 GRID = 8  # channel = column * 8 + row
@@ -57,7 +69,7 @@ def _read(h5: h5py.File) -> SpikeRecording:
     origin = _origin(h5, held, notes)
     times = {name: frame_times(rows["timestamp"], origin, rate, name) for name, rows in held.items()}
     start, stop = _window(h5, times["spikes"], rate, notes)
-    channels, units = np.unique(held["spikes"]["channel"].astype(np.int64), return_inverse=True)
+    channels, units = distinct(held["spikes"]["channel"])
     _note_channels(held["spikes"]["channel"], h5, notes)
     streams, logged = _data_streams(h5, origin, rate, notes)
     pulses = times.get("stims", np.empty(0))
@@ -199,9 +211,13 @@ def _data_streams(
         n_bad = int(((index["start_index"] > index["end_index"]) | (index["end_index"] > n_bytes)).sum())
         if n_bad:
             notes.append(f"data stream {name!r}: {n_bad} of {times.size} entries point outside its bytes")
+        elif times.size and int(index["end_index"].max()) != n_bytes:
+            notes.append(f"data stream {name!r}: its entries end at byte {index['end_index'].max()} of {n_bytes}")
         ends = {"first_s": float(times.min()), "last_s": float(times.max())} if times.size else {}
         streams[name] = {"n_entries": int(times.size), "n_bytes": int(n_bytes), **ends}
         logged.append(times)
+    if not streams:
+        notes.append("no data streams")
     return streams, np.concatenate(logged)
 
 
@@ -221,16 +237,8 @@ def _note_interruption(events: NDArray[np.float64], stop: float, notes: list[str
 def _metadata(h5: h5py.File, streams: dict[str, dict[str, Any]], notes: list[str]) -> dict[str, Any]:
     fields: dict[str, Any] = {"format": "cl1"}
     for name in _TEXTS:
-        value = attribute(h5, name)
-        if value is None:
-            notes.append(f"attribute {name} is missing")
-        else:
-            fields[name] = text(value)
-    scale = scalar(attribute(h5, "uV_per_sample_unit"))
-    if scale is None:
-        notes.append("attribute uV_per_sample_unit is missing or not a number")
-    else:
-        fields["uV_per_sample_unit"] = scale
+        fields[name] = text_attribute(h5, name, notes)
+    fields["uV_per_sample_unit"] = number_attribute(h5, "uV_per_sample_unit", notes, 1e-6, 1e3)
     return {**fields, "data_streams": streams}
 
 

@@ -23,13 +23,17 @@ def frame_times(frames: NDArray[Any], origin: int, rate: float, name: str) -> ND
     """
     if frames.dtype.kind == "f" and not np.all(frames == np.rint(frames)):
         raise RecordingError(f"dataset {name!r} holds frame numbers that are not whole")
-    distance = frames.astype(np.float64) - origin
-    if distance.size and not np.abs(distance).max() < LARGEST_EXACT_TICK:
+    ends = [float(frames.min()) - origin, float(frames.max()) - origin] if frames.size else [0.0]
+    if not np.abs(ends).max() < LARGEST_EXACT_TICK:
         raise RecordingError(
             f"dataset {name!r} holds frame numbers from {frames.min()} to {frames.max()}, which cannot lie in a "
             f"recording that starts at frame {origin}"
         )
-    return (frames.astype(np.int64) - origin) / rate
+    times = frames.astype(np.int64)
+    times -= origin
+    seconds = times / rate
+    seconds.flags.writeable = False  # ours alone: need not be copied
+    return seconds
 
 
 def rate_of(h5: h5py.Group, name: str) -> float | None:
@@ -96,9 +100,17 @@ def note_unobserved(frames: NDArray[Any], runs: list[tuple[int, int]], notes: li
     n, first, stop = frames.size, runs[0][0], runs[-1][1]
     before, after = int(np.sum(frames < first)), int(np.sum(frames >= stop))
     if before:
-        notes.append(f"{before} of {n} spikes lie before the first recorded frame; kept at negative times, unobserved")
+        notes.append(
+            f"{before} of {n} spikes lie before the first recorded frame, up to {first - int(frames.min())} frames; "
+            "kept at negative times, unobserved"
+        )
     if after:
-        notes.append(f"{after} of {n} spikes lie after the last recorded frame; kept, unobserved")
+        notes.append(
+            f"{after} of {n} spikes lie after the last recorded frame, up to {int(frames.max()) - stop + 1} frames; "
+            "kept, unobserved"
+        )
+    if len(runs) == 1:
+        return
     inside = np.searchsorted([start for start, _ in runs], frames, side="right") - 1
     stops = np.array([end for _, end in runs])
     in_gaps = int(np.sum((inside >= 0) & (frames >= stops[np.maximum(inside, 0)]))) - after

@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 
 from organoid.errors import RecordingError
-from organoid.layout_guard import DAMAGE, reason, whole
+from organoid.layout_guard import DAMAGE, attribute, reason, whole
 
 _HEAD_BYTES = 4096
 _KIND_NAMES = {"f": "floating-point", "i": "whole", "u": "unsigned whole", "S": "text", "O": "text", "V": "compound"}
@@ -183,13 +183,26 @@ def table(h5: h5py.Group, name: str) -> dict[str, np.ndarray[Any, Any]]:
     return {column: rows[column] for column in held}
 
 
-def attribute(owner: h5py.Group | h5py.Dataset, name: str) -> Any:
-    """Return an attribute, or None where it is absent, empty or damaged."""
-    try:
-        value = owner.attrs.get(name)
-    except DAMAGE:
+def text_attribute(owner: h5py.Group | h5py.Dataset, name: str, notes: list[str]) -> str | None:
+    """Return a text attribute, or None with a note where it is missing or no text."""
+    value = attribute(owner, name)
+    if isinstance(value, str | bytes) or (
+        isinstance(value, np.ndarray) and value.dtype.kind in "SO" and value.size == 1
+    ):
+        return text(value)
+    notes.append(f"attribute {name} is missing or no text")
+    return None
+
+
+def number_attribute(
+    owner: h5py.Group | h5py.Dataset, name: str, notes: list[str], least: float, most: float
+) -> float | None:
+    """Return a number attribute, or None with a note where it is missing, no number or out of bounds."""
+    value = scalar(attribute(owner, name))
+    if value is None or not least <= value <= most:
+        notes.append(f"attribute {name} is {value}, not a number from {least:g} to {most:g}; it is left out")
         return None
-    return None if isinstance(value, h5py.Empty) else value
+    return value
 
 
 def scalar(value: Any) -> float | None:
@@ -225,10 +238,10 @@ def _value_at(h5: h5py.Group, name: str, kinds: str, what: str, notes: list[str]
     try:
         if isinstance(found, h5py.Dataset):
             if found.size == 1 and found.dtype.kind in kinds:
-                return found[()]
+                return whole(found, name)
             problem = f"does not hold one {what} and is ignored"
     except DAMAGE as error:
-        problem = f"cannot be read: {reason(error)}"
+        problem = f"cannot be read: {error if isinstance(error, RecordingError) else reason(error)}"
     if notes is not None:
         notes.append(f"{name} {problem}")
     return None

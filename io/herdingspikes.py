@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from organoid.io.frames import frame_times, rate_of
 from organoid.io.hdf5_source import Source, array, member, open_hdf5
+from organoid.io.numbering import distinct
 from organoid.io.registry import Evidence, Format, NoSpikesError
 from organoid.io.window import inferred_window
 
@@ -41,7 +42,7 @@ def _read(h5: h5py.File) -> SpikeRecording:
     if rate is None:
         raise RecordingError("dataset 'Sampling' is missing, so frames cannot be turned into seconds")
     times = frame_times(frames, 0, rate, "times")
-    numbers, units = np.unique(clusters.astype(np.int64), return_inverse=True)
+    numbers, units = distinct(clusters.astype(np.int64))
     first, last = (float(times.min()), float(times.max())) if times.size else (np.nan, np.nan)
     start, stop = inferred_window(first, last, notes, rate)
     table = pd.DataFrame({"name": [str(number) for number in numbers]})

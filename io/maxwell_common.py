@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from organoid.io.frames import frame_times, note_unobserved
 from organoid.io.hdf5_source import columns, dataset, texts
+from organoid.io.numbering import distinct
 
 from organoid.errors import RecordingError
 from organoid.layout_guard import whole
@@ -66,9 +67,9 @@ def units_of(
     channels: NDArray[Any], electrodes: pd.DataFrame, well: str | None, notes: list[str]
 ) -> tuple[NDArray[np.int64], pd.DataFrame]:
     """Return the unit of each spike and one unit a channel with spikes, placed where the mapping says."""
-    numbers, units = np.unique(channels, return_inverse=True)
+    numbers, units = distinct(channels)
     known = electrodes.set_index(electrodes["channel"].astype(np.int64)).reindex(numbers)
-    unmapped = ~np.isin(channels, electrodes["channel"])
+    unmapped = ~np.isin(numbers, electrodes["channel"])[units]
     if unmapped.any():
         some = ", ".join(str(channel) for channel in np.unique(channels[unmapped])[:8])
         notes.append(
@@ -85,12 +86,13 @@ def units_of(
             "well": [well] * len(numbers),
         }
     )
-    return units.astype(np.int64), table
+    return units, table
 
 
 def take_events(h5: h5py.Group, name: str, origin: int, rate: float, notes: list[str]) -> pd.DataFrame | None:
     """Read stored events as stimuli of unknown strength, by field name where the fields are there."""
     if name not in h5:
+        notes.append(f"no dataset {name!r}: stimulation, if there was any, is not in the file")
         return None
     try:
         frames = columns(h5, name, ("frameno",))["frameno"]

@@ -15,7 +15,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from organoid.io.entries import choose
-from organoid.io.hdf5_source import Source, attribute, group, members, open_hdf5, scalar, text
+from organoid.io.hdf5_source import (
+    Source,
+    group,
+    members,
+    number_attribute,
+    open_hdf5,
+    scalar,
+    text,
+    text_attribute,
+)
 from organoid.io.mcs_positions import channel_positions
 from organoid.io.mcs_streams import SpikeStream, event_stimuli, observed_spans, spike_streams
 from organoid.io.registry import Entry, Evidence, Format, NoSpikesError
@@ -23,6 +32,7 @@ from organoid.io.window import covering_window, inferred_window
 
 from organoid.clock import DEFAULT_TICK_RATE
 from organoid.errors import RecordingError
+from organoid.layout_guard import attribute
 from organoid.recording import SpikeRecording
 from organoid.recording_checks import clip
 
@@ -166,15 +176,10 @@ def _metadata(h5: h5py.File, name: str, notes: list[str]) -> dict[str, Any]:
     data = group(h5, "Data") or h5
     fields: dict[str, Any] = {"format": "mcs", "recording": name}
     for key in _TEXTS:
-        value = attribute(data, key)
-        if value is None:
-            notes.append(f"Data: attribute {key} is missing")
-        elif said := text(value):
+        if said := text_attribute(data, key, notes):
             fields[key] = said
-    ticks = scalar(attribute(data, "DateInTicks"))
-    if ticks is None:
-        notes.append("Data: attribute DateInTicks is missing or not a number")
-    else:
+    ticks = number_attribute(data, "DateInTicks", notes, _NET_EPOCH_TICKS, 4e18)
+    if ticks is not None:
         fields["unix_time_s"] = (ticks - _NET_EPOCH_TICKS) * 1e-7
     return fields
 

@@ -8,10 +8,11 @@ import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from organoid.io.hdf5_source import array, attribute, group, member, members, table, text, texts
+from organoid.io.hdf5_source import array, group, member, members, table, text, texts
 
 from organoid.clock import LARGEST_EXACT_TICK
 from organoid.errors import RecordingError
+from organoid.layout_guard import attribute
 
 SPIKE_EVENTS = "SpikeTimeStamp"
 _STAMPS_PER_SECOND = 1e6
@@ -83,6 +84,8 @@ def event_stimuli(recording: h5py.Group, notes: list[str]) -> pd.DataFrame:
         if kind == "":
             notes.append(f"{_short(stream)}: attribute DataSubType is missing; its events are listed as stimuli")
     events = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame({"time_s": [], "duration_s": []})
+    if not rows:
+        notes.append("the recording has no streams of events besides spikes")
     if len(events):
         kinds = ", ".join(sorted(set(events["source"])))
         notes.append(f"{len(events)} events ({kinds}) are listed as stimuli; what each did, the file does not say")

@@ -14,7 +14,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from organoid.io.entries import choose
-from organoid.io.hdf5_source import Source, array, attribute, group, member, members, open_hdf5, scalar, text, text_at
+from organoid.io.hdf5_source import (
+    Source,
+    array,
+    group,
+    member,
+    members,
+    open_hdf5,
+    scalar,
+    text,
+    text_at,
+    text_attribute,
+)
+from organoid.io.numbering import unit_per_spike
 from organoid.io.nwb_intervals import observed_spans, recorded_span, stimulus_table
 from organoid.io.ragged import ragged_ends
 from organoid.io.registry import Entry, Evidence, Format, NoSpikesError
@@ -22,6 +34,7 @@ from organoid.io.window import covering_window, inferred_window
 
 from organoid.clock import DEFAULT_TICK_RATE
 from organoid.errors import RecordingError
+from organoid.layout_guard import attribute
 from organoid.recording import SpikeRecording
 from organoid.recording_checks import clip
 
@@ -71,7 +84,7 @@ def _read(h5: h5py.File, units: h5py.Group, name: str) -> SpikeRecording:
     notes: list[str] = []
     if "spike_times" not in units:
         raise NoSpikesError(f"recognised, holds no detected spikes ({name} has no column spike_times)")
-    times = array(units, "spike_times", ndim=1).astype(np.float64)
+    times = array(units, "spike_times", ndim=1).astype(np.float64, copy=False)
     n_units = _n_units(units)
     ends = ragged_ends(units, "spike_times_index", times.size, n_units, notes)
     sizes = np.diff(ends, prepend=0)
@@ -86,7 +99,7 @@ def _read(h5: h5py.File, units: h5py.Group, name: str) -> SpikeRecording:
     electrodes = _electrodes(h5, notes)
     return SpikeRecording(
         times,
-        np.repeat(np.arange(sizes.size), sizes),
+        unit_per_spike(sizes),
         t_start=start,
         t_stop=stop,
         sampling_rate=rate,
@@ -125,10 +138,8 @@ def _window(
 def _rate(units: h5py.Group, notes: list[str]) -> float | None:
     """Return 1 / resolution, if the spike times say what they are multiples of."""
     resolution = scalar(attribute(units["spike_times"], "resolution"))
-    if resolution is None:
-        return None
-    if not 1e-9 <= resolution <= 1:
-        notes.append(f"units/spike_times: attribute resolution is {resolution:g} s; ignored")
+    if resolution is None or not 1e-9 <= resolution <= 1:
+        notes.append(f"sampling rate unknown: attribute resolution of spike_times is {resolution}")
         return None
     return 1 / resolution
 
@@ -207,12 +218,14 @@ def _first_electrodes(
 
 
 def _metadata(h5: h5py.File, name: str, notes: list[str]) -> dict[str, Any]:
-    fields: dict[str, Any] = {"format": "nwb", "nwb_version": text(attribute(h5, "nwb_version")), "table": name}
+    fields: dict[str, Any] = {"format": "nwb", "nwb_version": text_attribute(h5, "nwb_version", notes), "table": name}
     for key in _TEXTS:
         said = text_at(h5, key, notes if key != "timestamps_reference_time" else None)
         if said:
             fields[key] = said
     subject = {key: said for key in _SUBJECT if (said := text_at(h5, f"general/subject/{key}"))}
+    if len(subject) < len(_SUBJECT):
+        notes.append(f"general/subject does not say: {', '.join(key for key in _SUBJECT if key not in subject)}")
     return {**fields, **({"subject": subject} if subject else {})}
 
 

@@ -6,10 +6,11 @@ import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from organoid.io.hdf5_source import array, attribute, group, member, members, number_at, scalar, text
+from organoid.io.hdf5_source import array, group, member, members, number_at, scalar, text
 from organoid.io.ragged import ragged_ends
 
 from organoid.errors import RecordingError
+from organoid.layout_guard import attribute
 
 _STIMULUS_WORDS = ("stim", "opto", "puls", "laser", "light")
 _VOLTAGE = ("ElectricalSeries", "SpikeEventSeries")
@@ -28,6 +29,8 @@ def observed_spans(units: h5py.Group, n_units: int, notes: list[str]) -> NDArray
     except RecordingError as error:
         notes.append(f"observation intervals ignored: {error}")
         return None
+    if np.any(spans < 0):
+        notes.append("obs_intervals: observation begins before time 0")
     parts = [_union(spans[stop - size : stop]) for stop, size in zip(ends, np.diff(ends, prepend=0))]
     if not parts or all(np.array_equal(part, parts[0]) for part in parts):
         return parts[0] if parts else None
@@ -119,7 +122,14 @@ def stimulus_table(h5: h5py.File, notes: list[str]) -> pd.DataFrame | None:
         if spans is not None and len(spans):
             parts.append(pd.DataFrame({"time_s": spans[:, 0], "duration_s": spans[:, 1] - spans[:, 0], "source": name}))
             notes.append(f"{name}: {len(spans)} entries are listed as stimuli; their amplitude is not read")
-    return pd.concat(parts).sort_values("time_s", kind="stable", ignore_index=True) if parts else None
+    if not parts:
+        notes.append("no presented stimuli and no intervals of stimulation are stored")
+        return None
+    table = pd.concat(parts).sort_values("time_s", kind="stable", ignore_index=True)
+    n_early = int((table["time_s"] < 0).sum())
+    if n_early:
+        notes.append(f"{n_early} of {len(table)} stimuli begin before time 0; kept")
+    return table
 
 
 def _stimulus_names(h5: h5py.File) -> Iterator[str]:

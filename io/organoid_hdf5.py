@@ -5,12 +5,13 @@ from os import PathLike
 from pathlib import Path
 
 import h5py
-from organoid.io.hdf5_source import Source, attribute, open_hdf5, scalar, text
+from organoid.io.hdf5_source import Source, open_hdf5, scalar, text
 from organoid.io.registry import Evidence, Format
 
 import organoid
 from organoid import layout
 from organoid.errors import RecordingError
+from organoid.layout_guard import attribute, check_heaps
 from organoid.recording import SpikeRecording
 
 
@@ -24,6 +25,7 @@ def read(path: Path, well: str | None, recording: str | None) -> SpikeRecording:
     if recording is not None:
         raise RecordingError(f"recording {recording!r} asked for; this file holds one recording without a name")
     with open_hdf5(path) as h5:
+        check_heaps(h5.filename)
         kind = _kind(h5)
         rec = layout.take_recording(h5, interrupted=kind == "session")
     return rec if well is None else rec.select(well=well)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from organoid.io.frames import checked_rate, frame_times
 from organoid.io.hdf5_source import Source
 from organoid.io.npy import Files, open_files
+from organoid.io.numbering import distinct
 from organoid.io.registry import Evidence, Format
 from organoid.io.window import inferred_window
 
@@ -52,7 +53,7 @@ def _read(files: Files) -> SpikeRecording:
     times = frame_times(samples, 0, rate, TIMES)
     if np.any(times < 0):
         notes.append(f"{int(np.sum(times < 0))} of {times.size} spikes lie before sample 0; kept")
-    numbers, units = np.unique(clusters, return_inverse=True)
+    numbers, units = distinct(clusters)
     first, last = (float(times.min()), float(times.max())) if times.size else (np.nan, np.nan)
     start, stop = inferred_window(first, last, notes, rate)
     return SpikeRecording(
@@ -189,6 +190,8 @@ def _positions(
     except RecordingError as error:
         notes.append(f"positions unknown: {error}")
         return x, y
+    if channel_map.size and channel_map.min() < 0:
+        notes.append("channel_map.npy holds negative channel numbers")
     rows = {int(channel): k for k, channel in enumerate(channel_map)}
     for k, channel in enumerate(channels):
         if channel in rows:

@@ -12,12 +12,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from organoid.io.entries import choose
-from organoid.io.hdf5_source import Source, array, attribute, group, member, members, open_hdf5, scalar, text
+from organoid.io.hdf5_source import Source, array, group, member, members, open_hdf5, scalar, text
+from organoid.io.numbering import distinct
 from organoid.io.ragged import ragged_ends
 from organoid.io.registry import Entry, Evidence, Format
 from organoid.io.window import covering_window, inferred_window
 
 from organoid.errors import RecordingError
+from organoid.layout_guard import attribute
 from organoid.recording import SpikeRecording
 
 RAGGED = ("spike_times", "spike_times_index")
@@ -106,6 +108,8 @@ def _milliseconds(held: h5py.Group, name: str, notes: list[str]) -> float | None
     if value is None or (name == "length_ms" and not 0 < value < 1e13) or abs(value) > 1e13:
         notes.append(f"attribute {name} is missing or not a number of ms")
         return None
+    if name == "start_time" and value:
+        notes.append(f"the recording starts at start_time, {value:g} ms; times are kept as stored")
     return value
 
 
@@ -141,10 +145,10 @@ def _paired(held: h5py.Group, notes: list[str]) -> tuple[NDArray[np.float64], ND
     indices = array(held, "idces", ndim=1, kinds="iu").astype(np.int64)
     if indices.size != times.size:
         raise RecordingError(f"the counts do not add up: 'times' holds {times.size} spikes, 'idces' {indices.size}")
-    numbers, units = np.unique(indices, return_inverse=True)
+    numbers, units = distinct(indices)
     if numbers.size and not np.array_equal(numbers, np.arange(numbers.size)):
         notes.append("idces skip some units; units without spikes are left out")
-    return times, units.astype(np.int64), [f"unit_{number}" for number in numbers]
+    return times, units, [f"unit_{number}" for number in numbers]
 
 
 def _per_unit(held: h5py.Group, notes: list[str]) -> tuple[NDArray[np.float64], NDArray[np.int64], list[str]]:

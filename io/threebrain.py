@@ -13,12 +13,25 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from organoid.io.frames import checked_rate, frame_times
-from organoid.io.hdf5_source import Source, array, attribute, group, member, members, open_hdf5, scalar, text, text_at
+from organoid.io.hdf5_source import (
+    Source,
+    array,
+    group,
+    member,
+    members,
+    number_attribute,
+    open_hdf5,
+    scalar,
+    text,
+    text_at,
+)
+from organoid.io.numbering import distinct
 from organoid.io.registry import Evidence, Format, NoSpikesError
 from organoid.io.threebrain_v2 import read_v2
 from organoid.io.window import covering_window, inferred_window
 
 from organoid.errors import RecordingError
+from organoid.layout_guard import attribute
 from organoid.recording import SpikeRecording
 from organoid.recording_checks import clip
 
@@ -78,7 +91,7 @@ def _read(h5: h5py.File) -> SpikeRecording:
         sampling_rate=rate,
         units=pd.concat([table for _, _, table in parts], ignore_index=True),
         observed=None if spans is None else clip(spans, start, stop),
-        metadata=_metadata(h5, settings, model, events),
+        metadata=_metadata(h5, settings, model, events, notes),
         notes=notes,
     )
 
@@ -127,7 +140,7 @@ def _read_well(
             f"the counts do not add up: {name}/SpikeTimes holds {frames.size} spikes, SpikeChIdxs {channels.size}"
         )
     sorted_as = _sorted_units(well, name, frames.size, notes)
-    keys, units = np.unique(np.stack([channels, sorted_as]), axis=1, return_inverse=True)
+    keys, units = _channel_units(channels, sorted_as)
     x, y = grid_positions(keys[0], SIDE, pitch_of(model, notes), name, notes)
     _check_stored(well, name, keys[0], notes)
     several = bool(np.any(keys[1] != keys[1, :1]))
@@ -135,7 +148,18 @@ def _read_well(
     table = pd.DataFrame(
         {"name": names, "channel": keys[0], "x_um": x, "y_um": y, "well": name.removeprefix("Well_"), "sorted": keys[1]}
     )
-    return frame_times(frames, 0, rate, f"{name}/SpikeTimes"), units.ravel().astype(np.int64), table
+    return frame_times(frames, 0, rate, f"{name}/SpikeTimes"), units, table
+
+
+def _channel_units(
+    channels: NDArray[np.int64], sorted_as: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the distinct pairs of channel and sorted unit, shape (2, n), and the pair of each spike."""
+    if not np.any(sorted_as):
+        numbers, units = distinct(channels)
+        return np.stack([numbers, np.zeros_like(numbers)]), units
+    pairs, places = np.unique(np.stack([channels, sorted_as]), axis=1, return_inverse=True)
+    return pairs, places.ravel().astype(np.int64)
 
 
 def _sorted_units(well: h5py.Group, name: str, n: int, notes: list[str]) -> NDArray[np.int64]:
@@ -206,6 +230,8 @@ def _recorded_spans(h5: h5py.File, rate: float, notes: list[str]) -> NDArray[np.
     last = np.append(np.flatnonzero(new)[1:], len(chunks)) - 1
     if new.sum() > 1:
         notes.append(f"the recording has {new.sum() - 1} gaps between chunks; they are holes in `observed`")
+    if chunks[0, 0] != 0:
+        notes.append(f"TOC: the recording starts at frame {chunks[0, 0]:g}, not 0; times are kept as stored")
     return np.stack([chunks[new, 0], chunks[last, 1]], axis=1) / rate
 
 
@@ -218,8 +244,8 @@ def _window(
     return covering_window((float(spans[0, 0]), float(spans[-1, 1])), first, last, "TOC", notes, rate)
 
 
-def _metadata(h5: h5py.File, settings: dict[str, Any], model: str, events: Any) -> dict[str, Any]:
-    fields = {"format": "3brain", "model": model, "version": scalar(attribute(h5, "Version"))}
+def _metadata(h5: h5py.File, settings: dict[str, Any], model: str, events: Any, notes: list[str]) -> dict[str, Any]:
+    fields = {"format": "3brain", "model": model, "version": number_attribute(h5, "Version", notes, 1, 1e6)}
     for key in ("BiologicalModel", "ExperimentType", "ExperimentDateTime"):
         if isinstance(settings.get(key), str):
             fields[key] = text(settings[key])

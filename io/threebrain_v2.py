@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from organoid.io.frames import frame_times, rate_of
 from organoid.io.hdf5_source import array, columns, number_at
+from organoid.io.numbering import distinct
 from organoid.io.registry import NoSpikesError
 from organoid.io.window import covering_window, inferred_window
 
@@ -39,7 +40,7 @@ def read_v2(h5: h5py.File) -> SpikeRecording:
             f"the counts do not add up: SpikeTimes holds {frames.size} spikes, SpikeChIDs {channels.size} channels"
         )
     times = frame_times(frames, 0, rate, f"{EVENTS}/SpikeTimes")
-    numbers, units = np.unique(channels, return_inverse=True)
+    numbers, units = distinct(channels)
     start, stop = _window(h5, times, rate, notes)
     return SpikeRecording(
         times,
@@ -48,7 +49,7 @@ def read_v2(h5: h5py.File) -> SpikeRecording:
         t_stop=stop,
         sampling_rate=rate,
         units=_unit_table(h5, numbers, notes),
-        metadata=_metadata(h5),
+        metadata=_metadata(h5, notes),
         notes=notes,
     )
 
@@ -80,6 +81,6 @@ def _unit_table(h5: h5py.File, numbers: NDArray[np.int64], notes: list[str]) -> 
     return pd.DataFrame({"name": [f"ch{number}" for number in numbers], "channel": numbers, "x_um": x, "y_um": y})
 
 
-def _metadata(h5: h5py.File) -> dict[str, Any]:
-    chip = {key: number_at(h5, f"3BRecInfo/3BMeaChip/{key}") for key in ("NRows", "NCols")}
+def _metadata(h5: h5py.File, notes: list[str]) -> dict[str, Any]:
+    chip = {key: number_at(h5, f"3BRecInfo/3BMeaChip/{key}", notes) for key in ("NRows", "NCols")}
     return {"format": "3brain", **{key: value for key, value in chip.items() if value is not None}}

@@ -52,7 +52,8 @@ def mark(group: h5py.Group, kind: str, version: str) -> None:
 
 def put_recording(group: h5py.Group, rec: SpikeRecording) -> None:
     """Write a recording into an empty group and seal it with checksums."""
-    options: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if rec.n_spikes else {}
+    packed: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
+    options = packed if rec.n_spikes else {}
     group.create_dataset(SPIKE_TIMES, data=rec.spike_times, **options)
     group.create_dataset(SPIKE_UNITS, data=rec.spike_units.astype(np.int32), **options)
     put_context(group, rec)
@@ -104,42 +105,55 @@ def seal(group: h5py.Group) -> None:
     inside: list[h5py.Group | h5py.Dataset] = [group]
     group.visititems(lambda name, item: inside.append(item))
     for item in inside:
-        values = item[()] if isinstance(item, h5py.Dataset) else sorted(item)
-        item.attrs[CHECKSUM] = np.uint32(_checksum(item, values))
+        values = item[()] if isinstance(item, h5py.Dataset) else _names(item)
+        item.attrs[CHECKSUM] = np.uint32(_checksum(item, dict(item.attrs.items()), values))
 
 
-def _checksum(item: h5py.Group | h5py.Dataset, values: Any) -> int:
-    """Return the CRC-32 of the attributes and the content: raw bytes of numbers, UTF-8 texts joined by NUL."""
-    attributes = sorted((name, str(value)) for name, value in item.attrs.items() if name != CHECKSUM)
-    start = zlib.crc32(json.dumps(attributes).encode())
+def _checksum(item: h5py.Group | h5py.Dataset, attributes: dict[str, Any], values: Any) -> int:
+    """Return the CRC-32 of the attributes and the content: raw bytes of numbers, UTF-8 texts joined by NUL.
+
+    Content that HDF5 itself checks (filter fletcher32) is left out.
+    """
+    plain = sorted((name, str(value)) for name, value in attributes.items() if name != CHECKSUM)
+    kind = [item.dtype.str, list(item.shape)] if isinstance(item, h5py.Dataset) else []
+    start = zlib.crc32(json.dumps([plain, kind]).encode())
+    if kind and item.fletcher32:
+        return start
     if isinstance(values, np.ndarray) and values.dtype.kind != "O":
         return zlib.crc32(np.ascontiguousarray(values).tobytes(), start)
     texts = [values] if isinstance(values, bytes | str) else list(values)
-    plain = [text if isinstance(text, bytes) else str(text).encode() for text in texts]
-    return zlib.crc32(b"\x00".join(plain), start)
+    return zlib.crc32(b"\x00".join(text if isinstance(text, bytes) else str(text).encode() for text in texts), start)
 
 
-def _check(item: h5py.Group | h5py.Dataset, name: str, values: Any) -> None:
-    stored = item.attrs.get(CHECKSUM)
-    if stored is not None and stored != _checksum(item, values):
+def _names(group: h5py.Group) -> list[str]:
+    return sorted(str(name) for name in group)
+
+
+def _check(item: h5py.Group | h5py.Dataset, name: str, values: Any) -> dict[str, Any]:
+    """Compare the checksum of an object, if it has one, and return its attributes."""
+    attributes = dict(item.attrs.items())
+    if CHECKSUM not in attributes:
+        if CHECKSUM in item.parent.attrs and item.parent != item:
+            raise RecordingError(f"{name!r} has no checksum, though the rest of the file has: it was replaced")
+    elif not np.array_equal(attributes[CHECKSUM], _checksum(item, attributes, values)):
         raise RecordingError(
             f"{name!r} does not match its checksum: it was damaged or edited after writing "
-            f"(delete its attribute {CHECKSUM!r} to read it anyway)"
+            "(to read it anyway, delete the attributes crc32 of all objects)"
         )
+    return attributes
 
 
-def _values(group: h5py.Group, name: str) -> Any:
-    """Return what a dataset holds, as stored, after comparing its checksum."""
+def _values(group: h5py.Group, name: str) -> tuple[Any, dict[str, Any]]:
+    """Return what a dataset holds, as stored, and its attributes, after comparing its checksum."""
     dataset, path = group.get(name), f"{group.name}/{name}".lstrip("/")
     if not isinstance(dataset, h5py.Dataset):
         raise RecordingError(f"dataset {path!r} is missing or not a dataset")
     values = whole(dataset, path)
-    _check(dataset, path, values)
-    return values
+    return values, _check(dataset, path, values)
 
 
 def _numbers(group: h5py.Group, name: str, ndim: int, kinds: str = "fiu") -> Any:
-    values = np.asarray(_values(group, name))
+    values = np.asarray(_values(group, name)[0])
     if values.ndim != ndim or values.dtype.kind not in kinds:
         raise RecordingError(f"dataset {name!r} has shape {values.shape} and type {values.dtype}; see docs/format.md")
     return values
@@ -162,8 +176,9 @@ def take_recording(group: h5py.Group, *, interrupted: bool = False) -> SpikeReco
     absent = [name for name in REQUIRED if name not in group]
     if absent:
         raise RecordingError(f"dataset {absent[0]!r} is missing; an organoid file holds {', '.join(REQUIRED)}")
-    _check(group, "/", sorted(group))
+    _check(group, "/", _names(group))
     times, units = _numbers(group, SPIKE_TIMES, 1), _numbers(group, SPIKE_UNITS, 1, "iu")
+    times.flags.writeable = False  # ours alone: need not be copied
     window = _numbers(group, WINDOW, 1)
     if window.shape != (2,):
         raise RecordingError(f"dataset {WINDOW!r} has shape {window.shape}; expected (2,): t_start, t_stop")
@@ -203,7 +218,7 @@ def take_json(group: h5py.Group, name: str, default: Any) -> Any:
     """Read a JSON text dataset, or the default where there is none."""
     if name not in group:
         return default
-    values = _values(group, name)
+    values, _ = _values(group, name)
     try:
         return json.loads(values)
     except (TypeError, ValueError) as error:
@@ -215,9 +230,13 @@ def take_table(group: h5py.Group, name: str, *, interrupted: bool = False) -> pd
     sub = group.get(name)
     if not isinstance(sub, h5py.Group) or COLUMNS not in sub.attrs:
         raise RecordingError(f"{name!r} is not a table (a group with the attribute {COLUMNS!r})")
-    _check(sub, name, sorted(sub))
+    attributes = _check(sub, name, _names(sub))
+    if MISSING in sub:
+        if not isinstance(sub[MISSING], h5py.Group):
+            raise RecordingError(f"{name + '/' + MISSING!r} is not a group of flags")
+        _check(sub[MISSING], f"{name}/{MISSING}", _names(sub[MISSING]))
     try:
-        listed = [str(column) for column in json.loads(sub.attrs[COLUMNS])]
+        listed = [str(column) for column in json.loads(attributes[COLUMNS])]
     except (TypeError, ValueError) as error:
         raise RecordingError(f"attribute {COLUMNS!r} of table {name!r} is not a JSON list: {error}") from None
     columns = {column: _take_column(sub, name, dataset_name(column, k)) for k, column in enumerate(listed)}
@@ -229,8 +248,8 @@ def take_table(group: h5py.Group, name: str, *, interrupted: bool = False) -> pd
 
 
 def _take_column(sub: h5py.Group, table: str, column: str) -> "pd.Series[Any]":
-    raw = _values(sub, column)
-    kind = sub[column].attrs.get(COLUMN_KIND)
+    raw, attributes = _values(sub, column)
+    kind = attributes.get(COLUMN_KIND)
     if kind not in _SERIES or np.ndim(raw) != 1:
         raise RecordingError(
             f"column {column!r} of table {table!r} has shape {np.shape(raw)} and kind {kind!r}; expected one axis "
@@ -239,7 +258,7 @@ def _take_column(sub: h5py.Group, table: str, column: str) -> "pd.Series[Any]":
     try:
         values = pd.Series(_SERIES[kind](raw))
         if MISSING in sub and column in sub[MISSING]:
-            values = values.mask(pd.Series(_values(sub[MISSING], column)).astype("bool"))
+            values = values.mask(pd.Series(_values(sub[MISSING], column)[0]).astype("bool"))
     except DAMAGE as error:
         raise RecordingError(f"column {column!r} of table {table!r} does not hold {kind}s: {error}") from None
     return values

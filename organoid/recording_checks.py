@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from organoid.errors import RecordingError
 from organoid.tables import ELECTRODE_COLUMNS, STIMULUS_COLUMNS, UNIT_COLUMNS, conform
 
+_MANY_SPIKES = 10_000
+
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:
     """Return a read-only copy."""
@@ -48,14 +50,35 @@ def sorted_spikes(times: NDArray[np.float64], units: NDArray[Any]) -> tuple[NDAr
     NaN compares false with everything and sorts to the end, so the two ends tell whether all are finite.
     """
     if np.all(times[1:] >= times[:-1]):
-        by_time, by_unit = times.copy(), units.astype(np.int64)
+        nobody_elses = times.flags.owndata and not times.flags.writeable
+        by_time, by_unit = times if nobody_elses else times.copy(), units.astype(np.int64)
     else:
-        order = np.argsort(times, kind="stable")
-        by_time, by_unit = times[order], _narrow(units)[order].astype(np.int64)
+        order, by_time = time_order(times)
+        by_unit = _narrow(units)[order].astype(np.int64)
     if by_time.size and not np.isfinite(by_time[[0, -1]]).all():
         raise RecordingError(f"{int(np.sum(~np.isfinite(times)))} of {times.size} spike times are NaN or infinite")
     by_time.flags.writeable = by_unit.flags.writeable = False
     return by_time, by_unit
+
+
+def time_order(times: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return what ``np.argsort(times, kind="stable")`` returns, in about half the time, and the sorted times.
+
+    Times become 32-bit keys that keep their order, sorted by two passes of the radix sort numpy has for
+    16 bits; the few times that share a key are put right by a sort of what is then nearly sorted.
+    """
+    first, last = (times.min(), times.max()) if times.size > _MANY_SPIKES else (0.0, 0.0)
+    if not 0 < last - first < np.inf:
+        order = np.argsort(times, kind="stable")
+        return order, times[order]
+    keys = ((times - first) * ((2.0**32 - 2) / (last - first))).astype(np.uint32)
+    order = np.argsort(keys.astype(np.uint16), kind="stable")  # the low 16 bits
+    order = order[np.argsort((keys >> 16).astype(np.uint16)[order], kind="stable")]
+    by_time = times[order]
+    if not np.all(by_time[1:] >= by_time[:-1]):  # times that share a key
+        order = order[np.argsort(by_time, kind="stable")]
+        by_time = times[order]
+    return order, by_time
 
 
 def _narrow(units: NDArray[Any]) -> NDArray[Any]:

@@ -219,6 +219,7 @@ def cl1(folder: Path, pulses: list[int] | None = None) -> Path:
         for name in ("created_utc", "ended_utc", "hostname", "project_id", "cell_batch_id"):
             h5.attrs[name] = b"x"
         h5["spikes"], h5["stims"] = spikes, stims
+        h5["spikes"].attrs["NROWS"], h5["stims"].attrs["NROWS"] = spikes.size, stims.size
         h5["data_stream/game/index"], h5["data_stream/game/data"] = index, np.frombuffer(b"abcdef", "u1")
     return path
 

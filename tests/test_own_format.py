@@ -85,12 +85,22 @@ def test_an_unsealed_file_is_read_all_the_same(file: Path) -> None:
     assert read_recording(file).equals(sealed)
 
 
-@pytest.mark.parametrize("name", ["spikes/time_s", "units/name", "metadata", "window"])
+@pytest.mark.parametrize("name", ["units/name", "metadata", "window", "observed"])
 def test_a_changed_value_is_named(file: Path, name: str) -> None:
     with h5py.File(file, "a") as h5:
         values = h5[name][()]
-        h5[name][()] = b'{"age": 4}' if name == "metadata" else np.flip(values)
+        h5[name][()] = b'{"age": 4}' if name == "metadata" else (np.flip(values) if values.ndim == 1 else values / 2)
     with pytest.raises(RecordingError, match=f"'{name}' does not match its checksum"):
+        read_recording(file)
+
+
+def test_a_changed_byte_of_the_spikes_is_named(file: Path) -> None:
+    with h5py.File(file) as h5:
+        place = h5["spikes/time_s"].id.get_chunk_info(0).byte_offset
+    content = bytearray(file.read_bytes())
+    content[place + 5] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(RecordingError, match="'spikes/time_s' cannot be read"):
         read_recording(file)
 
 

@@ -30,7 +30,7 @@ class TestMaxWell:
 
     def test_spikes_before_the_first_frame_and_on_unmapped_channels_are_kept_and_counted(self) -> None:
         rec = read_recording(real_recording("maxwell", "MaxTwo_6well.raw.h5"), well="1", recording="0")
-        assert said(rec, "125 of 184 spikes lie before the first recorded frame")
+        assert said(rec, "125 of 184 spikes lie before the first recorded frame, up to 1667 frames")
         assert said(rec, "5 of 184 spikes are on channels missing from the mapping")
         assert int((rec.spike_times < 0).sum()) == 125
         assert rec.observed.tolist() == [[0.0, 1.0]]
