@@ -44,7 +44,7 @@ def add_spike(traces: NDArray[Any], unit: int, saturation: float, jump: NDArray[
 
 
 @numba.njit(cache=True, inline="always")
-def _binomial(u: float, p: float, n: int) -> int:
+def binomial(u: float, p: float, n: int) -> int:
     """Return the number of successes of `n` trials by inverting the distribution at `u`."""
     if n <= 0:
         return 0
@@ -78,7 +78,7 @@ def potentials(
 
 
 @numba.njit(cache=True)
-def _receive(
+def receive(
     par: Any,
     traces: NDArray[Any],
     drive: NDArray[Any],
@@ -137,7 +137,7 @@ def _run(
         n_own = 0
         for i in range(n):
             p = 1.0 / (1.0 + np.exp(-v[i]))
-            own = _binomial(uniform_at(key, base + np.uint64(i)), p, par.capacity[i] - counts[i])
+            own = binomial(uniform_at(key, base + np.uint64(i)), p, par.capacity[i] - counts[i])
             for _ in range(own):
                 out_steps[n_out] = done
                 out_units[n_out] = i
@@ -148,7 +148,7 @@ def _run(
             for i in range(n):
                 traces[k, i] *= decay[k]
                 drive[k, i] *= decay[k]
-        _receive(par, traces, drive, counts, jump)
+        receive(par, traces, drive, counts, jump)
         for m in range(population.size):
             population[m] = population[m] * par.fields.decay[m] + n_own + field_weight * n_forced + volley[done]
         activity = activity * leak + (n_own + n_forced) / activity_tau

@@ -172,6 +172,8 @@ class ForcedFit:
 
     Parameters
     ----------
+    theta : ndarray, shape (n_features, n_units)
+        Standardised parameters of the chosen network, zero where a feature is not used.
     parameters, uncoupled : EscapeLIFParameters
         The chosen network, and the one of own histories only.
     chosen : str
@@ -185,6 +187,7 @@ class ForcedFit:
     converged : bool
     """
 
+    theta: Array
     parameters: EscapeLIFParameters
     uncoupled: EscapeLIFParameters
     chosen: str
@@ -197,21 +200,21 @@ class ForcedFit:
 def fit_forced(training: History, design: Design) -> ForcedFit:
     """Choose a candidate on the validation block, then fit it on the whole training part."""
     own = fit_own_history(design, design.sample)
-    n_spikes = max(training.bins.size, 1)
     gains, starts = _validate(design)
     pooled = {name: float(np.maximum(gain, 0.0).sum() / np.log(2)) for name, gain in gains.items()}
     best = max(CANDIDATES, key=lambda candidate: pooled[candidate.name])
     spikes_in_block = max(float(design.sample.spike_term[-1, -1].sum()), 1.0)
     validation = {name: value / spikes_in_block for name, value in pooled.items()}
-    own_parameters = _assemble(training, design, own, n_spikes)
+    own_parameters = assemble(training, design, own)
     if validation[best.name] < HELPS:
         nobody = np.zeros(training.n_units, dtype=bool)
-        return ForcedFit(own_parameters, own_parameters, "own history only", nobody, validation, 0.0, True)
+        return ForcedFit(own, own_parameters, own_parameters, "own history only", nobody, validation, 0.0, True)
     solution = solve(design.problem(design.sample, best), starts[best.name])
     coupled = gains[best.name] > 0
     theta = np.where(coupled, _spread(design, best, solution), own)
     return ForcedFit(
-        _assemble(training, design, theta, n_spikes),
+        theta,
+        assemble(training, design, theta),
         own_parameters,
         best.name,
         coupled,
@@ -242,6 +245,12 @@ def _likelihood(design: Design, held: ForcedSample, candidate: Candidate, theta:
     return design.problem(held, candidate).negative_log_likelihood(theta).numpy()
 
 
+def negative_log_likelihood(design: Design, theta: Array) -> float:
+    """Return the forced negative log-likelihood of all units on the whole sample, in nats."""
+    problem = design.problem(design.sample, CANDIDATES[-1])
+    return float(problem.negative_log_likelihood(torch.from_numpy(theta).float()).sum())
+
+
 def fit_own_history(design: Design, sample: ForcedSample) -> Array:
     """Fit every unit on its own history alone; shape (n_features, n_units), zero elsewhere."""
     theta = np.zeros((design.scale.size, design.n_units))
@@ -266,30 +275,32 @@ def _spread(design: Design, candidate: Candidate, solution: Solution) -> Array:
     return theta
 
 
-def _assemble(training: History, design: Design, theta: Array, n_spikes: int) -> EscapeLIFParameters:
+def assemble(training: History, design: Design, theta: Array) -> EscapeLIFParameters:
     """Turn standardised weights into network parameters, and bound them by what the recording shows."""
     n, n_tau = design.n_units, design.basis.tau.size
-    drive = design.sample.rows[:, : design.n_couplings] @ theta[: design.n_couplings].astype(np.float32)
-    potential = design.sample.rows @ theta.astype(np.float32)
+    rows, weights = design.sample.rows, theta.astype(np.float32)
+    drive = rows[:, : design.n_couplings] @ weights[: design.n_couplings]
+    potential = drive + rows[:, design.n_couplings :] @ weights[design.n_couplings :]
     raw = theta / design.scale[:, None]
     return EscapeLIFParameters(
         dt=training.bin_width,
         tau=design.basis.tau,
         saturation=design.basis.saturation,
-        weights=raw[: design.n_couplings].reshape(n_tau, n, n),
-        bias=raw[-1],
+        weights=np.ascontiguousarray(raw[: design.n_couplings]).reshape(n_tau, n, n),
+        bias=raw[-1].copy(),
         capacity=design.capacity,
         fields=design.basis.fields,
-        field_weights=raw[design.n_couplings : -1],
+        field_weights=np.ascontiguousarray(raw[design.n_couplings : -1]),
         drive_low=drive.min(0).astype(np.float64),
         drive_high=drive.max(0).astype(np.float64),
         ceiling=potential.max(0).astype(np.float64),
-        rate_limit=RUNAWAY_FACTOR * _highest_rate(training, n_spikes),
+        rate_limit=RUNAWAY_FACTOR * _highest_rate(training),
     )
 
 
-def _highest_rate(training: History, n_spikes: int) -> float:
+def _highest_rate(training: History) -> float:
     """Return the highest population rate over 2 s of the training part, spikes/s (at least 1 per s)."""
     width = max(round(RUNAWAY_WINDOW / training.bin_width), 1)
     counts = np.bincount(training.bins // width, minlength=1)
-    return float(max(counts.max() / RUNAWAY_WINDOW, n_spikes / max(training.n_bins * training.bin_width, 1e-9), 1.0))
+    mean = training.bins.size / max(training.n_bins * training.bin_width, 1e-9)
+    return float(max(counts.max() / RUNAWAY_WINDOW, mean, 1.0))

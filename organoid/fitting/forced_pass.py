@@ -199,7 +199,7 @@ def _smoothed(history: History, per_spike: Array, tau: float) -> Array:
     return np.asarray(lfilter([1.0], [1.0, -np.exp(-history.bin_width / tau)], impulses))
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _sweep(
     bins: NDArray[Any],
     units: NDArray[Any],
@@ -255,6 +255,28 @@ def _sweep(
             add_spike(traces, units[spike], saturation, jump)
         for m in range(population.size):
             population[m] = population[m] * fields.decay[m] + (at - here)
+
+
+def sweep(
+    history: History, basis: Basis, start: int, stop: int, traces: Array, population: Array, spike_term: Array
+) -> None:
+    """Add to `spike_term[0]` the features at the spikes of ``[start, stop)``, from given traces (changed in place)."""
+    _sweep(
+        history.bins,
+        history.units,
+        history.observed,
+        start,
+        stop,
+        np.array([0, history.n_bins]),
+        np.empty(0, dtype=np.int64),
+        np.exp(-history.bin_width / basis.tau),
+        basis.saturation,
+        basis.fields,
+        traces,
+        population,
+        np.empty((0, traces.size + basis.fields.n_features + 1), dtype=np.float32),
+        spike_term,
+    )
 
 
 def sample_forced(

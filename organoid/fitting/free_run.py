@@ -126,6 +126,11 @@ def free_run(network: FreeRunningNetwork, duration: float, seed: int) -> tuple[S
     return SpikeRecording(times, done.units, n_units=network.n_units, t_start=0.0, t_stop=t_stop), done.runaway
 
 
+def is_runaway(recorded: Portrait, simulated: Portrait, stopped: bool) -> bool:
+    """Tell whether a run was stopped, or had any 2 s above 5 times the recording's highest rate."""
+    return bool(stopped or simulated.highest_rate > RUNAWAY_FACTOR * recorded.highest_rate)
+
+
 def free_run_scores(
     network: FreeRunningNetwork, rec: SpikeRecording, *, seed: int = 0, n_runs: int = N_RUNS, progress: bool = False
 ) -> pd.DataFrame:
@@ -152,9 +157,8 @@ def free_run_scores(
     for run in tqdm(range(n_runs), desc="free runs", disable=not progress, leave=False):
         simulated, stopped = free_run(network, RUN_DURATION, seed + run)
         portrait = portray(simulated, recorded.thresholds)
-        runaway = stopped or portrait.highest_rate > RUNAWAY_FACTOR * recorded.highest_rate
-        rate = float(np.mean(portrait.rates))
-        rows.append({**compare(recorded, portrait), "runaway": bool(runaway), "rate_hz": rate})
+        runaway = is_runaway(recorded, portrait, stopped)
+        rows.append({**compare(recorded, portrait), "runaway": runaway, "rate_hz": float(np.mean(portrait.rates))})
     return pd.DataFrame(rows)
 
 
@@ -171,6 +175,8 @@ def summarise(runs: pd.DataFrame) -> Summary:
 
 def complaints(summary: Summary) -> Iterator[str]:
     """Yield what is wrong with a free-running network, in words."""
+    if not summary:
+        return
     if summary["runaway"]:
         yield "in free run the network runs away (more than 5 times the recording's highest rate)"
     rate, bursts = summary["rate_ratio"], summary["burst_rate_ratio"]

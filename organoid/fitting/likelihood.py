@@ -14,8 +14,9 @@ from tqdm import tqdm
 
 from organoid.errors import FitError
 from organoid.fitting.edges import infer_edges
-from organoid.fitting.forced import ForcedFit, fit_forced, make_design
+from organoid.fitting.forced import Design, ForcedFit, fit_forced, make_design
 from organoid.fitting.free_run import complaints, free_run_scores, summarise
+from organoid.fitting.gate import FreeWeights, choose_free_weights
 from organoid.fitting.history import History, bin_history
 from organoid.fitting.predict import bits_per_spike
 from organoid.fitting.result import FitResult
@@ -27,6 +28,13 @@ BIN_WIDTH = 0.001  # s
 MIN_TRAINING_SPIKES = 50
 MIN_DURATION = 10.0  # s
 NOT_CALIBRATED = "not calibrated in free run: the network was fitted to predict the next spike, not to live on its own"
+CHOICES = {
+    "forced": "left alone, the network fitted on recorded history passes the free-run check; it is used as it is",
+    "free": "left alone, the network fitted on recorded history fails the free-run check; "
+    "`network` (for simulation) was corrected in free run, `forced` (for prediction and edges) was not",
+    "between": "`network` (for simulation) lies half way between the forced weights and those corrected in free run",
+    "forced, not alive": "no weights were found that live like the culture when left alone: " + NOT_CALIBRATED,
+}
 UNCALIBRATED_RESPONSE = "the response to pulses is not calibrated: spontaneous spikes alone do not determine it"
 
 
@@ -44,32 +52,33 @@ def fit_likelihood(
     history = bin_history(rec, bin_width)
     _check_enough(rec, history)
     training = history.training()
-    with tqdm(total=4, desc="fit", disable=not progress) as bar, one_torch_thread():
-        forced = fit_forced(training, make_design(training, np.random.default_rng(seed)))
+    with tqdm(total=5, desc="fit", disable=not progress) as bar, one_torch_thread():
+        design = make_design(training, np.random.default_rng(seed))
+        forced = fit_forced(training, design)
         bar.update()
         scored = _Scored(*bits_per_spike(history, forced.parameters), *bits_per_spike(history, forced.uncoupled))
         bar.update()
         edges = infer_edges(training, np.random.default_rng(seed + 1))
         bar.update()
-        used = _refitted(history, forced, seed) if refit else forced
-        network = EscapeLIF(used.parameters)
-        runs = free_run_scores(network, rec, seed=seed) if free_run else None
+        used, seen = (_refitted(history, seed), history) if refit else (_Fitted(design, forced), training)
+        weights = _free_weights(rec, seen, used, free_run, seed, progress)
         bar.update()
-    summary = {} if runs is None else summarise(runs)
-    notes = tuple(_notes(rec, history, forced, refit)) + (
-        tuple(complaints(summary)) if summary else ("free run was not checked",)
-    )
+        network = EscapeLIF(weights.parameters)
+        summary = summarise(free_run_scores(network, rec, seed=seed)) if free_run else {}
+        bar.update()
+    notes = [CHOICES[weights.choice] if free_run else NOT_CALIBRATED, *complaints(summary), UNCALIBRATED_RESPONSE]
     return FitResult(
         network=network,
-        uncoupled=EscapeLIF(used.uncoupled),
-        scores=_scores(rec, forced, scored, time.perf_counter() - began),
+        forced=EscapeLIF(used.forced.parameters),
+        uncoupled=EscapeLIF(used.forced.uncoupled),
+        scores=_scores(rec, history, forced, scored, weights, time.perf_counter() - began),
         free_run=summary,
         edges=edges,
         per_unit=_per_unit(rec, forced, scored),
         units=rec.units,
         electrodes=rec.electrodes,
         bin_width=bin_width,
-        notes=notes,
+        notes=(*notes, *_notes(rec, history, forced, refit)),
         settings={
             "model": "escape_lif",
             "loss": "likelihood",
@@ -83,8 +92,26 @@ def fit_likelihood(
             "validation": forced.validation,
             "gradient_norm": forced.gradient_norm,
             "converged": forced.converged,
+            "free_run_weights": weights.choice,
+            "free_run_loss": weights.loss,
         },
     )
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    design: Design
+    forced: ForcedFit
+
+
+def _free_weights(
+    rec: SpikeRecording, seen: History, fitted: _Fitted, free_run: bool, seed: int, progress: bool
+) -> FreeWeights:
+    """Choose the weights to simulate with from the bins that were fitted, and no others."""
+    if not free_run:
+        return FreeWeights(fitted.forced.parameters, "forced", np.nan, 0.0)
+    part = rec.select(t_stop=min(rec.t_start + seen.n_bins * seen.bin_width, rec.t_stop))
+    return choose_free_weights(part, seen, fitted.design, fitted.forced, seed=seed, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -119,19 +146,18 @@ def _check_enough(rec: SpikeRecording, history: History) -> None:
         raise FitError("nothing was observed in the first 80 % or in the last 20 % of the recording; see rec.observed")
 
 
-def _refitted(history: History, forced: ForcedFit, seed: int) -> ForcedFit:
+def _refitted(history: History, seed: int) -> _Fitted:
     """Fit again on the whole recording; scores remain those of the fit to the training part."""
-    return fit_forced(history, make_design(history, np.random.default_rng(seed)))
+    design = make_design(history, np.random.default_rng(seed))
+    return _Fitted(design, fit_forced(history, design))
 
 
 def _notes(rec: SpikeRecording, history: History, forced: ForcedFit, refit: bool) -> Iterator[str]:
-    yield NOT_CALIBRATED
-    yield UNCALIBRATED_RESPONSE
     if forced.chosen == "own history only":
         yield "couplings between units did not help in validation; every unit follows its own history only"
     elif not forced.coupled.all():
         n = int((~forced.coupled).sum())
-        yield f"coupling did not help {n} of {forced.coupled.size} units in validation; they follow their own history only"
+        yield f"coupling did not help {n} of {forced.coupled.size} units in validation; they follow their own history"
     if not forced.converged:
         yield f"the solver stopped at a relative gradient of {forced.gradient_norm:.2g}; treat weights with care"
     several = forced.parameters.capacity > 1
@@ -148,11 +174,14 @@ def _notes(rec: SpikeRecording, history: History, forced: ForcedFit, refit: bool
     yield from rec.notes
 
 
-def _scores(rec: SpikeRecording, forced: ForcedFit, scored: _Scored, seconds: float) -> "pd.Series[Any]":
+def _scores(
+    rec: SpikeRecording, history: History, forced: ForcedFit, scored: _Scored, weights: FreeWeights, seconds: float
+) -> "pd.Series[Any]":
     return pd.Series(
         {
             "heldout_bits_per_spike": scored.pooled,
             "heldout_bits_per_spike_uncoupled": scored.pooled_uncoupled,
+            "heldout_bits_per_spike_free": bits_per_spike(history, weights.parameters)[0],
             "n_units": rec.n_units,
             "n_spikes": rec.n_spikes,
             "n_coupled_units": int(forced.coupled.sum()),

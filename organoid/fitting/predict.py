@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from organoid.fitting.forced_pass import Basis, forced_features
 from organoid.fitting.history import History
@@ -28,7 +29,7 @@ def expected_counts(
     for first, rows in forced_features(history, Basis(p.tau, p.saturation, p.fields), start, stop):
         drive = np.clip(rows[:, :n_couplings] @ weights[:n_couplings], p.drive_low, p.drive_high)
         potential = drive + rows[:, n_couplings:-1] @ weights[n_couplings:] + p.bias
-        yield first, p.capacity / (1.0 + np.exp(-np.minimum(potential, p.ceiling)))
+        yield first, p.capacity * expit(np.minimum(potential, p.ceiling))
 
 
 def bits_per_spike(history: History, parameters: EscapeLIFParameters) -> tuple[float, Array]:

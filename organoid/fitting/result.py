@@ -23,6 +23,7 @@ from organoid.recording import SpikeRecording
 
 KIND = "fit"
 _JSON = ("scores", "free_run", "notes", "settings")
+_NETWORKS = ("network", "forced", "uncoupled")
 _TABLES = ("edges", "per_unit", "units", "electrodes")
 
 
@@ -33,7 +34,10 @@ class FitResult:
     Parameters
     ----------
     network : EscapeLIF
-        The network to predict, simulate and stimulate with.
+        The network to simulate and stimulate with (weights ``free``, or the forced ones where they are
+        alive already).
+    forced : EscapeLIF
+        The network to predict with, fitted on recorded history.
     uncoupled : EscapeLIF
         The same units with their own history only: the baseline.
     scores : Series
@@ -54,6 +58,7 @@ class FitResult:
     """
 
     network: EscapeLIF
+    forced: EscapeLIF
     uncoupled: EscapeLIF
     scores: "pd.Series[Any]"
     free_run: dict[str, Any]
@@ -92,7 +97,7 @@ class FitResult:
                 f"the recording has {rec.n_units} units, the fit {self.network.n_units}; they must be the same"
             )
         history = bin_history(rec, self.bin_width, t_start, t_stop)
-        parts = expected_counts(history, self.network.parameters, history.first_bin, history.n_bins)
+        parts = expected_counts(history, self.forced.parameters, history.first_bin, history.n_bins)
         chunks = [expected for _, expected in parts]
         return np.concatenate(chunks) if chunks else np.empty((0, rec.n_units))
 
@@ -110,8 +115,8 @@ class FitResult:
 
     def write_to(self, group: h5py.Group) -> None:
         """Write the fit into an empty group."""
-        put_network(group.create_group("network"), self.network)
-        put_network(group.create_group("uncoupled"), self.uncoupled)
+        for name in _NETWORKS:
+            put_network(group.create_group(name), getattr(self, name))
         group.attrs["bin_width"] = self.bin_width
         for name in _TABLES:
             layout.put_table(group, name, getattr(self, name))
@@ -123,7 +128,7 @@ class FitResult:
     @classmethod
     def read_from(cls, group: h5py.Group) -> "FitResult":
         """Read a fit that `write_to` wrote."""
-        absent = [name for name in ("network", "uncoupled", *_TABLES, *_JSON) if name not in group]
+        absent = [name for name in (*_NETWORKS, *_TABLES, *_JSON) if name not in group]
         if absent:
             raise FitError(f"{group.file.filename}: {absent[0]!r} is missing; the file is not a complete fit")
         values = {name: layout.take_json(group, name, None) for name in _JSON}
@@ -132,8 +137,7 @@ class FitResult:
             table = tables[name]
             tables[name] = table.astype({c: "int64" for c in table if table[c].dtype == "Int64"})
         return cls(
-            network=take_network(group["network"]),
-            uncoupled=take_network(group["uncoupled"]),
+            **{name: take_network(group[name]) for name in _NETWORKS},
             scores=pd.Series(values["scores"], dtype=object),
             free_run=values["free_run"],
             bin_width=float(group.attrs["bin_width"]),

@@ -1,0 +1,211 @@
+"""Short free runs from recorded states: what the network does, against what the culture did.
+
+Many windows start from the traces the recorded spikes leave at their start. In each the network runs
+freely; the sums of features over its spikes are compared with those over the recorded spikes of the
+same stretches. Windows are shared out in a fixed number of parts, so that sums do not depend on the
+number of threads.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from organoid.fitting.forced_pass import Basis, sweep
+from organoid.fitting.history import History
+from organoid.models.counter_rng import stream_key, uniform_at
+from organoid.models.escape_kernels import binomial, potentials, receive
+from organoid.models.escape_lif import EscapeLIFParameters
+
+Array = NDArray[np.float64]
+
+_PARTS = 8
+_MAX_STATES = 20_000
+_MAX_OCCUPANCY = 0.12  # of all unit-bins, plus ...
+_EXTRA_SPIKES = 2000  # ... above which a window is given up
+
+
+@dataclass(frozen=True)
+class RecordedStates:
+    """Traces at points of the training part from which a window can start.
+
+    Parameters
+    ----------
+    bins : ndarray of int64, shape (n_states,)
+    traces : ndarray of float32, shape (n_states, n_tau, n_units)
+    population : ndarray of float32, shape (n_states, n_fields)
+    """
+
+    bins: NDArray[np.int64]
+    traces: NDArray[np.float32]
+    population: NDArray[np.float32]
+
+
+@numba.njit(cache=True, nogil=True)
+def _collect(
+    bins: NDArray[Any],
+    units: NDArray[Any],
+    n_bins: int,
+    wanted: NDArray[Any],
+    decay: NDArray[Any],
+    saturation: float,
+    field_decay: NDArray[Any],
+    population: NDArray[Any],
+    out_traces: NDArray[Any],
+    out_population: NDArray[Any],
+) -> None:
+    n_tau, n = out_traces.shape[1], out_traces.shape[2]
+    traces = np.zeros((n_tau, n))
+    at, row = 0, 0
+    for t in range(n_bins):
+        if row < wanted.size and wanted[row] == t:
+            out_traces[row] = traces
+            out_population[row] = population
+            row += 1
+        here = at
+        for k in range(n_tau):
+            for j in range(n):
+                traces[k, j] *= decay[k]
+        while at < bins.size and bins[at] == t:
+            for k in range(n_tau):
+                traces[k, units[at]] += 1.0 - traces[k, units[at]] / saturation
+            at += 1
+        for m in range(population.size):
+            population[m] = population[m] * field_decay[m] + (at - here)
+
+
+def collect_states(training: History, basis: Basis, longest: int) -> RecordedStates:
+    """Keep the traces at up to 20,000 evenly spaced bins from which `longest` observed bins follow."""
+    stride = max(1, training.n_bins // _MAX_STATES)
+    wanted = np.arange(0, max(training.n_bins - longest, 1), stride)
+    unseen = np.concatenate([[0], np.cumsum(~training.observed)])
+    wanted = wanted[unseen[np.minimum(wanted + longest, training.n_bins)] == unseen[wanted]]
+    traces = np.empty((wanted.size, basis.tau.size, training.n_units), dtype=np.float32)
+    population = np.empty((wanted.size, basis.fields.decay.size), dtype=np.float32)
+    _collect(
+        training.bins,
+        training.units,
+        training.n_bins,
+        wanted,
+        np.exp(-training.bin_width / basis.tau),
+        basis.saturation,
+        basis.fields.decay,
+        basis.fields.mean.copy(),
+        traces,
+        population,
+    )
+    return RecordedStates(wanted, traces, population)
+
+
+@numba.njit(cache=True, nogil=True)
+def _free_window(
+    par: Any,
+    traces: NDArray[Any],
+    drive: NDArray[Any],
+    population: NDArray[Any],
+    key: np.uint64,
+    n_steps: int,
+    moments: NDArray[Any],
+) -> int:
+    """Run freely and add the features at every spike to `moments[unit]`; return the bins done."""
+    n_tau, n = traces.shape
+    decay = np.exp(-par.dt / par.tau)
+    features = np.empty(par.field_weights.shape[0])
+    v, jump = np.empty(n), np.empty(n_tau)
+    counts = np.empty(n, dtype=np.int64)
+    total = 0
+    for t in range(n_steps):
+        potentials(par, drive, population, features, v)
+        base = np.uint64(t) * np.uint64(n)
+        own = 0
+        for i in range(n):
+            p = 1.0 / (1.0 + np.exp(-v[i]))
+            counts[i] = binomial(uniform_at(key, base + np.uint64(i)), p, par.capacity[i])
+            if counts[i] > 0:
+                own += counts[i]
+                target = moments[i]
+                for k in range(n_tau):
+                    for j in range(n):
+                        target[k * n + j] += counts[i] * traces[k, j]
+                for f in range(features.size):
+                    target[n_tau * n + f] += counts[i] * features[f]
+                target[-1] += counts[i]
+        for k in range(n_tau):
+            for i in range(n):
+                traces[k, i] *= decay[k]
+                drive[k, i] *= decay[k]
+        receive(par, traces, drive, counts, jump)
+        for m in range(population.size):
+            population[m] = population[m] * par.fields.decay[m] + own
+        total += own
+        if total > _MAX_OCCUPANCY * n * (t + 1) + _EXTRA_SPIKES:
+            return t + 1
+    return n_steps
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean over bins of features times spikes, shape (n_features, n_units); and how windows ended.
+
+    Parameters
+    ----------
+    simulated, recorded : ndarray, shape (n_features, n_units)
+    share_given_up : float
+        Share of windows that were stopped for firing far too much.
+    """
+
+    simulated: Array
+    recorded: Array
+    share_given_up: float
+
+
+def compare_windows(
+    training: History,
+    parameters: EscapeLIFParameters,
+    states: RecordedStates,
+    chosen: NDArray[np.int64],
+    n_steps: int,
+    seed: int,
+) -> Moments:
+    """Run windows of `n_steps` bins from the chosen states, and replay the recording beside them."""
+    basis = Basis(parameters.tau, parameters.saturation, parameters.fields)
+    parts = [part for part in np.array_split(chosen, _PARTS) if part.size]
+
+    def run(part: NDArray[np.int64]) -> tuple[Array, Array, int, int]:
+        return _run_part(training, parameters, basis, states, part, n_steps, seed)
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        results = list(pool.map(run, parts))
+    simulated = sum(r[0] for r in results) / max(sum(r[2] for r in results), 1)
+    recorded = sum(r[1] for r in results) / (chosen.size * n_steps)
+    return Moments(simulated.T, recorded.T, sum(r[3] for r in results) / chosen.size)
+
+
+def _run_part(
+    training: History,
+    parameters: EscapeLIFParameters,
+    basis: Basis,
+    states: RecordedStates,
+    part: NDArray[np.int64],
+    n_steps: int,
+    seed: int,
+) -> tuple[Array, Array, int, int]:
+    n = training.n_units
+    simulated = np.zeros((n, basis.n_features(n)))
+    recorded = np.zeros((1, n, basis.n_features(n)))
+    bins_done, given_up = 0, 0
+    for state in part:
+        traces = states.traces[state].astype(np.float64)
+        population = states.population[state].astype(np.float64)
+        drive = np.stack([traces[k] @ parameters.weights[k] for k in range(parameters.tau.size)])
+        start = int(states.bins[state])
+        sweep(training, basis, start, start + n_steps, traces.copy(), population.copy(), recorded)
+        key = stream_key(seed, int(state))
+        done = _free_window(parameters, traces, drive, population, key, n_steps, simulated)
+        bins_done += done
+        given_up += done < n_steps
+    return simulated, recorded[0], bins_done, given_up

@@ -1,0 +1,138 @@
+r"""Stage 2, free run: make the fitted network live like the culture when it is left alone.
+
+The forced likelihood never sees the loop: small errors compound in states a recording rarely visits.
+Here many short free windows start from exact recorded states. The difference between recorded and
+generated moments (features times spikes) is the gradient of the free log-likelihood; passed through
+the inverse Fisher matrix of stage 1 it is the step:
+
+.. math::
+
+    \Delta_i = (F + \lambda)^{-1} (m^{rec}_i - m^{sim}_i) / r_i
+
+with a trust region on the root-mean-square change of V, steps that decay, windows that grow (0.3, 1,
+4 s), a pull of the couplings back to the forced optimum, and an average over the last third. It is
+Boltzmann learning (Ackley, Hinton & Sejnowski 1985) for a point process, restarted from data as in
+contrastive divergence (Hinton 2002).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+from tqdm import tqdm
+
+from organoid.fitting.forced import Design, ForcedFit, assemble
+from organoid.fitting.history import History
+from organoid.fitting.moment_windows import collect_states, compare_windows
+from organoid.models.escape_lif import EscapeLIFParameters
+
+Array = NDArray[np.float64]
+
+WINDOWS = ((0.3, 30), (1.0, 30), (4.0, 30))  # s, steps
+SIMULATED_PER_STEP = 300.0  # s
+MIN_WINDOWS = 16
+TRUST = 0.1  # largest root-mean-square change of V a step, logit
+GAIN = 0.5
+DECAY = 0.05
+PULL_BACK = 0.1
+DAMPING = 3300.0
+
+
+@dataclass(frozen=True)
+class FreeFit:
+    """Result of stage 2.
+
+    Parameters
+    ----------
+    parameters : EscapeLIFParameters
+    theta : ndarray, shape (n_features, n_units)
+        The same, standardised.
+    moments_off : tuple of float
+        Root-mean-square moment error of each step, in units of V.
+    """
+
+    parameters: EscapeLIFParameters
+    theta: Array
+    moments_off: tuple[float, ...]
+
+
+def fit_free(training: History, design: Design, forced: ForcedFit, *, seed: int = 0, progress: bool = False) -> FreeFit:
+    """Correct a forced fit until its free windows have the recorded moments.
+
+    Parameters
+    ----------
+    training : History
+    design : Design
+    forced : ForcedFit
+        Where to start.
+    seed : int
+    progress : bool
+    """
+    solver = _Natural(design, forced)
+    rng = np.random.default_rng(seed)
+    schedule = list(_schedule(training))
+    states = collect_states(training, design.basis, max(n_steps for n_steps, _ in schedule))
+    theta, off = forced.theta.copy(), []
+    total, n_averaged = np.zeros_like(theta), 0
+    with tqdm(schedule, desc="free run", disable=not progress, leave=False) as bar:
+        for n, (n_steps, n_windows) in enumerate(bar):
+            chosen = _stratified(states.bins.size, n_windows, rng)
+            parameters = assemble(training, design, theta)
+            moments = compare_windows(training, parameters, states, chosen, n_steps, seed + 7919 * n)
+            error = (moments.recorded - moments.simulated) / design.scale[:, None]
+            rate = TRUST / (1.0 + DECAY * n)
+            step, size = solver.step(error, rate)
+            theta = theta + step - solver.pull_back(theta, rate / TRUST * PULL_BACK)
+            off.append(size)
+            bar.set_postfix(moments_off=f"{size:.3f}")
+            if n >= 2 * len(schedule) // 3:
+                total += theta
+                n_averaged += 1
+    theta = total / n_averaged
+    return FreeFit(assemble(training, design, theta), theta, tuple(off))
+
+
+def _schedule(training: History) -> Iterator[tuple[int, int]]:
+    """Yield (bins, number of windows) of every step; windows never exceed a fifth of the training part."""
+    for duration, repeats in WINDOWS:
+        n_steps = max(min(round(duration / training.bin_width), training.n_bins // 5), 1)
+        n_windows = max(MIN_WINDOWS, round(SIMULATED_PER_STEP / (n_steps * training.bin_width)))
+        for _ in range(repeats):
+            yield n_steps, n_windows
+
+
+def _stratified(n: int, n_windows: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw window starts, one from each equal stretch of the states."""
+    return np.minimum(((np.arange(n_windows) + rng.uniform(size=n_windows)) * n / n_windows).astype(np.int64), n - 1)
+
+
+class _Natural:
+    """Natural-gradient steps with the unit-averaged Fisher matrix of the forced fit."""
+
+    def __init__(self, design: Design, forced: ForcedFit) -> None:
+        rows, weights = design.sample.rows, design.sample.weights
+        p = expit(rows @ forced.theta.astype(np.float32))
+        curvature = (design.capacity * p * (1 - p)).mean(1) * weights / weights.sum()
+        scaled = rows * np.sqrt(curvature).astype(np.float32)[:, None]
+        self.fisher = (scaled.T @ scaled).astype(np.float64)
+        damped = self.fisher + DAMPING / weights.sum() * np.eye(len(self.fisher))
+        self.inverse = np.linalg.inv(damped)
+        self.forced = forced.theta
+        self.free = forced.theta != 0.0
+        self.is_coupling = np.arange(len(self.fisher)) < design.n_couplings
+        rates = np.maximum(design.sample.spike_term[:, -1].sum(0), 1.0)
+        self.relative_rate = rates / rates.mean()
+
+    def step(self, error: Array, trust: float) -> tuple[Array, float]:
+        """Return the step for a moment error, shape (n_features, n_units), and its size before the trust region."""
+        step = GAIN * (self.inverse @ error) / self.relative_rate * self.free
+        size = np.sqrt(np.maximum((step * (self.fisher @ step)).sum(0) / self.fisher[-1, -1], 0.0))
+        return step * np.minimum(1.0, trust / np.maximum(size, 1e-12)), float(np.sqrt(np.mean(size**2)))
+
+    def pull_back(self, theta: Array, strength: float) -> Array:
+        """Return how far couplings are drawn back to the forced optimum."""
+        bracket = self.fisher @ (theta - self.forced)
+        bracket[~self.is_coupling] = 0.0
+        return strength * (self.inverse @ bracket) * self.free
