@@ -36,14 +36,14 @@ _HOME = {
     "PulseTrain": "organoid.stimulation",
     "StimulationGuard": "organoid.stimulation",
     "run_session": "organoid.closed_loop",
-    "replay": "organoid.closed_loop",
+    "replay": "organoid.sessions",
     "check_device": "organoid.closed_loop",
     "write_report": "organoid.report",
 }
 _SUBMODULES = ("statistics", "figures", "losses", "models")
 
 if _TYPE_CHECKING:
-    from organoid.closed_loop import check_device, replay, run_session
+    from organoid.closed_loop import check_device, run_session
     from organoid.culture import preset, simulate
     from organoid.devices import SimulatedCulture
     from organoid.errors import (
@@ -62,6 +62,7 @@ if _TYPE_CHECKING:
     from organoid.models.base import check_model
     from organoid.recording import SpikeRecording
     from organoid.report import write_report
+    from organoid.sessions import replay
     from organoid.stimulation import Pulse, PulseTrain, StimulationGuard
 
 __all__ = [

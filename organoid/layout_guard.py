@@ -79,6 +79,8 @@ def check_heaps(path: str) -> None:
     RecordingError
         If the library would not come back from one of them.
     """
+    if not os.path.isfile(path):  # held in memory: written by this process, not damaged
+        return
     status = os.stat(path)
     place = _damaged_heap(path, status.st_size, status.st_mtime_ns)
     if place is not None:
