@@ -32,6 +32,7 @@ STIMULUS_COLUMNS = {
     "amplitude_unit": "text",
     "waveform_id": "integer",
 }
+_DTYPES = {"text": "str", "integer": "Int64", "number": "float64", "flag": "bool"}
 _PLURALS = {"text": "texts", "integer": "whole numbers", "number": "numbers", "flag": "flags"}
 
 
@@ -53,6 +54,8 @@ def conform(table: pd.DataFrame | None, columns: dict[str, str], what: str) -> p
     -------
     DataFrame
     """
+    if table is not None and _conforms(table, columns):
+        return table.copy()
     source = pd.DataFrame() if table is None else pd.DataFrame(table)
     if not source.columns.is_unique:
         raise RecordingError(
@@ -65,6 +68,20 @@ def conform(table: pd.DataFrame | None, columns: dict[str, str], what: str) -> p
     }
     out.update({name: _cast(values, kind_of(values), name, what) for name, values in held.items()})
     return pd.DataFrame(out, index=range(len(source)))
+
+
+def _conforms(table: pd.DataFrame, columns: dict[str, str]) -> bool:
+    """Tell whether a table, such as one taken from a recording, is already as `conform` makes it."""
+    names, types = list(table.columns), [str(dtype) for dtype in table.dtypes]
+    n = len(columns)
+    if names[:n] != list(columns) or types[:n] != [_DTYPES[kind] for kind in columns.values()]:
+        return False
+    if not set(types[n:]) <= set(_DTYPES.values()) or not all(isinstance(name, str) for name in names):
+        return False
+    if len(set(names)) < len(names) or not table.index.equals(pd.RangeIndex(len(table))):
+        return False
+    texts = "".join(text for name, kind in zip(names, types) if kind == "str" for text in table[name].dropna())
+    return texts.isascii() and "\x00" not in texts
 
 
 def kind_of(values: "pd.Series[Any]") -> str:

@@ -176,7 +176,7 @@ def _absurd(h5: h5py.File, path: str, rng: Rng) -> str:
     shape, dtype = h5[path].shape or (1,), h5[path].dtype
     del h5[path]
     huge = (10**12, *shape[1:]) if rng.random() < 0.5 else (*shape[:-1], 10**12)
-    h5.create_dataset(path, huge, dtype, chunks=tuple(min(size, 1024) for size in huge))
+    h5.create_dataset(path, huge, dtype, chunks=tuple(max(1, min(size, 1024)) for size in huge))
     return f"10^12 values claimed in {path}"
 
 
