@@ -40,7 +40,19 @@ _HOME = {
     "check_device": "organoid.closed_loop",
     "write_report": "organoid.report",
 }
-_SUBMODULES = ("statistics", "figures", "losses", "models")
+_SUBMODULES = (
+    "closed_loop",
+    "culture",
+    "devices",
+    "figures",
+    "fitting",
+    "io",
+    "losses",
+    "models",
+    "protocols",
+    "statistics",
+    "stimulation",
+)
 
 if _TYPE_CHECKING:
     from organoid.closed_loop import check_device, run_session
@@ -62,6 +74,7 @@ if _TYPE_CHECKING:
     from organoid.models.base import check_model
     from organoid.recording import SpikeRecording
     from organoid.report import write_report
+    from organoid.sessions import replay
     from organoid.sessions import replay
     from organoid.stimulation import Pulse, PulseTrain, StimulationGuard
 

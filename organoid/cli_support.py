@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -99,8 +100,9 @@ def shows_progress(as_json: bool) -> bool:
 
 
 def sentence(error: BaseException) -> str:
-    """Return an error as one line."""
+    """Return an error as one line; arguments it names become options."""
     text = str(error)
     if isinstance(error, OSError) and not isinstance(error, OrganoidError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(text.split()) or type(error).__name__
+    text = re.sub(r"\b(well|recording|stimuli)=(?=[\s,;)]|$)", r"--\1", " ".join(text.split()))
+    return text or type(error).__name__
