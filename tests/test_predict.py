@@ -52,11 +52,24 @@ def network(seed: int = 0) -> EscapeLIF:
 
 
 def result_of(net: EscapeLIF) -> FitResult:
-    """A result around a network; only prediction is used."""
+    """A result around a network: `forced` is the one that predicts."""
     import pandas as pd
 
     table = pd.DataFrame()
-    return FitResult(net, net, pd.Series(dtype=object), {}, table, table, table, table, net.dt, (), {})
+    return FitResult(
+        network=network(99),
+        forced=net,
+        uncoupled=network(98),
+        scores=pd.Series(dtype=object),
+        free_run={},
+        edges=table,
+        per_unit=table,
+        units=table,
+        electrodes=table,
+        bin_width=net.dt,
+        notes=(),
+        settings={},
+    )
 
 
 def recording(seed: int = 0, duration: float = 4.0, t_start: float = 0.0, rate: float | None = None) -> SpikeRecording:
