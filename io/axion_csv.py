@@ -166,13 +166,17 @@ def _window(
     if len(ends) != 2 or ends[0] is None or ends[1] is None or ends[0] >= ends[1]:
         notes.append(f"the exported section is not known: the settings say {said!r}")
         return inferred_window(first, last, notes, tick_rate)
-    if not np.isnan(first) and ends[1] - last > DOUBTFUL_SILENCE * (ends[1] - ends[0]):
+    begin, end = ends[0], ends[1]
+    if first < begin and last < end - begin:
+        notes.append(f"times count from the start of the exported section ({said}), not of the recording")
+        begin, end = 0.0, end - begin
+    if end - last > DOUBTFUL_SILENCE * (end - begin):
         notes.append(
             f"the settings say that {said} was exported, but the last of {times.size} spikes comes at {last:.6f} s: "
             "the list seems to have been cut"
         )
         return inferred_window(first, last, notes, tick_rate)
-    return covering_window((ends[0], ends[1]), first, last, "Actual File Section Run", notes, tick_rate)
+    return covering_window((begin, end), first, last, "Actual File Section Run", notes, tick_rate)
 
 
 def seconds(text: str) -> float | None:

@@ -1,7 +1,7 @@
 """`SpikeRecording`: spikes of one recording, when they could be seen, and what is known around them."""
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -293,7 +293,7 @@ class SpikeRecording:
         RecordingError
             If a unit or well does not exist (the choices are named) or the window is not inside.
         """
-        chosen = np.arange(self._n_units) if units is None else self._unit_indices(units)
+        chosen = np.arange(self._n_units) if units is None else checks.unit_indices(units, self._units["name"])
         if well is not None:
             in_well = np.flatnonzero((self._units["well"] == self._check_well(well)).to_numpy(dtype=bool))
             chosen = chosen[np.isin(chosen, in_well)]
@@ -334,32 +334,6 @@ class SpikeRecording:
                 known = self._stimuli[column].isin(numbers[~here].dropna()) & ~self._stimuli[column].isin(numbers[here])
                 keep &= ~known.to_numpy(dtype=bool)
         return pd.DataFrame(self._stimuli[keep].reset_index(drop=True))
-
-    def _unit_indices(self, units: Units) -> NDArray[np.int64]:
-        array = np.asarray(units)
-        if array.dtype == bool:
-            if array.shape != (self._n_units,):
-                raise RecordingError(f"mask of shape {array.shape} given for {self._n_units} units")
-            return np.flatnonzero(array)
-        if array.size == 0:
-            return np.empty(0, dtype=np.int64)
-        if array.dtype.kind in "OUST":
-            return self._units_by_name([str(name) for name in array])
-        if array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= self._n_units:
-            raise RecordingError(f"units {array.tolist()} asked for; expected whole numbers 0..{self._n_units - 1}")
-        if np.unique(array).size != array.size:
-            raise RecordingError("the same unit is asked for more than once")
-        return array.astype(np.int64)
-
-    def _units_by_name(self, names: Iterable[str]) -> NDArray[np.int64]:
-        by_name: dict[str, list[int]] = {}
-        for index, name in enumerate(self._units["name"]):
-            by_name.setdefault(str(name), []).append(index)
-        missing = [name for name in names if len(by_name.get(name, [])) != 1]
-        if missing:
-            some = ", ".join(list(by_name)[:8])
-            raise RecordingError(f"no single unit is named {missing[0]!r}; names begin with {some}")
-        return np.array([by_name[name][0] for name in names], dtype=np.int64)
 
     def _check_well(self, well: str) -> str:
         if well not in self.wells:

@@ -146,6 +146,35 @@ def stimulus_table(stimuli: pd.DataFrame | None) -> pd.DataFrame:
     return table
 
 
+def unit_indices(units: Any, names: "pd.Series[Any]") -> NDArray[np.int64]:
+    """Return the indices meant by unit indices, unit names or a mask."""
+    asked = np.asarray(units)
+    if asked.dtype == bool:
+        if asked.shape != (len(names),):
+            raise RecordingError(f"mask of shape {asked.shape} given for {len(names)} units")
+        return np.flatnonzero(asked)
+    if asked.size == 0:
+        return np.empty(0, dtype=np.int64)
+    if asked.dtype.kind in "OUST":
+        asked = _indices_by_name([str(name) for name in asked], names)
+    if asked.dtype.kind not in "iu" or asked.min() < 0 or asked.max() >= len(names):
+        raise RecordingError(f"units {asked.tolist()} asked for; expected whole numbers 0..{len(names) - 1}")
+    if np.unique(asked).size != asked.size:
+        raise RecordingError("the same unit is asked for more than once")
+    return asked.astype(np.int64)
+
+
+def _indices_by_name(asked: list[str], names: "pd.Series[Any]") -> NDArray[np.int64]:
+    by_name: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        by_name.setdefault(str(name), []).append(index)
+    missing = [name for name in asked if len(by_name.get(name, [])) != 1]
+    if missing:
+        some = ", ".join(list(by_name)[:8])
+        raise RecordingError(f"no single unit is named {missing[0]!r}; names begin with {some}")
+    return np.array([by_name[name][0] for name in asked], dtype=np.int64)
+
+
 def rows_of_well(electrodes: pd.DataFrame, well: str) -> pd.DataFrame:
     """Return the electrodes of one well."""
     return electrodes[(electrodes["well"] == well).to_numpy(dtype=bool)].reset_index(drop=True)

@@ -1,5 +1,7 @@
 """Promises every reader keeps, on a file of each format; counts of the real files; wrong inputs."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +165,26 @@ def test_formats_of_other_packages_are_found(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr("organoid.io.registry._plugins", lambda: (Point(),))
     (tmp_path / "x.mine").write_text("0.5")
     assert read_recording(tmp_path / "x.mine").spike_times.tolist() == [0.5]
+
+
+def test_reading_and_info_need_no_heavy_import(tmp_path: Path) -> None:
+    path = carmen(tmp_path)
+    code = f"import sys; from organoid.io.info import file_info; file_info({str(path)!r}); print(*sorted(sys.modules))"
+    root = Path(__file__).resolve().parent.parent
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True).stdout
+    assert not {"torch", "numba", "plotly"} & set(loaded.split())
+
+
+def test_no_reader_touches_voltage(monkeypatch: pytest.MonkeyPatch) -> None:
+    touched: set[str] = set()
+    original = h5py.Dataset.__getitem__
+
+    def recorded(self: h5py.Dataset, *arguments: Any, **options: Any) -> Any:
+        touched.add(str(self.name).rsplit("/", 1)[-1])
+        return original(self, *arguments, **options)
+
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", recorded)
+    for name, *_ in REAL_COUNTS[:5]:
+        file_info(real_recording(*name.split("/")))
+    assert {"spike_times", "TimeStampEntity_0"} <= touched
+    assert not {"raw", "Raw", "sig", "ChannelData", "samples"} & touched

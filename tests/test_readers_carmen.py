@@ -78,6 +78,7 @@ def carmen(path: Path, **fields: Any) -> Path:
         "array": np.array([b"MCS_8x8_200um"]),
         "recordingtime": np.array([0.0, 1.0]),
         "meta/age": np.array([7]),
+        "meta/species": np.array([b"mouse"]),
         "summary/N": np.array([2]),
         **fields,
     }
@@ -104,7 +105,8 @@ def carmen(path: Path, **fields: Any) -> Path:
         ({"recordingtime": np.array([0.2, 1.0])}, "t_start moved"),
         ({"recordingtime": np.array([1.0, 0.0])}, "stored window ignored"),
         ({"recordingtime": np.array([0.0, 100.0])}, "spikes run only"),
-        ({"meta/age": None}, "nothing about the culture"),
+        ({"meta/age": None}, "meta does not say: age"),
+        ({"meta/age": None, "meta/species": None}, "nothing about the culture"),
         ({"meta/age": b"old"}, "meta/age is not one number"),
         ({"meta/age": np.arange(3)}, "meta/age does not hold one value"),
         ({"summary/N": np.array([3])}, "summary/N says 3"),

@@ -242,6 +242,13 @@ class TestAxion:
         assert rec.t_stop == 62.0
         assert said(rec, "2 rows are no spikes")
 
+    def test_times_that_count_from_the_exported_section(self, tmp_path: Path) -> None:
+        path = tmp_path / "list.csv"
+        path.write_text("\n".join(files.AXION_LINES).replace("0s to 1m2s", "4m3s to 5m5s"))
+        rec = read_recording(path)
+        assert (rec.t_start, rec.t_stop) == (0.0, 62.0)
+        assert said(rec, "count from the start of the exported section")
+
     def test_a_decimal_comma(self, tmp_path: Path) -> None:
         path = tmp_path / "list.csv"
         path.write_text("\n".join(line.replace(",", ";").replace(".", ",") for line in files.AXION_LINES))
