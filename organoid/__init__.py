@@ -75,7 +75,6 @@ if _TYPE_CHECKING:
     from organoid.recording import SpikeRecording
     from organoid.report import write_report
     from organoid.sessions import replay
-    from organoid.sessions import replay
     from organoid.stimulation import Pulse, PulseTrain, StimulationGuard
 
 __all__ = [

@@ -51,7 +51,7 @@ def fit_file(request: FitRequest, progress: bool) -> dict[str, Any]:
     """Fit a recording, save and report as asked."""
     _check_fit(request)
     rec = organoid.read_recording(request.file, well=request.well, recording=request.recording).culture()
-    given = {} if request.by_gradient else {"free_run": request.free_run}
+    given: dict[str, Any] = {} if request.by_gradient else {"free_run": request.free_run}
     result = organoid.fit(rec, model=request.model, loss=request.loss, seed=request.seed, progress=progress, **given)
     if request.out is not None:
         result.save(request.out)  # type: ignore[union-attr]

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 import organoid
-import organoid.models
 from organoid.sample_culture import sample_path
 
 ROOT = Path(__file__).parent.parent
