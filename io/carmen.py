@@ -27,6 +27,7 @@ from organoid.layout_guard import DAMAGE, whole
 from organoid.recording import SpikeRecording
 
 META_NUMBERS = ("age",)
+META_FIELDS = ("age", "species", "strain", "genotype", "region", "cond", "DIV0", "key")
 WELL_COLUMNS = ("treatment", "dose", "size", "units")
 _WELL_NAME = re.compile(r"([A-P]\d{1,2})_\d{2}\D*\d*")
 _GRID_LABEL = re.compile(r"\d+x\d+_(\d+)um")
@@ -212,7 +213,7 @@ def _metadata(h5: h5py.File, label: str | None, notes: list[str]) -> dict[str, A
                 notes.append(f"meta/{name} is not one {'number' if name in META_NUMBERS else 'text'} and may be wrong")
             if value is not None:
                 fields[name] = value
-        silent = [name for name in ("age", "species") if name not in fields]
+        silent = [name for name in META_FIELDS if name not in fields]
         if silent:
             notes.append(f"meta does not say: {', '.join(silent)}")
     treatments = _treatments(h5, notes)

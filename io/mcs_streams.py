@@ -100,7 +100,12 @@ def observed_spans(
     own = [stream for stream in streams if text(attribute(stream, "StreamGUID")) in sources]
     for stream in own or streams:
         try:
-            return _spans_of(stream, notes)
+            spans = _spans_of(stream, notes)
+            if not own:
+                notes.append(
+                    f"the voltage the spikes come from is not stored; {_short(stream)} says when they were seen"
+                )
+            return spans
         except RecordingError as error:
             notes.append(f"{_short(stream)} says not when it was recorded: {error}")
     notes.append("when spikes could be seen is not stored: the whole window is taken")

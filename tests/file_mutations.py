@@ -161,7 +161,7 @@ def _retype(h5: h5py.File, path: str, rng: Rng) -> str:
 
 
 def _reaxis(h5: h5py.File, path: str, rng: Rng) -> str:
-    if not isinstance(h5[path], h5py.Dataset):
+    if not isinstance(h5[path], h5py.Dataset) or h5py.check_ref_dtype(h5[path].dtype) is not None:
         return _remove(h5, path, rng)
     values = np.asarray(h5[path][()])
     kind = h5py.string_dtype() if values.dtype.kind == "O" else None
@@ -173,7 +173,7 @@ def _reaxis(h5: h5py.File, path: str, rng: Rng) -> str:
 def _absurd(h5: h5py.File, path: str, rng: Rng) -> str:
     if not isinstance(h5[path], h5py.Dataset):
         return _as_group(h5, path, rng)
-    shape, dtype = h5[path].shape or (1,), h5[path].dtype
+    shape, dtype = tuple(max(1, size) for size in h5[path].shape or (1,)), h5[path].dtype
     del h5[path]
     huge = (10**12, *shape[1:]) if rng.random() < 0.5 else (*shape[:-1], 10**12)
     h5.create_dataset(path, huge, dtype, chunks=tuple(max(1, min(size, 1024)) for size in huge))
