@@ -144,6 +144,8 @@ def _window(
     if said is None:
         notes.append("attribute TimeStamp (start of the recording) is missing or not a number; 0 is assumed")
     start = (said or 0.0) * 1e-6
+    if start:
+        notes.append(f"attribute TimeStamp starts the recording at {start:g} s; times are kept as stored")
     if start and not (np.isnan(first) or first >= start):
         notes.append(f"the recording starts at {start:g} s, but its spikes earlier: time 0 is taken as its start")
         start = 0.0

@@ -220,7 +220,7 @@ def _first_electrodes(
 def _metadata(h5: h5py.File, name: str, notes: list[str]) -> dict[str, Any]:
     fields: dict[str, Any] = {"format": "nwb", "nwb_version": text_attribute(h5, "nwb_version", notes), "table": name}
     for key in _TEXTS:
-        said = text_at(h5, key, notes if key != "timestamps_reference_time" else None)
+        said = text_at(h5, key, notes)
         if said:
             fields[key] = said
     subject = {key: said for key in _SUBJECT if (said := text_at(h5, f"general/subject/{key}"))}
