@@ -9,6 +9,7 @@ the inverse Fisher matrix of stage 1 it is the step:
 
     \Delta_i = (F + \lambda)^{-1} (m^{rec}_i - m^{sim}_i) / r_i
 
+with ``F`` averaged over units and ``r_i`` the rate of unit i over the mean rate (0.05 or more),
 with a trust region on the root-mean-square change of V, steps that decay, windows that grow (0.3, 1,
 4 s), a pull of the couplings back to the forced optimum, and an average over the last third. It is
 Boltzmann learning (Ackley, Hinton & Sejnowski 1985) for a point process, restarted from data as in
@@ -38,6 +39,7 @@ GAIN = 0.5
 DECAY = 0.05
 PULL_BACK = 0.1
 DAMPING = 3300.0
+RARE = 0.05  # smallest relative rate: the moments of rarer units are mostly noise
 
 
 @dataclass(frozen=True)
@@ -117,13 +119,12 @@ class _Natural:
         curvature = (design.capacity * p * (1 - p)).mean(1) * weights / weights.sum()
         scaled = rows * np.sqrt(curvature).astype(np.float32)[:, None]
         self.fisher = (scaled.T @ scaled).astype(np.float64)
-        damped = self.fisher + DAMPING / weights.sum() * np.eye(len(self.fisher))
-        self.inverse = np.linalg.inv(damped)
+        self.inverse = np.linalg.inv(self.fisher + DAMPING / weights.sum() * np.eye(len(self.fisher)))
+        rates = design.sample.spike_term[:, -1].sum(0)
+        self.relative_rate = np.maximum(rates / max(rates.mean(), 1.0), RARE)
         self.forced = forced.theta
         self.free = forced.theta != 0.0
         self.is_coupling = np.arange(len(self.fisher)) < design.n_couplings
-        rates = np.maximum(design.sample.spike_term[:, -1].sum(0), 1.0)
-        self.relative_rate = rates / rates.mean()
 
     def step(self, error: Array, trust: float) -> tuple[Array, float]:
         """Return the step for a moment error, shape (n_features, n_units), and its size before the trust region."""
