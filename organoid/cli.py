@@ -103,6 +103,41 @@ def convert(
 
 
 @app.command()
+def analyze(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings, in any format read.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for tables and reports.")],
+    as_json: Json = False,
+) -> None:
+    """Write statistics as tables and reports.
+
+    One folder a culture, with CSV tables and report.html, and summary.csv over all of them.
+    """
+    make_folder(out)
+    from organoid.cli_statistics import analyze_files
+    from organoid.cli_text import analysis_text
+
+    _show(analyze_files(files, out, shows_progress(as_json)), as_json, analysis_text)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A recording.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another one, or a simulation of the first.")],
+    well: Well = None,
+    recording: Which = None,
+    as_json: Json = False,
+) -> None:
+    """Print the statistics of two recordings.
+
+    Network bursts of both are found with the thresholds of the first.
+    """
+    from organoid.cli_statistics import compare_files
+    from organoid.cli_text import comparison_text
+
+    _show(compare_files(first, second, well, recording), as_json, comparison_text)
+
+
+@app.command()
 def fit(
     file: Recorded,
     out: Annotated[Path | None, typer.Option(metavar="FIT.h5", help="Where to write the fit.")] = None,

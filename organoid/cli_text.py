@@ -65,6 +65,28 @@ def _entries(entries: Sequence[Mapping[str, Any]]) -> str:
     return table(("well", "recording", "units", "spikes"), rows)
 
 
+def analysis_text(found: Mapping[str, Any]) -> str:
+    """Return what was analyzed, for reading."""
+    rows = [
+        (
+            row["folder"],
+            number(row["n_units"]),
+            number(row["n_spikes"]),
+            number(row["mean_rate_hz"]),
+            number(row["bursts_per_minute"]),
+        )
+        for row in found["cultures"]
+    ]
+    return table(("culture", "units", "spikes", "Hz a unit", "bursts/min"), rows) + f"\n\nwritten to {found['out']}"
+
+
+def comparison_text(found: Mapping[str, Any]) -> str:
+    """Return the statistics of two recordings side by side."""
+    a, b = found["statistics"]["a"], found["statistics"]["b"]
+    rows = [(name.replace("_", " "), number(a[name]), number(b[name])) for name in a.index]
+    return f"A  {found['a']}\nB  {found['b']}\n\n" + table(("", "A", "B"), rows)
+
+
 def fit_text(found: Mapping[str, Any]) -> str:
     """Return the outcome of a fit, for reading."""
     head = {

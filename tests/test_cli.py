@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 
 import organoid
-from organoid import layout
+from organoid import layout, statistics
 from organoid.cli import main
 from organoid.cli_support import plain, sentence
 from organoid.sample_culture import sample_path
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = sample_path()
-COMMANDS = ("demo", "info", "formats", "convert", "fit", "simulate", "run", "replay")
+COMMANDS = ("demo", "info", "formats", "convert", "analyze", "compare", "fit", "simulate", "run", "replay")
 
 
 @pytest.fixture
@@ -135,6 +135,47 @@ def test_convert_writes_what_it_read(run, tmp_path, wells):
 
 def test_convert_never_replaces_its_input(refused, wells):
     assert "also the input" in refused("convert", wells, wells)
+
+
+# --- analyze, compare ---
+
+
+def test_analyze_writes_a_folder_a_culture_and_again_over_it(run, tmp_path, wells):
+    out = tmp_path / "tables"
+    other = tmp_path / "elsewhere" / wells.name
+    other.parent.mkdir()
+    other.write_bytes(wells.read_bytes())
+    for _ in range(2):
+        code, printed, err = run("analyze", wells, other, "--out", out, "--json")
+        assert (code, err) == (0, "")
+    found = json.loads(printed)["cultures"]
+    assert [row["folder"] for row in found] == ["wells_A1", "wells_B2", "wells_A1_2", "wells_B2_2"]
+    assert [row["n_spikes"] for row in found] == [600, 300, 600, 300]
+    assert {path.name for path in out.iterdir()} == {"summary.csv", *(row["folder"] for row in found)}
+    units = pd.read_csv(out / "wells_A1" / "units.csv")
+    rec = organoid.read_recording(wells, well="A1")
+    np.testing.assert_allclose(units["rate_hz"], statistics.firing_rates(rec))
+    np.testing.assert_allclose(units["fano"], statistics.fano(rec))
+    assert (out / "wells_A1" / "report.html").stat().st_size > 10_000
+    assert len(pd.read_csv(out / "summary.csv")) == 4
+
+
+def test_analyze_looks_at_every_file_before_it_begins(refused, tmp_path, wells):
+    _text(tmp_path / "notes.txt")
+    refused("analyze", wells, tmp_path / "notes.txt", "--out", tmp_path / "tables")
+    assert list((tmp_path / "tables").iterdir()) == []
+
+
+def test_compare_uses_the_bursts_of_the_first(run, tmp_path):
+    half = tmp_path / "half.h5"
+    rec = organoid.read_recording(SAMPLE)
+    organoid.write_recording(rec.select(t_stop=rec.duration / 2), half)
+    found = json.loads(run("compare", SAMPLE, half, "--json")[1])
+    thresholds = statistics.network_bursts(rec).attrs["thresholds"]
+    expected = statistics.summary(organoid.read_recording(half), thresholds)
+    assert found["statistics"]["b"]["bursts_per_minute"] == expected["bursts_per_minute"]
+    assert found["statistics"]["a"]["n_spikes"] == rec.n_spikes
+    assert "bursts per minute" in run("compare", SAMPLE, half)[1]
 
 
 # --- fit, simulate, run, replay ---
