@@ -29,9 +29,12 @@ def uniform_at(key: np.uint64, counter: np.uint64) -> float:
     return np.float64(_mix(key + (counter + np.uint64(1)) * _GOLDEN) >> _S11) * _TO_UNIT
 
 
-@numba.vectorize(["float64(uint64, uint64)"], cache=True)
-def _uniform(key: np.uint64, counter: np.uint64) -> float:
-    return uniform_at(key, counter)
+@numba.njit(cache=True)
+def _uniform(key: np.uint64, counters: NDArray[np.uint64]) -> NDArray[np.float64]:
+    out = np.empty(counters.size)
+    for k in range(counters.size):
+        out[k] = uniform_at(key, counters[k])
+    return out
 
 
 @numba.njit(cache=True)
@@ -68,4 +71,5 @@ def uniform(key: np.uint64, counters: ArrayLike) -> NDArray[np.float64]:
     -------
     ndarray of float64, same shape
     """
-    return np.asarray(_uniform(key, np.asarray(counters).astype(np.uint64)))
+    positions = np.asarray(counters)
+    return np.asarray(_uniform(key, positions.astype(np.uint64).ravel())).reshape(positions.shape)

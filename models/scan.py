@@ -126,7 +126,8 @@ class _Scan(torch.autograd.Function):
         v, r, a = v.clone(), r.clone(), a.clone()
         fixed = (rule.decay, rule.decay_adapt, rule.n_refractory, rule.hard)
         arrays = [t.numpy() for t in (drive, v, r, a, inc.detach())]
-        _forward(*arrays, *fixed, *(t.numpy() for t in (spikes, distance, trace, held)))
+        forward: Any = _forward
+        forward(*arrays, *fixed, *(t.numpy() for t in (spikes, distance, trace, held)))
         ctx.save_for_backward(spikes, distance, trace, held, inc)
         ctx.rule, ctx.surrogate = rule, surrogate
         ctx.mark_non_differentiable(r)
@@ -143,7 +144,8 @@ class _Scan(torch.autograd.Function):
         rule = ctx.rule
         arrays = [t.numpy() for t in (g_spikes, g_distance, slope, spikes, distance, trace, held, inc.detach())]
         fixed = (rule.decay, rule.decay_adapt, rule.hard, rule.detach_reset)
-        _backward(*arrays, *fixed, *(t.numpy() for t in (lv, la, g_drive, g_inc)))
+        backward: Any = _backward
+        backward(*arrays, *fixed, *(t.numpy() for t in (lv, la, g_drive, g_inc)))
         return g_drive, lv, None, la, g_inc.sum(0), None, None
 
 

@@ -96,11 +96,11 @@ class Design:
         n_linear = self.basis.fields.decay.size
         n_fields = {"none": 0, "linear": n_linear, "products": self.basis.fields.n_features}[fields]
         last = self.scale.size - 1
-        return np.r_[np.arange(self.n_couplings + n_fields), last]
+        return np.append(np.arange(self.n_couplings + n_fields), last)
 
     def own_columns(self, unit: int) -> NDArray[np.int64]:
         """Return the columns of a unit's own history, and the bias."""
-        return np.r_[np.arange(self.basis.tau.size) * self.n_units + unit, self.scale.size - 1]
+        return np.append(np.arange(self.basis.tau.size) * self.n_units + unit, self.scale.size - 1)
 
     def ridge(self, candidate: Candidate) -> Tensor:
         """Return the prior precision of every parameter, shape (n_columns, n_units)."""

@@ -103,7 +103,7 @@ def compare(recorded: Portrait, simulated: Portrait) -> dict[str, float]:
     """Return the free-run scores of one simulation; NaN where undefined."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
-            "rate_ratio": _ratio(np.mean(simulated.rates), np.mean(recorded.rates)),
+            "rate_ratio": _ratio(float(np.mean(simulated.rates)), float(np.mean(recorded.rates))),
             "rate_correlation": _correlation(simulated.rates, recorded.rates),
             "burst_rate_ratio": _ratio(simulated.burst_rate, recorded.burst_rate),
             "burst_duration_ratio": _ratio(simulated.burst_duration, recorded.burst_duration),

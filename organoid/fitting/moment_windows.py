@@ -180,8 +180,8 @@ def compare_windows(
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         results = list(pool.map(run, parts))
-    simulated = sum(r[0] for r in results) / max(sum(r[2] for r in results), 1)
-    recorded = sum(r[1] for r in results) / (chosen.size * n_steps)
+    simulated = np.sum([r[0] for r in results], axis=0) / max(sum(r[2] for r in results), 1)
+    recorded = np.sum([r[1] for r in results], axis=0) / (chosen.size * n_steps)
     return Moments(simulated.T, recorded.T, sum(r[3] for r in results) / chosen.size)
 
 

@@ -136,4 +136,4 @@ class _Natural:
         """Return how far couplings are drawn back to the forced optimum."""
         bracket = self.fisher @ (theta - self.forced)
         bracket[~self.is_coupling] = 0.0
-        return strength * (self.inverse @ bracket) * self.free
+        return np.asarray(strength * (self.inverse @ bracket) * self.free)

@@ -179,7 +179,8 @@ def unit_preconditioner(problem: Problem, theta: Tensor) -> Preconditioner:
     factors = torch.linalg.cholesky(hessians)
 
     def apply(residual: Tensor, units: Tensor) -> Tensor:
-        return torch.cholesky_solve(residual.T[:, :, None], factors[units])[:, :, 0].T
+        solved: Tensor = torch.cholesky_solve(residual.T[:, :, None], factors[units])
+        return solved[:, :, 0].T
 
     return apply
 
@@ -196,10 +197,11 @@ def _shared_preconditioner(problem: Problem, theta: Tensor) -> Preconditioner:
     values, vectors = torch.linalg.eigh((white[:, None] * hessian * white[None, :]).double())
     rate = curvature.sum(0) / mean.sum().clamp_min(1e-30)
     shrink = 1.0 / (values.clamp_min(0).to(hessian.dtype)[:, None] * rate + 1.0)
-    left = white[:, None] * vectors.to(hessian.dtype)
+    left: Tensor = white[:, None] * vectors.to(hessian.dtype)
 
     def apply(residual: Tensor, units: Tensor) -> Tensor:
-        return left @ (shrink[:, units] * (left.T @ residual))
+        inner: Tensor = shrink[:, units] * (left.T @ residual)
+        return left @ inner
 
     return apply
 
