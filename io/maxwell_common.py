@@ -37,7 +37,7 @@ def take_spikes(h5: h5py.Group, name: str) -> Spikes:
     if name not in h5:
         return Spikes(np.empty(0, np.int64), np.empty(0, np.int64), name)
     held = columns(h5, name, ("frameno", "channel"))
-    if not np.all(held["channel"] == np.rint(held["channel"])):
+    if held["channel"].dtype.kind == "f" and not np.all(held["channel"] == np.rint(held["channel"])):
         raise RecordingError(f"dataset {name!r} holds channel numbers that are not whole")
     return Spikes(held["frameno"], held["channel"].astype(np.int64), name)
 
@@ -49,18 +49,26 @@ def take_electrodes(h5: h5py.Group, name: str, well: str | None, notes: list[str
     except RecordingError as error:
         notes.append(f"positions unknown: {error}")
         mapping = pd.DataFrame({key: [] for key in _MAPPING})
-    routed = mapping[(mapping["channel"] >= 0) & (mapping["electrode"] >= 0)].drop_duplicates()
-    n_copies = int(((mapping["channel"] >= 0) & (mapping["electrode"] >= 0)).sum()) - len(routed)
-    single = routed.drop_duplicates("channel")
-    if n_copies:
-        notes.append(f"{name}: {n_copies} rows are repeated and used once")
-    if len(single) < len(routed):
-        notes.append(f"{name}: {len(routed) - len(single)} channels lie on several electrodes; the first is used")
-    bad = ~np.isfinite(single[["x", "y"]].to_numpy(dtype=float)).all(axis=1)
-    if bad.any():
-        notes.append(f"{name}: {int(bad.sum())} positions are not finite")
-    table = single.rename(columns={"x": "x_um", "y": "y_um"}).sort_values("channel", ignore_index=True)
-    return table.assign(well=pd.Series([well] * len(table), dtype="str"))
+    routed = mapping[((mapping["channel"] >= 0) & (mapping["electrode"] >= 0)).to_numpy()]
+    if not routed["channel"].is_unique:
+        routed = _one_row_a_channel(routed, name, notes)
+    order = np.argsort(routed["channel"].to_numpy(), kind="stable")
+    held = {key: routed[key].to_numpy()[order] for key in _MAPPING}
+    n_bad = int(np.sum(~(np.isfinite(held["x"]) & np.isfinite(held["y"]))))
+    if n_bad:
+        notes.append(f"{name}: {n_bad} positions are not finite")
+    places = {"x_um": held["x"], "y_um": held["y"], "well": [well] * len(routed)}
+    return pd.DataFrame({"channel": held["channel"], "electrode": held["electrode"], **places})
+
+
+def _one_row_a_channel(routed: pd.DataFrame, name: str, notes: list[str]) -> pd.DataFrame:
+    rows = routed.drop_duplicates()
+    single = rows.drop_duplicates("channel")
+    if len(rows) < len(routed):
+        notes.append(f"{name}: {len(routed) - len(rows)} rows are repeated and used once")
+    if len(single) < len(rows):
+        notes.append(f"{name}: {len(rows) - len(single)} channels lie on several electrodes; the first is used")
+    return single
 
 
 def units_of(
@@ -68,21 +76,24 @@ def units_of(
 ) -> tuple[NDArray[np.int64], pd.DataFrame]:
     """Return the unit of each spike and one unit a channel with spikes, placed where the mapping says."""
     numbers, units = distinct(channels)
-    known = electrodes.set_index(electrodes["channel"].astype(np.int64)).reindex(numbers)
-    unmapped = ~np.isin(numbers, electrodes["channel"])[units]
+    listed = electrodes["channel"].to_numpy(dtype=np.int64)
+    row = np.minimum(np.searchsorted(listed, numbers), max(len(listed) - 1, 0))
+    mapped = listed[row] == numbers if len(listed) else np.zeros(numbers.shape, dtype=bool)
+    unmapped = np.zeros(0, dtype=bool) if mapped.all() else ~mapped[units]
     if unmapped.any():
         some = ", ".join(str(channel) for channel in np.unique(channels[unmapped])[:8])
         notes.append(
             f"{int(unmapped.sum())} of {channels.size} spikes are on channels missing from the mapping ({some}); "
             "kept, at unknown positions"
         )
+    rows = electrodes.iloc[row[mapped]].set_index(np.flatnonzero(mapped)).reindex(range(len(numbers)))
     table = pd.DataFrame(
         {
             "name": [f"ch{channel}" for channel in numbers],
             "channel": numbers,
-            "electrode": pd.array(known["electrode"].to_numpy(), dtype="Int64"),
-            "x_um": known["x_um"].to_numpy(),
-            "y_um": known["y_um"].to_numpy(),
+            "electrode": rows["electrode"].astype("Int64"),
+            "x_um": rows["x_um"],
+            "y_um": rows["y_um"],
             "well": [well] * len(numbers),
         }
     )

@@ -244,10 +244,10 @@ def take_table(group: h5py.Group, name: str, *, interrupted: bool = False) -> pd
     if len(lengths) > 1 and not interrupted:
         raise RecordingError(f"the columns of table {name!r} have different lengths {sorted(lengths)}")
     n = min(lengths, default=0)
-    return pd.DataFrame({column: values.iloc[:n] for column, values in columns.items()})
+    return pd.DataFrame({column: values[:n] for column, values in columns.items()})
 
 
-def _take_column(sub: h5py.Group, table: str, column: str) -> "pd.Series[Any]":
+def _take_column(sub: h5py.Group, table: str, column: str) -> Any:
     raw, attributes = _values(sub, column)
     kind = attributes.get(COLUMN_KIND)
     if kind not in _SERIES or np.ndim(raw) != 1:
@@ -256,9 +256,9 @@ def _take_column(sub: h5py.Group, table: str, column: str) -> "pd.Series[Any]":
             f"and one of {', '.join(_SERIES)}"
         )
     try:
-        values = pd.Series(_SERIES[kind](raw))
+        values = _SERIES[kind](raw)
         if MISSING in sub and column in sub[MISSING]:
-            values = values.mask(pd.Series(_values(sub[MISSING], column)[0]).astype("bool"))
+            values[np.asarray(_values(sub[MISSING], column)[0], dtype=bool)] = None
     except DAMAGE as error:
         raise RecordingError(f"column {column!r} of table {table!r} does not hold {kind}s: {error}") from None
     return values
@@ -271,6 +271,6 @@ def _decoded(raw: Any) -> Any:
 _SERIES: dict[Any, Any] = {
     "text": _decoded,
     "integer": lambda raw: pd.array(raw.astype(np.int64), dtype="Int64"),
-    "number": lambda raw: raw.astype(np.float64),
-    "flag": lambda raw: raw.astype(bool),
+    "number": lambda raw: raw.astype(np.float64, copy=False),
+    "flag": lambda raw: raw.astype(bool, copy=False),
 }
