@@ -10,12 +10,14 @@ from torch import Tensor
 from organoid.errors import FitError
 
 Reads = Literal["spikes", "logits"]
+Compares = Literal["trains", "batches", "nothing"]
 
 
 class SpikeLoss(Protocol):
-    """A differentiable distance of simulated from recorded trains; see `organoid.losses`."""
+    """What simulated trains lack of recorded ones; see `organoid.losses`."""
 
     reads: ClassVar[Reads]
+    compares: ClassVar[Compares]
 
     @property
     def bin_width(self) -> float:

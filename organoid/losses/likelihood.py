@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from organoid.errors import FitError
-from organoid.losses.base import Reads, check_settings, check_trains
+from organoid.losses.base import Compares, Reads, check_settings, check_trains
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Likelihood:
     """
 
     reads: ClassVar[Reads] = "logits"
+    compares: ClassVar[Compares] = "trains"
     bin_width: float
     trials: int = 1
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from organoid.losses.base import Reads, check_settings, check_trains
+from organoid.losses.base import Compares, Reads, check_settings, check_trains
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Rate:
     """
 
     reads: ClassVar[Reads] = "spikes"
+    compares: ClassVar[Compares] = "trains"
     bin_width: float
 
     def __post_init__(self) -> None:

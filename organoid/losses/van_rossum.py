@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from organoid.losses.base import Reads, check_settings, check_trains
+from organoid.losses.base import Compares, Reads, check_settings, check_trains
 from organoid.models.synapses import exponential_trace
 
 
@@ -39,6 +39,7 @@ class VanRossum:
     """
 
     reads: ClassVar[Reads] = "spikes"
+    compares: ClassVar[Compares] = "trains"
     bin_width: float
     tau: float = 0.1
 
