@@ -72,15 +72,20 @@ class BinGrid:
             n_bins -= 1
         self.n_bins = n_bins
 
-    def edges(self) -> NDArray[np.int64]:
-        """Return the ``n_bins + 1`` edges, in ticks."""
-        steps: NDArray[np.int64] = np.rint(np.arange(self.n_bins + 1) * self.width).astype(np.int64)
+    def edges(self, first: int = 0) -> NDArray[np.int64]:
+        """Return the edges from bin `first` (negative: before the start) to the last, in ticks."""
+        steps: NDArray[np.int64] = np.rint(np.arange(first, self.n_bins + 1) * self.width).astype(np.int64)
         return steps + self.start_tick
 
     def index(self, ticks: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the bin of each tick; ticks outside the grid get -1."""
+        bins = self.position(ticks)
+        return np.where((bins >= 0) & (bins < self.n_bins), bins, -1)
+
+    def position(self, ticks: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the bin of each tick as if bins went on for ever on both sides."""
         offset = ticks - self.start_tick
         bins = np.floor(offset / self.width).astype(np.int64)
         bins += np.rint((bins + 1) * self.width) <= offset
         bins -= np.rint(bins * self.width) > offset
-        return np.where((bins >= 0) & (bins < self.n_bins), bins, -1)
+        return bins

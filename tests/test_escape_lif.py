@@ -341,3 +341,21 @@ def test_impossible_parameters_are_refused(changes: dict[str, Any]) -> None:
     p = plain_parameters(dt=DT, tau=np.array([0.01]), weights=np.zeros((1, 2, 2)), bias=np.zeros(2))
     with pytest.raises(ModelError):
         EscapeLIF(p._replace(**changes))
+
+
+NOTHING = np.empty(0, dtype=np.int64)
+
+
+@pytest.mark.parametrize(
+    "injection",
+    [
+        Injection(NOTHING, NOTHING, 1.0, np.zeros(3)),
+        Injection(np.array([1]), np.array([-1]), 1.0, np.zeros(10)),
+        Injection(np.array([5, 1]), np.array([0, 0]), 1.0, np.zeros(10)),
+    ],
+    ids=["volley too short", "no such unit", "not in order"],
+)
+def test_impossible_injections_are_refused(injection: Injection) -> None:
+    net = EscapeLIF(random_parameters(0))
+    with pytest.raises(ModelError):
+        net.advance(net.initial_state(0), 10, injection)

@@ -157,9 +157,6 @@ def test_aligned_with_counts_at_whole_rates(rate: float) -> None:
         assert np.array_equal(history.counts(history.first_bin, history.n_bins), counts)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="bins of a whole number of ticks are assumed: the part's bins are not those of rec.counts"
-)
 @pytest.mark.parametrize("t_start", [1.0005, 1.2345, 2.1001])
 def test_aligned_with_counts_at_odd_rates(t_start: float) -> None:
     """7,702 samples/s: bins of 1 ms hold 7 or 8 samples, and which ones depends on where the bins begin."""
@@ -168,6 +165,18 @@ def test_aligned_with_counts_at_odd_rates(t_start: float) -> None:
     counts = rec.counts(BIN, t_start)
     assert np.array_equal(history.counts(history.first_bin, history.first_bin + len(counts)), counts)
     assert history.n_bins == history.observed.size == history.first_bin + len(counts)
+
+
+def test_causal_at_odd_rates() -> None:
+    """A spike moved within the counts of bin k and later moves no prediction of bin k or before."""
+    rec, net, t_start = recording(rate=7702.0, duration=20.0), network(), 1.0005
+    counts = rec.counts(BIN, t_start)
+    grid = rec.bin_grid(BIN, t_start)
+    whole = result_of(net).predict(rec, t_start)
+    for k in np.flatnonzero(counts.sum(1))[:300:5]:
+        keep = rec.spike_ticks < grid.edges()[k]
+        fewer = changed(rec, times=rec.spike_times[keep], units=rec.spike_units[keep])
+        assert np.array_equal(result_of(net).predict(fewer, t_start, t_start + (k + 5) * BIN)[k], whole[k]), k
 
 
 def test_prediction_is_the_mean_of_simulated_next_steps() -> None:

@@ -4,7 +4,8 @@ Edges come from a fit of their own, with slow population fields only (100 ms and
 take up what pairs of units share. The effect is the area under the coupling kernel,
 ``sum_k A_kji tau_k`` (logit x s). Its standard error comes from the inverse Hessian. Wald tests get
 overconfident as data grow, so z is judged against the spread of all z (median and MAD: most pairs are
-not connected), and q follows Benjamini & Hochberg (1995).
+not connected), and q follows Benjamini & Hochberg (1995). Pairs with a unit of fewer than 20 spikes
+say nothing about connections: they have no q and do not enter the spread.
 """
 
 import numpy as np
@@ -22,6 +23,7 @@ Array = NDArray[np.float64]
 EDGE_FIELD_TAUS = (0.1, 0.3, 1.0)  # s
 EDGE_CANDIDATE = Candidate("edges", 300.0, "linear")
 EDGE_Q = 0.05
+MIN_SPIKES = 20
 _MAD_TO_SD = 1.4826
 EDGE_COLUMNS = ("pre", "post", "weight", "se", "z", "q", "sign")
 
@@ -50,7 +52,9 @@ def infer_edges(training: History, rng: np.random.Generator) -> pd.DataFrame:
     pre, post = np.nonzero(~np.eye(training.n_units, dtype=bool))
     with np.errstate(invalid="ignore", divide="ignore"):
         z = weight[pre, post] / se[pre, post]
-    q = empirical_null_q(z)
+    spikes = np.bincount(training.units, minlength=training.n_units)
+    telling = np.minimum(spikes[pre], spikes[post]) >= MIN_SPIKES
+    q = empirical_null_q(np.where(telling, z, np.nan))
     sign = np.where(q < EDGE_Q, np.sign(z), 0).astype(np.int64)
     columns = (pre, post, weight[pre, post], se[pre, post], z, q, sign)
     return pd.DataFrame(dict(zip(EDGE_COLUMNS, columns)))

@@ -30,7 +30,7 @@ OWN_RIDGE = 3.0
 BIAS_RIDGE = 1e-3
 RUNAWAY_FACTOR = 5.0
 RUNAWAY_WINDOW = 2.0  # s
-HELPS = 1e-3  # bits/spike a coupled model has to gain over own history, in validation
+HELPS = 3.0  # nats a unit has to gain over its own history on the validation block
 
 
 @dataclass(frozen=True)
@@ -201,16 +201,15 @@ def fit_forced(training: History, design: Design) -> ForcedFit:
     """Choose a candidate on the validation block, then fit it on the whole training part."""
     own = fit_own_history(design, design.sample)
     gains, starts = _validate(design)
-    pooled = {name: float(np.maximum(gain, 0.0).sum() / np.log(2)) for name, gain in gains.items()}
+    pooled = {name: float(gain[gain > HELPS].sum() / np.log(2)) for name, gain in gains.items()}
     best = max(CANDIDATES, key=lambda candidate: pooled[candidate.name])
     spikes_in_block = max(float(design.sample.spike_term[-1, -1].sum()), 1.0)
     validation = {name: value / spikes_in_block for name, value in pooled.items()}
     own_parameters = assemble(training, design, own)
-    if validation[best.name] < HELPS:
-        nobody = np.zeros(training.n_units, dtype=bool)
-        return ForcedFit(own, own_parameters, own_parameters, "own history only", nobody, validation, 0.0, True)
+    coupled = gains[best.name] > HELPS
+    if not coupled.any():
+        return ForcedFit(own, own_parameters, own_parameters, "own history only", coupled, validation, 0.0, True)
     solution = solve(design.problem(design.sample, best), starts[best.name])
-    coupled = gains[best.name] > 0
     theta = np.where(coupled, _spread(design, best, solution), own)
     return ForcedFit(
         theta,

@@ -187,7 +187,7 @@ def choose_control_bins(history: History, n_samples: int, rng: np.random.Generat
     density = activity / max(activity.mean(), 1e-300) + SAMPLING_FLOOR
     expected = np.minimum(density * n_samples / density.sum(), 1.0)
     cumulative = np.cumsum(expected)
-    points = np.arange(int(cumulative[-1])) + rng.uniform()
+    points = np.arange(int(np.ceil(cumulative[-1]))) + rng.uniform()
     picked = np.unique(np.searchsorted(cumulative, points[points < cumulative[-1]], side="right"))
     return observed[picked], 1.0 / expected[picked]
 

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from organoid.clock import DEFAULT_TICK_RATE
 from organoid.models.counter_rng import stream_key, uniform
 from organoid.models.free_running import FreeRunningNetwork
 from organoid.recording import SpikeRecording
@@ -121,7 +122,7 @@ def free_run(network: FreeRunningNetwork, duration: float, seed: int) -> tuple[S
     done = network.advance(network.initial_state(seed), n_steps)
     key = stream_key(seed, "place in step")
     offset = uniform(key, np.arange(done.steps.size))
-    times = (done.steps + offset) * network.dt
+    times = np.floor((done.steps + offset) * network.dt * DEFAULT_TICK_RATE) / DEFAULT_TICK_RATE
     t_stop = max(done.n_steps, 1) * network.dt
     return SpikeRecording(times, done.units, n_units=network.n_units, t_start=0.0, t_stop=t_stop), done.runaway
 

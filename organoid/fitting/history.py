@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from organoid.clock import BinGrid, to_ticks
+from organoid.clock import to_ticks
 from organoid.recording import SpikeRecording
 
 TRAINING_PART = 0.8
@@ -76,14 +76,19 @@ def bin_history(
     grid = rec.bin_grid(bin_width, t_start, t_stop)
     start = int(to_ticks(rec.t_start, rec.tick_rate))
     n_back = int(np.ceil(max(grid.start_tick - start, 0) / grid.width))
-    whole = BinGrid(grid.start_tick - int(np.rint(n_back * grid.width)), grid.stop_tick, bin_width, rec.tick_rate)
-    bins = whole.index(rec.spike_ticks)
-    keep = bins >= 0
-    edges = whole.edges()
+    bins = grid.position(rec.spike_ticks)
+    keep = (bins >= -n_back) & (bins < grid.n_bins)
+    edges = grid.edges(-n_back)
     spans = to_ticks(rec.observed, rec.tick_rate)
     k = np.searchsorted(spans[:, 0], edges[:-1], side="right") - 1
     observed = k >= 0
     observed[observed] = edges[1:][observed] <= spans[k[observed], 1]
     return History(
-        bins[keep], rec.spike_units[keep], n_back + grid.n_bins, rec.n_units, bin_width, observed, first_bin=n_back
+        bins[keep] + n_back,
+        rec.spike_units[keep],
+        n_back + grid.n_bins,
+        rec.n_units,
+        bin_width,
+        observed,
+        first_bin=n_back,
     )

@@ -71,7 +71,7 @@ def fit_likelihood(
         network=network,
         forced=EscapeLIF(used.forced.parameters),
         uncoupled=EscapeLIF(used.forced.uncoupled),
-        scores=_scores(rec, history, forced, scored, weights, time.perf_counter() - began),
+        scores=_scores(rec, history, forced, scored, None if refit else weights, time.perf_counter() - began),
         free_run=summary,
         edges=edges,
         per_unit=_per_unit(rec, forced, scored),
@@ -137,9 +137,10 @@ def _check_enough(rec: SpikeRecording, history: History) -> None:
     if rec.duration < MIN_DURATION:
         raise FitError(f"the recording lasts {rec.duration:g} s; a fit needs {MIN_DURATION:g} s or more")
     training = history.training()
-    if training.bins.size < MIN_TRAINING_SPIKES:
+    n_spikes = int(training.observed[training.bins].sum())
+    if n_spikes < MIN_TRAINING_SPIKES:
         raise FitError(
-            f"the first 80 % of the recording hold {training.bins.size} spikes of {rec.n_units} units; "
+            f"the first 80 % of the recording hold {n_spikes} observed spikes of {rec.n_units} units; "
             f"a fit needs {MIN_TRAINING_SPIKES} or more"
         )
     if not training.observed.any() or not history.observed[history.n_train :].any():
@@ -175,13 +176,20 @@ def _notes(rec: SpikeRecording, history: History, forced: ForcedFit, refit: bool
 
 
 def _scores(
-    rec: SpikeRecording, history: History, forced: ForcedFit, scored: _Scored, weights: FreeWeights, seconds: float
+    rec: SpikeRecording,
+    history: History,
+    forced: ForcedFit,
+    scored: _Scored,
+    weights: FreeWeights | None,
+    seconds: float,
 ) -> "pd.Series[Any]":
     return pd.Series(
         {
             "heldout_bits_per_spike": scored.pooled,
             "heldout_bits_per_spike_uncoupled": scored.pooled_uncoupled,
-            "heldout_bits_per_spike_free": bits_per_spike(history, weights.parameters)[0],
+            "heldout_bits_per_spike_free": np.nan
+            if weights is None
+            else bits_per_spike(history, weights.parameters)[0],
             "n_units": rec.n_units,
             "n_spikes": rec.n_spikes,
             "n_coupled_units": int(forced.coupled.sum()),

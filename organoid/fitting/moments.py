@@ -97,12 +97,19 @@ def fit_free(training: History, design: Design, forced: ForcedFit, *, seed: int 
 
 
 def _schedule(training: History) -> Iterator[tuple[int, int]]:
-    """Yield (bins, number of windows) of every step; windows never exceed a fifth of the training part."""
+    """Yield (bins, number of windows) of every step; windows are at most half the longest observed stretch."""
+    longest = _longest_stretch(training.observed)
     for duration, repeats in WINDOWS:
-        n_steps = max(min(round(duration / training.bin_width), training.n_bins // 5), 1)
+        n_steps = max(min(round(duration / training.bin_width), longest // 2), 1)
         n_windows = max(MIN_WINDOWS, round(SIMULATED_PER_STEP / (n_steps * training.bin_width)))
         for _ in range(repeats):
             yield n_steps, n_windows
+
+
+def _longest_stretch(observed: NDArray[np.bool_]) -> int:
+    """Return the length of the longest run of observed bins."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], observed, [False]])))
+    return int((edges[1::2] - edges[::2]).max())
 
 
 def _stratified(n: int, n_windows: int, rng: np.random.Generator) -> NDArray[np.int64]:
