@@ -80,7 +80,7 @@ def _folder(out: Path, culture: Culture, taken: set[str]) -> Path:
 
 def _row(culture: Culture, folder: Path) -> dict[str, Any]:
     place = {"file": str(culture.file), "well": culture.well, "recording": culture.recording, "folder": folder.name}
-    return {**place, **statistics.summary(culture.rec).to_dict()}
+    return place | {str(name): value for name, value in statistics.summary(culture.rec).items()}
 
 
 def write_tables(rec: SpikeRecording, folder: Path) -> None:
