@@ -340,11 +340,23 @@ def test_edges_of_independent_units_are_false_discoveries() -> None:
     assert np.mean(found) <= 0.03
 
 
-@pytest.mark.parametrize("others", [[0.0] * 12, [0.05] * 12], ids=["silent", "rare"])
-def test_silent_or_rare_units_make_no_edges(others: list[float]) -> None:
-    rec = poisson([5.0] * 8 + others, 60.0, seed=0)
-    edges = infer_edges(bin_history(rec, BIN).training(), np.random.default_rng(0))
-    assert np.mean(edges["q"] < 0.05) <= 0.03
+UNEQUAL = pytest.mark.xfail(
+    strict=True, reason="the prior narrows z of slow units, and the null is the spread of all z together"
+)
+
+
+@pytest.mark.parametrize(
+    "rates",
+    [
+        pytest.param([5.0] * 8 + [0.0] * 12, id="silent"),
+        pytest.param([5.0] * 8 + [0.05] * 12, id="rare"),
+        pytest.param([10.0] * 10 + [0.3] * 12, id="slow", marks=UNEQUAL),
+    ],
+)
+def test_units_of_unequal_rates_make_no_edges(rates: list[float]) -> None:
+    """At most 3 % of the pairs that were judged."""
+    edges = infer_edges(bin_history(poisson(rates, 120.0, seed=1), BIN).training(), np.random.default_rng(0))
+    assert (edges["q"] < 0.05).sum() <= 0.03 * edges["q"].notna().sum()
 
 
 def test_benjamini_hochberg_by_the_book() -> None:
@@ -505,6 +517,15 @@ def test_other_bin_widths(bin_width: float) -> None:
     check_fit(result, rec)
     assert result.bin_width == result.network.dt == bin_width
     assert result.predict(rec).shape == rec.counts(bin_width).shape
+
+
+@pytest.mark.xfail(strict=True, reason="each unit has to gain 3 nats by itself, though all of them together gain many")
+def test_short_bursting_cultures_are_coupled() -> None:
+    gains = []
+    for seed in range(3):
+        scores = organoid.fit(bursting(5, 15.0, seed), free_run=False).scores
+        gains.append(scores["heldout_bits_per_spike"] - scores["heldout_bits_per_spike_uncoupled"])
+    assert min(gains) > 0.1
 
 
 def test_bursting_culture_gains_from_the_population() -> None:
