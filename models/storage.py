@@ -1,16 +1,37 @@
-"""Networks in HDF5 groups: one dataset a parameter."""
+"""Networks and trained models in HDF5 groups: one dataset a parameter.
 
-from typing import Any
+A free-running network is stored by its kind, the attribute ``model``; kinds are registered in `_KINDS`. A trained
+model is stored by its name in `organoid.models.MODELS`, its fixed properties and the state of its parameters.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, fields, is_dataclass, replace
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
+import torch
+from organoid.models.base import TrainableModel
 from organoid.models.escape_lif import EscapeLIF, EscapeLIFParameters
 from organoid.models.fields import PopulationFields
+from organoid.models.free_lif import FreeLIF, FreeLIFParameters
+from organoid.models.registry import MODELS
+from organoid.models.surrogate import SURROGATES
 
 from organoid.errors import ModelError
 
 _MODEL = "model"
 _FIELDS = "fields"
+_STATE = "state"
+
+
+class _Kind(NamedTuple):
+    """How one class of networks is written and read."""
+
+    network: type
+    put: Callable[[h5py.Group, Any], None]
+    take: Callable[[h5py.Group], Any]
 
 
 def put_network(group: h5py.Group, network: Any) -> None:
@@ -21,9 +42,29 @@ def put_network(group: h5py.Group, network: Any) -> None:
     ModelError
         If this kind of network cannot be stored.
     """
-    if not isinstance(network, EscapeLIF):
-        raise ModelError(f"a network of type {type(network).__name__} cannot be stored; expected EscapeLIF")
-    group.attrs[_MODEL] = "escape_lif"
+    name = next((name for name, kind in _KINDS.items() if isinstance(network, kind.network)), None)
+    if name is None:
+        known = " or ".join(kind.network.__name__ for kind in _KINDS.values())
+        raise ModelError(f"a network of type {type(network).__name__} cannot be stored; expected {known}")
+    group.attrs[_MODEL] = name
+    _KINDS[name].put(group, network)
+
+
+def take_network(group: h5py.Group) -> Any:
+    """Read a network that `put_network` wrote; all numbers come back bit for bit.
+
+    Raises
+    ------
+    ModelError
+        If the group holds another model or lacks a parameter.
+    """
+    name = group.attrs.get(_MODEL)
+    if name not in _KINDS:
+        raise ModelError(f"group {group.name!r} holds model {name!r}; expected {' or '.join(map(repr, _KINDS))}")
+    return _KINDS[name].take(group)
+
+
+def _put_escape(group: h5py.Group, network: EscapeLIF) -> None:
     for name, value in network.parameters._asdict().items():
         if name == _FIELDS:
             for part, constants in value._asdict().items():
@@ -32,25 +73,123 @@ def put_network(group: h5py.Group, network: Any) -> None:
             group.create_dataset(name, data=value)
 
 
-def take_network(group: h5py.Group) -> EscapeLIF:
-    """Read a network that `put_network` wrote; all numbers come back bit for bit.
+def _take_escape(group: h5py.Group) -> EscapeLIF:
+    names = [name for name in EscapeLIFParameters._fields if name != _FIELDS]
+    parts = [f"{_FIELDS}/{part}" for part in PopulationFields._fields]
+    _check_present(group, (*names, *parts))
+    values = {name: _value(group[name]) for name in names}
+    constants = PopulationFields(*(np.asarray(group[part][()]) for part in parts))
+    return EscapeLIF(EscapeLIFParameters(**values, fields=constants))
+
+
+def _put_lif(group: h5py.Group, network: FreeLIF) -> None:
+    for name, value in network.parameters._asdict().items():
+        group.create_dataset(name, data=value)
+
+
+def _take_lif(group: h5py.Group) -> FreeLIF:
+    _check_present(group, FreeLIFParameters._fields)
+    values = {name: _value(group[name]) for name in FreeLIFParameters._fields}
+    numbers = [name for name, value in values.items() if isinstance(value, int | float | np.ndarray)]
+    if len(numbers) < len(values):
+        raise ModelError(f"group {group.name!r} holds {set(values) - set(numbers)} that are no numbers")
+    return FreeLIF(FreeLIFParameters(**values))
+
+
+def _check_present(group: h5py.Group, names: tuple[str, ...]) -> None:
+    absent = [name for name in names if name not in group]
+    if absent:
+        raise ModelError(f"group {group.name!r} lacks the parameter {absent[0]!r} of {group.attrs.get(_MODEL)}")
+
+
+def _value(dataset: h5py.Dataset) -> Any:
+    value = dataset[()]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+_KINDS: dict[str, _Kind] = {
+    "escape_lif": _Kind(EscapeLIF, _put_escape, _take_escape),
+    "free_lif": _Kind(FreeLIF, _put_lif, _take_lif),
+}
+
+
+def put_trained(group: h5py.Group, model: TrainableModel) -> None:
+    """Write a trained model into an empty group.
 
     Raises
     ------
     ModelError
-        If the group holds another model or lacks a parameter.
+        If it is not of a class registered in `organoid.models.MODELS`, or its spike function not in `SURROGATES`.
     """
-    if group.attrs.get(_MODEL) != "escape_lif":
-        raise ModelError(f"group {group.name!r} holds model {group.attrs.get(_MODEL)!r}; expected 'escape_lif'")
-    names = [name for name in EscapeLIFParameters._fields if name != _FIELDS]
-    parts = [f"{_FIELDS}/{part}" for part in PopulationFields._fields]
-    absent = [name for name in (*names, *parts) if name not in group]
-    if absent:
-        raise ModelError(f"group {group.name!r} lacks the parameter {absent[0]!r} of an escape_lif network")
-    values = {name: _value(group[name]) for name in names}
-    fields = PopulationFields(*(np.asarray(group[part][()]) for part in parts))
-    return EscapeLIF(EscapeLIFParameters(**values, fields=fields))
+    name = registered_name(model)
+    if name is None or not isinstance(model, torch.nn.Module):
+        raise ModelError(
+            f"a trained {type(model).__name__} cannot be stored; expected a model registered in organoid.models.MODELS"
+        )
+    fixed = getattr(model, "fixed", None)
+    group.attrs[_MODEL] = name
+    group.attrs["n_units"], group.attrs["dt"] = model.n_units, model.dt
+    group.attrs["fixed"] = json.dumps(asdict(fixed) if is_dataclass(fixed) and not isinstance(fixed, type) else None)
+    group.attrs["spike"] = json.dumps(_spike_of(model))
+    for key, tensor in model.state_dict().items():
+        group.create_dataset(f"{_STATE}/{key}", data=tensor.detach().cpu().numpy())
 
 
-def _value(dataset: h5py.Dataset) -> Any:
-    return float(dataset[()]) if dataset.shape == () else np.asarray(dataset[()])
+def take_trained(group: h5py.Group) -> TrainableModel:
+    """Read a model that `put_trained` wrote; it computes the same numbers bit for bit.
+
+    Raises
+    ------
+    ModelError
+        If its class is not registered here, or a parameter is missing or does not fit.
+    """
+    name = group.attrs.get(_MODEL)
+    if name not in MODELS:
+        raise ModelError(f"group {group.name!r} holds a trained {name!r}; expected one of {', '.join(MODELS)}")
+    try:
+        model = _build(name, {key: group.attrs[key] for key in ("n_units", "dt", "fixed", "spike")})
+        stored = group[_STATE]
+        model.load_state_dict({key: torch.from_numpy(np.array(stored[key][()])) for key in stored}, assign=True)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"group {group.name!r} holds no complete {name}: {reason}") from None
+    trained: TrainableModel = model
+    return trained
+
+
+def registered_name(model: Any) -> str | None:
+    """Return the name of a model's class in `organoid.models.MODELS`, or None."""
+    return next((name for name, make in MODELS.items() if make is type(model)), None)
+
+
+def _build(name: str, attributes: dict[str, Any]) -> Any:
+    """Return an untrained model with the fixed properties and the spike function that were stored."""
+    make, n_units, dt = MODELS[name], int(attributes["n_units"]), float(attributes["dt"])
+    fixed, spike = json.loads(attributes["fixed"]), json.loads(attributes["spike"])
+    options: dict[str, Any] = {} if spike is None else {"spike": SURROGATES[spike["name"]](**spike["settings"])}
+    if fixed is None:
+        return make(n_units, dt, **options)
+    # A default model tells the class of the fixed properties.
+    usual: Any = make(1, dt)
+    return make(n_units, dt, _filled(usual.fixed, fixed), **options)
+
+
+def _filled(usual: Any, values: dict[str, Any]) -> Any:
+    """Return a copy of a (nested) dataclass with the values that `asdict` and JSON made of another."""
+    found = {}
+    for entry in fields(usual):
+        before, value = getattr(usual, entry.name), values[entry.name]
+        if is_dataclass(before):
+            value = _filled(before, value)
+        found[entry.name] = tuple(value) if isinstance(before, tuple) else value
+    return replace(usual, **found)
+
+
+def _spike_of(model: torch.nn.Module) -> dict[str, Any] | None:
+    spike: Any = next((part.spike for part in model.modules() if hasattr(part, "spike")), None)
+    if spike is None:
+        return None
+    name = next((name for name, kind in SURROGATES.items() if kind is type(spike)), None)
+    if name is None:
+        raise ModelError(f"the spike function {spike!r} cannot be stored; expected one of {', '.join(SURROGATES)}")
+    return {"name": name, "settings": asdict(spike)}

@@ -13,10 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from organoid.models import LIF, MODELS
+from organoid.models import LIF
 
 from organoid.errors import FitError
-from organoid.fitting import gradient
+from organoid.fitting import gradient_scores
 from organoid.fitting.gradient import GradientFit, GradientSettings, fit_gradient
 from organoid.fitting.windows import WindowedCounts, observed_counts, split_windows
 from organoid.losses import Rate, VanRossum
@@ -53,13 +53,13 @@ def quick(data: Any, **options: Any) -> GradientFit:
 
 
 def parameters(fit: GradientFit) -> list[bytes]:
-    return [p.detach().numpy().tobytes() for p in fit.network.parameters()]
+    return [p.detach().numpy().tobytes() for p in fit.model.parameters()]
 
 
 # It learns
 
 
-@pytest.mark.parametrize("model", sorted(MODELS))
+@pytest.mark.parametrize("model", ["lif", "adaptive_lif"])
 @pytest.mark.parametrize("loss", ["van_rossum", "rate", "likelihood"])
 def test_models_learn_and_beat_their_baselines(culture: SpikeRecording, model: str, loss: str) -> None:
     fit = quick(culture, model=model, loss=loss)
@@ -85,15 +85,12 @@ def test_on_the_sample_culture_it_beats_every_control() -> None:
     assert held_out["fitted"] < 0.9 * held_out[["silent", "constant_rate", "shuffled"]].min()
 
 
-def test_free_and_forced_runs_have_the_shapes_and_rates_promised(culture: SpikeRecording) -> None:
+def test_predictions_have_the_shape_and_rate_promised(culture: SpikeRecording) -> None:
     fit = quick(culture)
-    free = fit.simulate(2.0, seed=1)
-    assert free.shape == (500, culture.n_units)
-    assert set(np.unique(free)) <= {0, 1}
-    assert np.array_equal(free, fit.simulate(2.0, seed=1))
     counts = culture.counts(BIN)
     expected = fit.predict(counts)
     assert expected.shape == counts.shape
+    assert expected.min() > 0
     assert 0.5 < expected.sum() / counts.sum() < 1.5
     np.testing.assert_array_equal(expected, fit.predict(culture))
 
@@ -113,11 +110,10 @@ def test_runs_in_pieces_are_runs(culture: SpikeRecording, monkeypatch: pytest.Mo
         model.log_noise.fill_(-50.0)
         model.bias.fill_(1.3)
     fit, counts = quick(culture, model=model, settings=replace(SHORT, learning_rate=1e-6)), culture.counts(BIN)[:500]
-    whole = fit.predict(counts), fit.simulate(1.0)
-    monkeypatch.setattr(gradient, "_CHUNK", 37)
-    np.testing.assert_array_equal(fit.predict(counts), whole[0])
-    np.testing.assert_array_equal(fit.simulate(1.0), whole[1])
-    assert whole[1].any()
+    whole = fit.predict(counts)
+    monkeypatch.setattr(gradient_scores, "_CHUNK", 37)
+    np.testing.assert_array_equal(fit.predict(counts), whole)
+    assert np.ptp(whole) > 0
 
 
 # It is honest
@@ -130,7 +126,13 @@ def test_held_out_spikes_leave_no_mark_on_the_parameters(culture: SpikeRecording
     replaced[n_train:] = np.random.default_rng(1).random(replaced[n_train:].shape) < 0.3
     a, b = quick(counts), quick(replaced)
     assert parameters(a) == parameters(b)
+    assert a.network is not None and b.network is not None
+    assert a.network.describe() == b.network.describe()
+    assert a.settings == b.settings
+    assert a.per_unit.training_mean_count.equals(b.per_unit.training_mean_count)
+    np.testing.assert_array_equal(a.predict(counts), b.predict(counts))
     assert a.held_out["fitted"] != b.held_out["fitted"]
+    assert a.scores["heldout_bits_per_spike"] != b.scores["heldout_bits_per_spike"]
 
 
 def test_a_prediction_uses_earlier_bins_only(culture: SpikeRecording) -> None:
@@ -188,7 +190,7 @@ def test_a_model_given_is_copied_not_changed(culture: SpikeRecording) -> None:
     before = [p.detach().clone() for p in model.parameters()]
     fit = quick(culture, model=model, loss=VanRossum(BIN, tau=0.05))
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before))
-    assert fit.network is not model
+    assert fit.model is not model
     assert fit.loss == VanRossum(BIN, tau=0.05)
 
 

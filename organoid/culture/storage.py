@@ -16,8 +16,9 @@ from organoid.culture.presets import PresetCulture
 from organoid.culture.recruitment import Recruitment
 from organoid.errors import ModelError
 from organoid.layout import put_table, take_table
-from organoid.models import storage as escape_storage
+from organoid.models import storage as model_storage
 from organoid.models.escape_lif import EscapeLIF
+from organoid.models.free_lif import FreeLIF
 from organoid.models.free_running import FreeRunningNetwork
 
 KIND = "kind"
@@ -95,6 +96,7 @@ def _take_preset(group: h5py.Group) -> PresetCulture:
 
 
 NETWORK_KINDS: dict[str, NetworkKind] = {
-    "escape_lif": NetworkKind(EscapeLIF, escape_storage.put_network, escape_storage.take_network),
+    "escape_lif": NetworkKind(EscapeLIF, model_storage.put_network, model_storage.take_network),
+    "free_lif": NetworkKind(FreeLIF, model_storage.put_network, model_storage.take_network),
     "preset": NetworkKind(PresetCulture, _put_preset, _take_preset),
 }

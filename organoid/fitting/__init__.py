@@ -1,23 +1,28 @@
 """Fitting spiking networks to recordings."""
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from organoid.errors import FitError
+from organoid.fitting.gradient import GradientFit, GradientSettings, fit_gradient
 from organoid.fitting.likelihood import BIN_WIDTH, fit_likelihood
 from organoid.fitting.result import FitResult, load_fit
 from organoid.recording import SpikeRecording
 
 if TYPE_CHECKING:
-    from organoid.fitting.gradient import GradientFit
+    from organoid.losses import SpikeLoss
+    from organoid.models import TrainableModel
 
-__all__ = ["BIN_WIDTH", "FitResult", "fit", "load_fit"]
+__all__ = ["BIN_WIDTH", "FitResult", "GradientFit", "GradientSettings", "fit", "load_fit"]
+
+_OPTIONS = ("compare", "settings")
 
 
 def fit(
     rec: SpikeRecording,
     *,
-    model: str = "escape_lif",
-    loss: str = "likelihood",
+    model: "str | TrainableModel" = "escape_lif",
+    loss: "str | SpikeLoss" = "likelihood",
     well: str | None = None,
     free_run: bool = True,
     refit: bool = False,
@@ -25,24 +30,25 @@ def fit(
     seed: int = 0,
     progress: bool = False,
     **settings: Any,
-) -> "FitResult | GradientFit":
+) -> FitResult | GradientFit:
     """Fit a spiking network to a recording.
 
     The default, ``escape_lif`` with ``likelihood``, is fitted on recorded history (convex; see
     `organoid.fitting.forced`). Any other model and loss trains by surrogate gradients (see
-    `organoid.fitting.gradient`). The last 20 % of the window are the test part: no choice sees them.
+    `organoid.fitting.gradient`). The last 20 % of the window are the test part: no choice sees them. Both kinds of
+    result have ``network`` (to simulate and stimulate), ``scores``, ``free_run``, ``predict``, ``notes`` and ``save``.
 
     Parameters
     ----------
     rec : SpikeRecording
-    model : str
-        "escape_lif", or a name in ``organoid.models.MODELS``.
-    loss : str
-        "likelihood", or a name in ``organoid.losses.LOSSES``.
+    model : str or TrainableModel
+        "escape_lif", a name in ``organoid.models.MODELS``, or a model of the right size and step.
+    loss : str or SpikeLoss
+        "likelihood", a name in ``organoid.losses.LOSSES``, or a loss made for the bin width.
     well : str, optional
         Which culture, in a recording of several.
     free_run : bool
-        Whether to score free runs (five of 10 minutes; likelihood path).
+        Whether to score free runs (five of 10 minutes); the likelihood path also corrects the network by them.
     refit : bool
         Fit again on the whole recording after scoring (likelihood path).
     bin_width : float, optional, s
@@ -52,7 +58,9 @@ def fit(
     progress : bool
         Show a progress bar.
     **settings
-        Of the gradient path: ``compare``, ``settings``.
+        Of the gradient path: ``compare`` (bool: also train a control on shuffled units, which takes as long again)
+        and ``settings`` (a `GradientSettings`), or any field of `GradientSettings` by its name, such as
+        ``n_steps=300``.
 
     Returns
     -------
@@ -83,8 +91,22 @@ def fit(
             seed=seed,
             progress=progress,
         )
-    from organoid.fitting.gradient import fit_gradient
-
+    if refit:
+        raise FitError("refit=True belongs to the likelihood fit; a fit by gradient keeps what it learned on 80 %")
+    options = _gradient_options(settings)
     if bin_width is not None:
-        settings["bin_width"] = bin_width
-    return fit_gradient(culture, model=model, loss=loss, seed=seed, progress=progress, **settings)
+        options["bin_width"] = bin_width
+    return fit_gradient(culture, model=model, loss=loss, free_run=free_run, seed=seed, progress=progress, **options)
+
+
+def _gradient_options(given: dict[str, Any]) -> dict[str, Any]:
+    """Sort what was given into arguments of `fit_gradient`, fields of `GradientSettings` among them."""
+    known = [field.name for field in fields(GradientSettings)]
+    unknown = sorted(set(given) - set(known) - set(_OPTIONS))
+    if unknown:
+        raise FitError(f"unknown settings {unknown} for a fit by gradient; known: {', '.join((*_OPTIONS, *known))}")
+    options = {name: value for name, value in given.items() if name in _OPTIONS}
+    own = {name: value for name, value in given.items() if name in known}
+    if own and options.get("settings") is not None:
+        raise FitError(f"give settings=GradientSettings(...) or {sorted(own)} by name, not both")
+    return options | ({"settings": GradientSettings(**own)} if own else {})

@@ -22,10 +22,10 @@ A model spikes at most once per bin, so counts above one are clipped, and the no
 from __future__ import annotations
 
 import copy
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -35,17 +35,34 @@ from torch import Tensor
 from tqdm import tqdm
 
 from organoid.errors import FitError
+from organoid.fitting.free_run import Summary, complaints, free_run_scores, summarise
+from organoid.fitting.gradient_result import GradientFit, loss_name
+from organoid.fitting.gradient_scores import (
+    SplitHistory,
+    as_recording,
+    free_form,
+    no_edges,
+    per_unit,
+    rate_limit,
+    score_predictions,
+)
+from organoid.fitting.history import bin_history
+from organoid.fitting.likelihood import UNCALIBRATED_RESPONSE, one_torch_thread, peak_rss_mb
 from organoid.fitting.windows import WindowedCounts, observed_counts, split_windows
 from organoid.losses import LOSSES, SpikeLoss
 from organoid.losses.base import Reads
 from organoid.models import MODELS, TrainableModel
+from organoid.models.storage import registered_name
 from organoid.recording import SpikeRecording
+
+__all__ = ["GradientFit", "GradientSettings", "fit_gradient"]
 
 Counts = NDArray[np.integer]
 
 _EVAL_BATCH = 128
 _DRAWS = 5
-_CHUNK = 4096  # bins run at a time, so that memory does not grow with the recording
+
+NOT_CALIBRATED = "not calibrated in free run: the network was trained on recorded input, not to live on its own spikes"
 
 
 @dataclass(frozen=True)
@@ -84,98 +101,6 @@ class GradientSettings:
             raise FitError(f"every training setting must be positive, got {self}")
 
 
-@dataclass(frozen=True, eq=False)
-class GradientFit:
-    """A model trained by gradient descent, and how well it does.
-
-    Attributes
-    ----------
-    network : TrainableModel
-        The trained model; its step is ``bin_width``.
-    loss : SpikeLoss
-        The loss it was trained with.
-    bin_width : float
-        Bin of the data and step of the model, s.
-    seed : int
-        Seed of initial weights, windows and noise.
-    settings : GradientSettings
-        How it was trained.
-    curve : DataFrame
-        step, loss (training batch), held_out_loss (NaN between evaluations).
-    held_out : Series
-        Loss on the held-out part, all by the same function on the same windows: ``fitted``; ``silent``, no spike at
-        all; ``constant_rate``, independent spikes at the training rates; ``shuffled``, the same model trained on
-        the spikes of wrong units (NaN unless asked for).
-    seconds : float
-        Time the fit took, s.
-    notes : tuple of str
-        What was clipped, dropped or not done.
-    """
-
-    network: TrainableModel
-    loss: SpikeLoss
-    bin_width: float
-    seed: int
-    settings: GradientSettings
-    curve: pd.DataFrame
-    held_out: pd.Series
-    seconds: float
-    notes: tuple[str, ...]
-
-    def predict(self, data: SpikeRecording | Counts, *, n_draws: int = 20, seed: int = 0) -> NDArray[np.float64]:
-        """Return expected spikes per bin, each from earlier recorded spikes only.
-
-        A model trained on log-odds answers with their probabilities, any other with its spikes, averaged over draws.
-
-        Parameters
-        ----------
-        data : SpikeRecording, or ndarray of int, shape (bin, unit)
-            What was recorded.
-        n_draws : int
-            Draws of the background noise to average over.
-        seed : int
-            Seed of the noise.
-
-        Returns
-        -------
-        ndarray, shape (bin, unit)
-            Expected spikes per bin.
-        """
-        forced = observed_counts(data, self.bin_width)[0].clamp(max=1)
-        generator, state, parts = torch.Generator().manual_seed(seed), None, []
-        with torch.no_grad():
-            for part in forced.split(_CHUNK):
-                x = self.network.noise(n_draws, len(part), generator)
-                out = self.network.trajectory(x, state, forced=part.to(x).expand(n_draws, -1, -1))
-                state = out.state
-                parts.append((torch.sigmoid(out.logits) if self.loss.reads == "logits" else out.spikes).mean(0))
-        return torch.cat(parts).double().numpy()
-
-    def simulate(self, duration: float, *, seed: int = 0) -> NDArray[np.int64]:
-        """Let the network run freely on its own spikes and noise, from rest.
-
-        Parameters
-        ----------
-        duration : float
-            Time to simulate, s; whole bins.
-        seed : int
-            Seed of the noise.
-
-        Returns
-        -------
-        ndarray of int, shape (bin, unit)
-            Spikes per bin.
-        """
-        left = int(duration / self.bin_width + 1e-9)
-        generator, state, parts = torch.Generator().manual_seed(seed), None, [torch.zeros(0, self.network.n_units)]
-        with torch.no_grad():
-            while left > 0:
-                spikes, state = self.network.run(self.network.noise(1, min(left, _CHUNK), generator), state)
-                parts.append(spikes[0])
-                left -= _CHUNK
-        return torch.cat(parts).to(torch.int64).numpy()
-
-
 def fit_gradient(
     data: SpikeRecording | Counts,
     *,
@@ -185,6 +110,7 @@ def fit_gradient(
     seed: int = 0,
     settings: GradientSettings | None = None,
     compare: bool = False,
+    free_run: bool = False,
     progress: bool = True,
 ) -> GradientFit:
     """Train a spiking model to reproduce recorded spikes; the module docstring says what is forced and what is free.
@@ -205,6 +131,8 @@ def fit_gradient(
         How to train.
     compare : bool
         Also train the control on shuffled units (takes as long again).
+    free_run : bool
+        Also leave the network alone, five times for 10 minutes, and compare it with the recording.
     progress : bool
         Show a bar on a terminal.
 
@@ -232,19 +160,99 @@ def fit_gradient(
         length=max(1, round(settings.window / bin_width)),
     )
     network, criterion = _build_model(model, counts.shape[1], bin_width, seed), _build_loss(loss, bin_width)
-    order = torch.arange(counts.shape[1])
-    with _one_thread():
-        control = copy.deepcopy(network)
-        curve = _train(network, criterion, windows, order, settings, seed, progress)
-        scores = _baselines(criterion, windows, seed)
-        scores["fitted"] = _held_out_loss(network, criterion, windows, seed, _DRAWS)
-        if compare and len(order) > 1:
-            _train(control, criterion, windows, _derangement(len(order), seed), settings, seed, progress)
-            scores["shuffled"] = _held_out_loss(control, criterion, windows, seed, _DRAWS)
-    held_out = pd.Series(scores, dtype=float).reindex(["fitted", "silent", "constant_rate", "shuffled"])
-    notes = _notes(counts, windows)
-    seconds = time.perf_counter() - began
-    return GradientFit(network, criterion, bin_width, seed, settings, curve, held_out, seconds, notes)
+    with one_torch_thread():
+        curve, losses = _train_and_score(network, criterion, windows, settings, seed, compare, progress)
+        found = _Found(network, criterion, bin_width, curve, losses, tuple(_notes(counts, windows, criterion)))
+        return _assemble(as_recording(data, bin_width), found, windows, settings, seed, free_run, progress, began)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What training gives."""
+
+    model: TrainableModel
+    loss: SpikeLoss
+    bin_width: float
+    curve: pd.DataFrame
+    losses: dict[str, float]
+    notes: tuple[str, ...]
+
+
+def _train_and_score(
+    network: TrainableModel,
+    loss: SpikeLoss,
+    windows: WindowedCounts,
+    settings: GradientSettings,
+    seed: int,
+    compare: bool,
+    progress: bool,
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Train in place; return the curve and the held-out losses of the network and its controls."""
+    n_units = windows.counts.shape[1]
+    control = copy.deepcopy(network)
+    curve = _train(network, loss, windows, torch.arange(n_units), settings, seed, progress)
+    losses = {"held_out_loss": _held_out_loss(network, loss, windows, seed, _DRAWS)}
+    losses |= _baselines(loss, windows, seed) | {"held_out_loss_shuffled": float("nan")}
+    if compare and n_units > 1:
+        _train(control, loss, windows, _derangement(n_units, seed), settings, seed, progress)
+        losses["held_out_loss_shuffled"] = _held_out_loss(control, loss, windows, seed, _DRAWS)
+    return curve, losses
+
+
+def _assemble(
+    rec: SpikeRecording,
+    found: _Found,
+    windows: WindowedCounts,
+    settings: GradientSettings,
+    seed: int,
+    free_run: bool,
+    progress: bool,
+    began: float,
+) -> GradientFit:
+    """Score predictions and free runs, and put everything together."""
+    bin_width, model, loss = found.bin_width, found.model, found.loss
+    history = SplitHistory(**vars(bin_history(rec, bin_width)), n_training=windows.n_train)
+    predicted = score_predictions(model, loss.reads, history)
+    training_stop = min(rec.t_start + windows.n_train * bin_width, rec.t_stop)
+    network, missing = free_form(model, rate_limit(rec.select(t_stop=training_stop)))
+    summary: Summary = {}
+    if free_run and network is not None:
+        bar = progress and sys.stderr.isatty()
+        summary = summarise(free_run_scores(network, rec, seed=seed, progress=bar))
+    scores = {
+        "heldout_bits_per_spike": predicted.bits,
+        "heldout_bits_per_spike_uncoupled": float("nan"),
+        **found.losses,
+        "n_units": rec.n_units,
+        "n_spikes": rec.n_spikes,
+        "seconds": time.perf_counter() - began,
+        "peak_rss_mb": peak_rss_mb(),
+    }
+    return GradientFit(
+        network=network,
+        model=model,
+        loss=loss,
+        scores=pd.Series(scores, dtype=object),
+        free_run=summary,
+        edges=no_edges(),
+        per_unit=per_unit(rec, predicted),
+        units=rec.units,
+        electrodes=rec.electrodes,
+        bin_width=bin_width,
+        notes=(NOT_CALIBRATED, *missing, *complaints(summary), UNCALIBRATED_RESPONSE, *found.notes, *rec.notes),
+        settings={
+            "model": registered_name(model) or type(model).__name__,
+            "loss": loss_name(loss),
+            "seed": seed,
+            "bin_width": bin_width,
+            "t_start": rec.t_start,
+            "t_stop": rec.t_stop,
+            "training_stop": training_stop,
+            "share_of_mean": predicted.share,
+            "training": asdict(settings),
+        },
+        curve=found.curve,
+    )
 
 
 def _build_model(model: str | TrainableModel, n_units: int, bin_width: float, seed: int) -> TrainableModel:
@@ -315,7 +323,7 @@ def _window_loss(
 ) -> Tensor:
     """Loss on the windows at ``starts``: state from forced history without gradient, then the window."""
     spikes = windows.cut(starts)
-    history, target = spikes.split([windows.warmup, windows.length], dim=1)
+    history, target = spikes[:, : windows.warmup], spikes[:, windows.warmup :]
     x = network.noise(len(starts), spikes.shape[1], generator)
     with torch.no_grad():
         state = network.trajectory(x[:, : windows.warmup], forced=history).state
@@ -337,7 +345,7 @@ def _held_out_loss(
     generator = torch.Generator().manual_seed(seed + 1)
     total, starts = 0.0, windows.held_out_starts
     for _ in range(n_draws):
-        for part in starts.split(_EVAL_BATCH):
+        for part in torch.split(starts, _EVAL_BATCH):
             value = _window_loss(network, loss, windows, part, generator, order)
             total += value.item() * len(part)
     return total / (n_draws * len(starts))
@@ -353,7 +361,7 @@ def _baselines(loss: SpikeLoss, windows: WindowedCounts, seed: int) -> dict[str,
         silent = float("inf") if bool(target.any()) else 0.0
     else:
         silent = loss(torch.zeros_like(target), target).item()
-    return {"silent": silent, "constant_rate": float(np.mean(constant))}
+    return {"held_out_loss_silent": silent, "held_out_loss_constant_rate": float(np.mean(constant))}
 
 
 def _constant(reads: Reads, probability: Tensor, like: Tensor, generator: torch.Generator) -> Tensor:
@@ -370,25 +378,17 @@ def _derangement(n: int, seed: int) -> Tensor:
     return order
 
 
-def _notes(counts: Tensor, windows: WindowedCounts) -> tuple[str, ...]:
+def _notes(counts: Tensor, windows: WindowedCounts, loss: SpikeLoss) -> Iterator[str]:
+    if loss.reads == "logits":
+        yield "training shaped probabilities of spikes; left alone, the network spikes at a hard threshold"
+    yield "no network without couplings was trained: heldout_bits_per_spike_uncoupled is undefined"
+    yield "edges is empty: the weights of a network trained by gradient are no estimates of connections"
     total, kept = int(counts.sum()), int(windows.counts.sum())
-    notes = [
+    yield (
         f"trained on the first {windows.n_train} of {len(counts)} bins, scored on {len(windows.held_out_starts)} "
         f"windows of {windows.length} bins after them"
-    ]
+    )
     if total > kept:
-        notes.append(f"{total - kept} of {total} spikes share a bin with another of their unit and were left out")
+        yield f"{total - kept} of {total} spikes share a bin with another of their unit and were left out of training"
     if not windows.observed.all():
-        notes.append(f"{int((~windows.observed).sum())} bins were not fully observed; no window touches them")
-    return tuple(notes)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    # Sums split over threads round differently; small matrices gain nothing from threads anyway.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        yield f"{int((~windows.observed).sum())} bins were not fully observed; no window touches them"

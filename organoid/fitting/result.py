@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import h5py
 import numpy as np
@@ -21,7 +21,11 @@ from organoid.models.escape_lif import EscapeLIF
 from organoid.models.storage import put_network, take_network
 from organoid.recording import SpikeRecording
 
+if TYPE_CHECKING:
+    from organoid.fitting.gradient_result import GradientFit
+
 KIND = "fit"
+HOW = "fit_by"  # root attribute: which class of fit the file holds; absent in files with a FitResult only
 _JSON = ("scores", "free_run", "notes", "settings")
 _NETWORKS = ("network", "forced", "uncoupled")
 _TABLES = ("edges", "per_unit", "units", "electrodes")
@@ -70,6 +74,8 @@ class FitResult:
     notes: tuple[str, ...]
     settings: dict[str, Any]
 
+    HOW: ClassVar[str] = "likelihood"
+
     def predict(
         self, rec: SpikeRecording, t_start: float | None = None, t_stop: float | None = None
     ) -> NDArray[np.float64]:
@@ -103,15 +109,7 @@ class FitResult:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the fit to an HDF5 file, which appears under its name only when complete."""
-        target = Path(path)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
-            with h5py.File(temporary, "w") as h5:
-                layout.mark(h5, KIND, organoid.__version__)
-                self.write_to(h5)
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        save_fit(self, path)
 
     def write_to(self, group: h5py.Group) -> None:
         """Write the fit into an empty group."""
@@ -121,9 +119,7 @@ class FitResult:
         for name in _TABLES:
             layout.put_table(group, name, getattr(self, name))
         for name in _JSON:
-            value = getattr(self, name)
-            plain = value.to_dict() if isinstance(value, pd.Series) else value
-            group.create_dataset(name, data=json.dumps(plain, default=_plain))
+            group.create_dataset(name, data=to_json(getattr(self, name)))
 
     @classmethod
     def read_from(cls, group: h5py.Group) -> "FitResult":
@@ -132,12 +128,12 @@ class FitResult:
         if absent:
             raise FitError(f"{group.file.filename}: {absent[0]!r} is missing; the file is not a complete fit")
         values = {name: layout.take_json(group, name, None) for name in _JSON}
-        tables = {name: layout.take_table(group, name) for name in _TABLES}
-        for name in ("edges", "per_unit"):  # stored whole numbers come back as nullable ones
-            table = tables[name]
-            tables[name] = table.astype({c: "int64" for c in table if table[c].dtype == "Int64"})
+        tables: dict[str, Any] = {name: layout.take_table(group, name) for name in _TABLES}
+        for name in ("edges", "per_unit"):
+            tables[name] = whole_numbers(tables[name])
+        networks: dict[str, Any] = {name: take_network(group[name]) for name in _NETWORKS}
         return cls(
-            **{name: take_network(group[name]) for name in _NETWORKS},
+            **networks,
             scores=pd.Series(values["scores"], dtype=object),
             free_run=values["free_run"],
             bin_width=float(group.attrs["bin_width"]),
@@ -151,12 +147,40 @@ class FitResult:
         return f"FitResult({self.network.n_units} units, held out {bits:.3f} bits/spike, uncoupled {alone:.3f})"
 
 
-def load_fit(path: str | PathLike[str]) -> FitResult:
-    """Read a fit that `FitResult.save` wrote.
+class Fit(Protocol):
+    """What can be saved as a fit."""
+
+    HOW: ClassVar[str]
+
+    def write_to(self, group: h5py.Group) -> None:
+        """Write the fit into an empty group."""
+
+
+def save_fit(fit: Fit, path: str | PathLike[str]) -> None:
+    """Write a fit to an HDF5 file, which appears under its name only when complete."""
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with h5py.File(temporary, "w") as h5:
+            layout.mark(h5, KIND, organoid.__version__)
+            h5.attrs[HOW] = fit.HOW
+            fit.write_to(h5)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_fit(path: str | PathLike[str]) -> "FitResult | GradientFit":
+    """Read a fit that `organoid fit`, `FitResult.save` or `GradientFit.save` wrote.
 
     Parameters
     ----------
     path : path
+
+    Returns
+    -------
+    FitResult or GradientFit
+        Whichever the file holds.
 
     Raises
     ------
@@ -175,9 +199,37 @@ def load_fit(path: str | PathLike[str]) -> FitResult:
             if kind != KIND:
                 what = f"an organoid {kind}" if kind else "no organoid file"
                 raise FitError(f"{file} is {what}; expected a fit written by `organoid fit` or FitResult.save")
-            return FitResult.read_from(h5)
+            return _read(h5)
     except (OSError, KeyError) as error:
         raise FitError(f"{file} cannot be read as a fit: {error}") from None
+
+
+def _read(h5: h5py.File) -> "FitResult | GradientFit":
+    from organoid.fitting.gradient_result import GradientFit
+
+    kinds: dict[str, type[FitResult] | type[GradientFit]] = {kind.HOW: kind for kind in (FitResult, GradientFit)}
+    how = h5.attrs.get(HOW, FitResult.HOW)
+    if how not in kinds:
+        raise FitError(f"{h5.filename} holds a fit by {how!r}; expected one of {', '.join(kinds)}")
+    return kinds[how].read_from(h5)
+
+
+def to_json(value: Any) -> str:
+    """Return JSON text of plain values, numpy values or a Series."""
+    return json.dumps(value.to_dict() if isinstance(value, pd.Series) else value, default=_plain)
+
+
+def take_json(group: h5py.Group, name: str, kind: type) -> Any:
+    """Read what `to_json` made, and refuse anything but the kind (dict or list) that was written."""
+    value = layout.take_json(group, name, None)
+    if not isinstance(value, kind):
+        raise FitError(f"{group.file.filename}: {name!r} holds a {type(value).__name__}; expected a {kind.__name__}")
+    return value
+
+
+def whole_numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose whole numbers, which come back from a file as nullable ones, are plain."""
+    return table.astype({c: "int64" for c in table if table[c].dtype == "Int64"})
 
 
 def _plain(value: Any) -> Any:
