@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from organoid.errors import RecordingError
-from organoid.layout_guard import DAMAGE, whole
+from organoid.layout_guard import DAMAGE, reason, whole
 from organoid.recording import SpikeRecording
 from organoid.tables import kind_of
 
@@ -52,7 +52,7 @@ def mark(group: h5py.Group, kind: str, version: str) -> None:
 
 def put_recording(group: h5py.Group, rec: SpikeRecording) -> None:
     """Write a recording into an empty group and seal it with checksums."""
-    packed: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
+    packed: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
     options = packed if rec.n_spikes else {}
     group.create_dataset(SPIKE_TIMES, data=rec.spike_times, **options)
     group.create_dataset(SPIKE_UNITS, data=rec.spike_units.astype(np.int32), **options)
@@ -110,17 +110,12 @@ def seal(group: h5py.Group) -> None:
 
 
 def _checksum(item: h5py.Group | h5py.Dataset, attributes: dict[str, Any], values: Any) -> int:
-    """Return the CRC-32 of the attributes and the content: raw bytes of numbers, UTF-8 texts joined by NUL.
-
-    Content that HDF5 itself checks (filter fletcher32) is left out.
-    """
-    plain = sorted((name, str(value)) for name, value in attributes.items() if name != CHECKSUM)
+    """Return the CRC-32 of the attributes and the content: raw bytes of numbers, UTF-8 texts joined by NUL."""
+    plain = sorted((str(name), str(value)) for name, value in attributes.items() if name != CHECKSUM)
     kind = [item.dtype.str, list(item.shape)] if isinstance(item, h5py.Dataset) else []
     start = zlib.crc32(json.dumps([plain, kind]).encode())
-    if kind and item.fletcher32:
-        return start
     if isinstance(values, np.ndarray) and values.dtype.kind != "O":
-        return zlib.crc32(np.ascontiguousarray(values).tobytes(), start)
+        return zlib.crc32(np.ascontiguousarray(values).reshape(-1).data, start)
     texts = [values] if isinstance(values, bytes | str) else list(values)
     return zlib.crc32(b"\x00".join(text if isinstance(text, bytes) else str(text).encode() for text in texts), start)
 
@@ -131,7 +126,10 @@ def _names(group: h5py.Group) -> list[str]:
 
 def _check(item: h5py.Group | h5py.Dataset, name: str, values: Any) -> dict[str, Any]:
     """Compare the checksum of an object, if it has one, and return its attributes."""
-    attributes = dict(item.attrs.items())
+    try:
+        attributes = dict(item.attrs.items())
+    except DAMAGE as error:
+        raise RecordingError(f"the attributes of {name!r} cannot be read: {reason(error)}") from None
     if CHECKSUM not in attributes:
         if CHECKSUM in item.parent.attrs and item.parent != item:
             raise RecordingError(f"{name!r} has no checksum, though the rest of the file has: it was replaced")
@@ -176,7 +174,8 @@ def take_recording(group: h5py.Group, *, interrupted: bool = False) -> SpikeReco
     absent = [name for name in REQUIRED if name not in group]
     if absent:
         raise RecordingError(f"dataset {absent[0]!r} is missing; an organoid file holds {', '.join(REQUIRED)}")
-    _check(group, "/", _names(group))
+    held = _names(group)
+    _check(group, "/", held)
     times, units = _numbers(group, SPIKE_TIMES, 1), _numbers(group, SPIKE_UNITS, 1, "iu")
     times.flags.writeable = False  # ours alone: need not be copied
     window = _numbers(group, WINDOW, 1)
@@ -188,7 +187,7 @@ def take_recording(group: h5py.Group, *, interrupted: bool = False) -> SpikeReco
     notes = take_json(group, NOTES, [])
     if not isinstance(notes, list):
         raise RecordingError(f"dataset {NOTES!r} is not a JSON list")
-    notes += [f"the file holds no {name!r}" for name in OPTIONAL if name not in group and not interrupted]
+    notes += [f"the file holds no {name!r}" for name in OPTIONAL if name not in held and not interrupted]
     return SpikeRecording(
         times[:n],
         units[:n],
@@ -196,9 +195,9 @@ def take_recording(group: h5py.Group, *, interrupted: bool = False) -> SpikeReco
         t_stop=float(window[1]),
         sampling_rate=_take_rate(group, notes),
         units=take_table(group, UNITS, interrupted=interrupted),
-        electrodes=take_table(group, ELECTRODES, interrupted=interrupted) if ELECTRODES in group else None,
-        stimuli=take_table(group, STIMULI, interrupted=interrupted) if STIMULI in group else None,
-        observed=_numbers(group, OBSERVED, 2) if OBSERVED in group else None,
+        electrodes=take_table(group, ELECTRODES, interrupted=interrupted) if ELECTRODES in held else None,
+        stimuli=take_table(group, STIMULI, interrupted=interrupted) if STIMULI in held else None,
+        observed=_numbers(group, OBSERVED, 2) if OBSERVED in held else None,
         metadata=take_json(group, METADATA, {}),
         notes=notes,
     )
@@ -216,7 +215,7 @@ def _take_rate(group: h5py.Group, notes: list[str]) -> float | None:
 
 def take_json(group: h5py.Group, name: str, default: Any) -> Any:
     """Read a JSON text dataset, or the default where there is none."""
-    if name not in group:
+    if name not in _names(group):
         return default
     values, _ = _values(group, name)
     try:
@@ -231,15 +230,12 @@ def take_table(group: h5py.Group, name: str, *, interrupted: bool = False) -> pd
     if not isinstance(sub, h5py.Group) or COLUMNS not in sub.attrs:
         raise RecordingError(f"{name!r} is not a table (a group with the attribute {COLUMNS!r})")
     attributes = _check(sub, name, _names(sub))
-    if MISSING in sub:
-        if not isinstance(sub[MISSING], h5py.Group):
-            raise RecordingError(f"{name + '/' + MISSING!r} is not a group of flags")
-        _check(sub[MISSING], f"{name}/{MISSING}", _names(sub[MISSING]))
+    masks = _missing_rows(sub, name)
     try:
         listed = [str(column) for column in json.loads(attributes[COLUMNS])]
     except (TypeError, ValueError) as error:
         raise RecordingError(f"attribute {COLUMNS!r} of table {name!r} is not a JSON list: {error}") from None
-    columns = {column: _take_column(sub, name, dataset_name(column, k)) for k, column in enumerate(listed)}
+    columns = {column: _take_column(sub, name, dataset_name(column, k), masks) for k, column in enumerate(listed)}
     lengths = {len(values) for values in columns.values()}
     if len(lengths) > 1 and not interrupted:
         raise RecordingError(f"the columns of table {name!r} have different lengths {sorted(lengths)}")
@@ -247,7 +243,23 @@ def take_table(group: h5py.Group, name: str, *, interrupted: bool = False) -> pd
     return pd.DataFrame({column: values[:n] for column, values in columns.items()})
 
 
-def _take_column(sub: h5py.Group, table: str, column: str) -> Any:
+def _missing_rows(sub: h5py.Group, table: str) -> dict[str, Any]:
+    """Return which rows of which columns are missing."""
+    if MISSING not in _names(sub):
+        return {}
+    held, path = sub.get(MISSING), f"{table}/{MISSING}"
+    if not isinstance(held, h5py.Group):
+        raise RecordingError(f"{path!r} is not a group of flags")
+    names = _names(held)
+    _check(held, path, names)
+    masks = {column: np.asarray(_values(held, column)[0]) for column in names}
+    odd = [column for column, mask in masks.items() if mask.dtype.kind != "b" or mask.ndim != 1]
+    if odd:
+        raise RecordingError(f"dataset '{path}/{odd[0]}' does not hold flags, one axis")
+    return masks
+
+
+def _take_column(sub: h5py.Group, table: str, column: str, masks: dict[str, Any]) -> Any:
     raw, attributes = _values(sub, column)
     kind = attributes.get(COLUMN_KIND)
     if kind not in _SERIES or np.ndim(raw) != 1:
@@ -257,8 +269,8 @@ def _take_column(sub: h5py.Group, table: str, column: str) -> Any:
         )
     try:
         values = _SERIES[kind](raw)
-        if MISSING in sub and column in sub[MISSING]:
-            values[np.asarray(_values(sub[MISSING], column)[0], dtype=bool)] = None
+        if column in masks:
+            values[masks[column]] = None
     except DAMAGE as error:
         raise RecordingError(f"column {column!r} of table {table!r} does not hold {kind}s: {error}") from None
     return values

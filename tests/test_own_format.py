@@ -85,7 +85,7 @@ def test_an_unsealed_file_is_read_all_the_same(file: Path) -> None:
     assert read_recording(file).equals(sealed)
 
 
-@pytest.mark.parametrize("name", ["units/name", "metadata", "window", "observed"])
+@pytest.mark.parametrize("name", ["spikes/time_s", "units/name", "metadata", "window", "observed"])
 def test_a_changed_value_is_named(file: Path, name: str) -> None:
     with h5py.File(file, "a") as h5:
         values = h5[name][()]
@@ -100,7 +100,7 @@ def test_a_changed_byte_of_the_spikes_is_named(file: Path) -> None:
     content = bytearray(file.read_bytes())
     content[place + 5] ^= 1
     file.write_bytes(content)
-    with pytest.raises(RecordingError, match="'spikes/time_s' cannot be read"):
+    with pytest.raises(RecordingError, match="'spikes/time_s'"):
         read_recording(file)
 
 
