@@ -1,18 +1,26 @@
 """Spiking network models: neurons, synapses, surrogate gradients and the contract they keep."""
 
 from organoid.models.adaptive_lif import AdaptiveLIF, AdaptiveLIFParameters
+from organoid.models.adex import AdEx, AdExParameters
 from organoid.models.base import SpikingModel, TrainableModel, Trajectory, check_model
+from organoid.models.izhikevich import Izhikevich, IzhikevichParameters
 from organoid.models.lif import LIF, LIFParameters
+from organoid.models.readout import LeakyReadout
 from organoid.models.registry import MODELS
 from organoid.models.surrogate import SURROGATES, SpikeFunction, Surrogate
 
 __all__ = [
-    "LIF",
-    "MODELS",
-    "SURROGATES",
+    "AdEx",
+    "AdExParameters",
     "AdaptiveLIF",
     "AdaptiveLIFParameters",
+    "Izhikevich",
+    "IzhikevichParameters",
+    "LIF",
     "LIFParameters",
+    "LeakyReadout",
+    "MODELS",
+    "SURROGATES",
     "SpikeFunction",
     "SpikingModel",
     "Surrogate",

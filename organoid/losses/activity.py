@@ -128,12 +128,12 @@ class WeightedSum:
         return self.parts[0][1].bin_width
 
     @property
-    def reads(self) -> Reads:  # type: ignore[override]
+    def reads(self) -> Reads:
         """What the parts read."""
         return self.parts[0][1].reads
 
     @property
-    def compares(self) -> Compares:  # type: ignore[override]
+    def compares(self) -> Compares:
         """What the parts compare, if all the same; else batches."""
         kinds = {loss.compares for _, loss in self.parts}
         return kinds.pop() if len(kinds) == 1 else "batches"

@@ -36,7 +36,7 @@ def boxcar(x: Tensor, width: int) -> Tensor:
     """Sum ``x`` along axis 1 over neighbouring windows of ``width`` bins; a last part of a window is left out."""
     width = min(width, x.shape[1])
     n = x.shape[1] // width
-    return x[:, : n * width].unflatten(1, (n, width)).sum(dim=2)
+    return x[:, : n * width].reshape(x.shape[0], n, width, *x.shape[2:]).sum(dim=2)
 
 
 def upper_pairs(matrix: Tensor) -> Tensor:
