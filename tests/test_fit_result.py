@@ -111,7 +111,7 @@ def test_a_whole_fit_round_trips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(free_run, "RUN_DURATION", 20.0)
     monkeypatch.setattr(gate, "CHECK_DURATION", 20.0)
     monkeypatch.setattr(moments, "WINDOWS", ((0.3, 3),))
-    monkeypatch.setattr(moments, "SIMULATED_PER_STEP", 10.0)
+    monkeypatch.setattr(moments, "SIMULATED_PER_STEP", 10_000)
     rng = np.random.default_rng(0)
     one_burst = SpikeRecording(5 + rng.uniform(0, 0.2, 400), rng.integers(0, 4, 400), t_start=0.0, t_stop=60.0)
     fitted = organoid.fit(one_burst, free_run=True)

@@ -202,7 +202,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RUN_DURATION", 20.0)
     monkeypatch.setattr(gate, "CHECK_DURATION", 20.0)
     monkeypatch.setattr(moments, "WINDOWS", ((0.3, 4), (1.0, 2)))
-    monkeypatch.setattr(moments, "SIMULATED_PER_STEP", 10.0)
+    monkeypatch.setattr(moments, "SIMULATED_PER_STEP", 10_000)
 
 
 def test_scores_are_part_of_a_fit(monkeypatch: pytest.MonkeyPatch) -> None:

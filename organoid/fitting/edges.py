@@ -2,10 +2,11 @@ r"""Connections: effect, standard error and an empirical-null q-value for every 
 
 Edges come from a fit of their own, with slow population fields only (100 ms and more): fast fields
 take up what pairs of units share. The effect is the area under the coupling kernel,
-``sum_k A_kji tau_k`` (logit x s). Its standard error comes from the inverse Hessian. Wald tests get
-overconfident as data grow, so z is judged against the spread of all z (median and MAD: most pairs are
-not connected), and q follows Benjamini & Hochberg (1995). Pairs with a unit of fewer than 20 spikes
-say nothing about connections: they have no q and do not enter the spread.
+``sum_k A_kji tau_k`` (logit x s). Its standard error is the sampling one of a ridge estimate,
+``H^-1 F H^-1`` with ``F`` the Hessian without ridge. Wald tests get overconfident as data grow, so z
+is judged against the spread of all z (median and MAD: most pairs are not connected), and q follows
+Benjamini & Hochberg (1995). Pairs with a unit of fewer than 20 spikes say nothing about connections:
+they have no q and do not enter the spread.
 """
 
 import numpy as np
@@ -71,9 +72,10 @@ def _areas(design: Design, problem: Problem, theta: Tensor) -> tuple[Array, Arra
     variance = np.empty((n, n))
     for post in range(n):
         index = torch.tensor([post])
-        hessian = unit_hessians(problem.units(index), theta[:, index], n_rows=len(problem.rows))[0]
-        factor = torch.linalg.cholesky(hessian)
-        variance[:, post] = torch.linalg.solve_triangular(factor, pick, upper=False).square().sum(0).double().numpy()
+        hessian = unit_hessians(problem.units(index), theta[:, index], n_rows=len(problem.rows))[0].double()
+        fisher = hessian - torch.diag(problem.ridge[:, post].double())
+        x = torch.linalg.solve(hessian, pick.double())
+        variance[:, post] = (x * (fisher @ x)).sum(0).clamp_min(0).numpy()
     return area, np.sqrt(variance)
 
 

@@ -30,7 +30,7 @@ OWN_RIDGE = 3.0
 BIAS_RIDGE = 1e-3
 RUNAWAY_FACTOR = 5.0
 RUNAWAY_WINDOW = 2.0  # s
-HELPS = 3.0  # nats a unit has to gain over its own history on the validation block
+HELPS = (4.0, 0.5)  # nats, and nats a unit, a culture has to gain over own histories on the validation block
 
 
 @dataclass(frozen=True)
@@ -201,13 +201,14 @@ def fit_forced(training: History, design: Design) -> ForcedFit:
     """Choose a candidate on the validation block, then fit it on the whole training part."""
     own = fit_own_history(design, design.sample)
     gains, starts = _validate(design)
-    pooled = {name: float(gain[gain > HELPS].sum() / np.log(2)) for name, gain in gains.items()}
+    pooled = {name: float(np.maximum(gain, 0.0).sum()) for name, gain in gains.items()}
     best = max(CANDIDATES, key=lambda candidate: pooled[candidate.name])
     spikes_in_block = max(float(design.sample.spike_term[-1, -1].sum()), 1.0)
-    validation = {name: value / spikes_in_block for name, value in pooled.items()}
+    validation = {name: value / (np.log(2) * spikes_in_block) for name, value in pooled.items()}
     own_parameters = assemble(training, design, own)
-    coupled = gains[best.name] > HELPS
-    if not coupled.any():
+    coupled = gains[best.name] > 0
+    if pooled[best.name] <= HELPS[0] + HELPS[1] * training.n_units:
+        coupled[:] = False
         return ForcedFit(own, own_parameters, own_parameters, "own history only", coupled, validation, 0.0, True)
     solution = solve(design.problem(design.sample, best), starts[best.name])
     theta = np.where(coupled, _spread(design, best, solution), own)

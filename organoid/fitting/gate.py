@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from organoid.fitting.forced import Design, ForcedFit, assemble, negative_log_likelihood
 from organoid.fitting.free_run import Portrait, compare, free_run, is_runaway, portray
 from organoid.fitting.history import History
-from organoid.fitting.moments import fit_free
+from organoid.fitting.moments import fit_free, longest_stretch
 from organoid.models.escape_lif import EscapeLIF, EscapeLIFParameters
 from organoid.recording import SpikeRecording
 
@@ -22,6 +22,7 @@ CHECK_RUNS = 2
 CHECK_DURATION = 300.0  # s
 MAX_LOSS = 0.04  # share of the forced fit's gain over constant rates that free-run weights may cost
 MIN_BURSTS = 10
+MIN_STRETCH = 1.0  # s observed without a break, for windows to start and run in
 FAR = 10.0
 
 
@@ -68,6 +69,8 @@ def choose_free_weights(
     first = _check(forced.parameters, recorded, n_bursts, seed)
     if first.passes:
         return FreeWeights(forced.parameters, "forced", first.discrepancy, 0.0)
+    if longest_stretch(training.observed) * training.bin_width < MIN_STRETCH:
+        return FreeWeights(forced.parameters, "forced, not alive", first.discrepancy, 0.0)
     free = fit_free(training, design, forced, seed=seed, progress=progress)
     options = {"free": free.theta, "between": (free.theta + forced.theta) / 2}
     best = FreeWeights(forced.parameters, "forced, not alive", first.discrepancy, 0.0, free.moments_off)

@@ -32,7 +32,7 @@ from organoid.models.escape_lif import EscapeLIFParameters
 Array = NDArray[np.float64]
 
 WINDOWS = ((0.3, 30), (1.0, 30), (4.0, 30))  # s, steps
-SIMULATED_PER_STEP = 300.0  # s
+SIMULATED_PER_STEP = 300_000  # bins
 MIN_WINDOWS = 16
 TRUST = 0.1  # largest root-mean-square change of V a step, logit
 GAIN = 0.5
@@ -98,15 +98,15 @@ def fit_free(training: History, design: Design, forced: ForcedFit, *, seed: int 
 
 def _schedule(training: History) -> Iterator[tuple[int, int]]:
     """Yield (bins, number of windows) of every step; windows are at most half the longest observed stretch."""
-    longest = _longest_stretch(training.observed)
+    longest = longest_stretch(training.observed)
     for duration, repeats in WINDOWS:
         n_steps = max(min(round(duration / training.bin_width), longest // 2), 1)
-        n_windows = max(MIN_WINDOWS, round(SIMULATED_PER_STEP / (n_steps * training.bin_width)))
+        n_windows = max(MIN_WINDOWS, SIMULATED_PER_STEP // n_steps)
         for _ in range(repeats):
             yield n_steps, n_windows
 
 
-def _longest_stretch(observed: NDArray[np.bool_]) -> int:
+def longest_stretch(observed: NDArray[np.bool_]) -> int:
     """Return the length of the longest run of observed bins."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], observed, [False]])))
     return int((edges[1::2] - edges[::2]).max())
