@@ -93,13 +93,10 @@ def fit_text(found: Mapping[str, Any]) -> str:
         "model and loss": f"{found['model']}, {found['loss']}",
         "units, spikes": f"{number(found['n_units'])}, {number(found['n_spikes'])}",
     }
-    if found["heldout_bits_per_spike"] is not None:
-        head["held out"] = (
-            f"{number(found['heldout_bits_per_spike'])} bits/spike "
-            f"({number(found['heldout_bits_per_spike_uncoupled'])} without couplings)"
-        )
-    for name, value in found.get("heldout_loss", {}).items():
-        head[f"held-out loss, {name.replace('_', ' ')}"] = number(value)
+    alone = number(found["heldout_bits_per_spike_uncoupled"])
+    head["held out"] = f"{number(found['heldout_bits_per_spike'])} bits/spike (without couplings: {alone})"
+    for name in (name for name in found if name.startswith("held_out_loss")):
+        head[name.replace("_", " ")] = number(found[name])
     for name, value in found["free_run"].items():
         if not name.endswith("_range"):
             head[f"free run, {name.replace('_', ' ')}"] = number(value)

@@ -51,10 +51,16 @@ def fit_file(request: FitRequest, progress: bool) -> dict[str, Any]:
     """Fit a recording, save and report as asked."""
     _check_fit(request)
     rec = organoid.read_recording(request.file, well=request.well, recording=request.recording).culture()
-    given: dict[str, Any] = {} if request.by_gradient else {"free_run": request.free_run}
-    result = organoid.fit(rec, model=request.model, loss=request.loss, seed=request.seed, progress=progress, **given)
+    result = organoid.fit(
+        rec,
+        model=request.model,
+        loss=request.loss,
+        free_run=request.free_run,
+        seed=request.seed,
+        progress=progress,
+    )
     if request.out is not None:
-        result.save(request.out)  # type: ignore[union-attr]
+        result.save(request.out)
     if request.report is not None:
         _report_fit(request, rec, result)
     return _fit_found(request, rec, result)
@@ -62,7 +68,6 @@ def fit_file(request: FitRequest, progress: bool) -> dict[str, Any]:
 
 def _check_fit(request: FitRequest) -> None:
     """Refuse, before any work, names nobody knows and outputs that cannot be written."""
-    from organoid.fitting.gradient import GradientFit
     from organoid.losses import LOSSES
     from organoid.models import MODELS
 
@@ -70,12 +75,7 @@ def _check_fit(request: FitRequest) -> None:
     if request.by_gradient and (request.model not in MODELS or request.loss not in LOSSES):
         raise UsageError(f"cannot fit model {request.model!r} with loss {request.loss!r}; choices: {pairs}")
     _check_different(request.out, request.report)
-    if request.by_gradient and request.out is not None and not hasattr(GradientFit, "save"):
-        raise UsageError(
-            f"a fit of model {request.model!r} with loss {request.loss!r} cannot be saved yet; "
-            "leave out --out and use --report or --json"
-        )
-    if request.out is None and request.report is None and not request.by_gradient:
+    if request.out is None and request.report is None:
         raise UsageError("nothing would be kept; give --out FIT.h5, --report PAGE.html, or both")
     check_output(request.out, inputs=(request.file,))
     check_output(request.report, inputs=(request.file,))
@@ -89,20 +89,21 @@ def _check_different(*paths: Path | None) -> None:
 
 def _report_fit(request: FitRequest, rec: SpikeRecording, result: Any) -> None:
     assert request.report is not None
-    title = f"Fit of {request.file.name}"
-    if request.by_gradient:
-        organoid.write_report(request.report, recording=rec, gradient=result, title=title)
-        return
     simulated = None
-    if request.free_run:
+    if request.free_run and result.network is not None:
         simulated = organoid.simulate(result, min(rec.duration, REPORT_RUN), seed=request.seed)
-    organoid.write_report(request.report, recording=rec, fit=result, simulated=simulated, title=title)
+    organoid.write_report(
+        request.report,
+        recording=rec,
+        fit=result,
+        simulated=simulated,
+        gradient=result if request.by_gradient else None,
+        title=f"Fit of {request.file.name}",
+    )
 
 
 def _fit_found(request: FitRequest, rec: SpikeRecording, result: Any) -> dict[str, Any]:
-    from organoid.fitting.likelihood import peak_rss_mb
-
-    found: dict[str, Any] = {
+    return {
         "file": request.file,
         "model": request.model,
         "loss": request.loss,
@@ -111,16 +112,10 @@ def _fit_found(request: FitRequest, rec: SpikeRecording, result: Any) -> dict[st
         "report": request.report,
         "n_units": rec.n_units,
         "n_spikes": rec.n_spikes,
-        "heldout_bits_per_spike": None,
-        "heldout_bits_per_spike_uncoupled": None,
-        "seconds": None,
-        "peak_rss_mb": peak_rss_mb(),
-        "free_run": {},
+        **dict(result.scores),
+        "free_run": dict(result.free_run),
         "notes": list(result.notes),
     }
-    if request.by_gradient:
-        return found | {"seconds": result.seconds, "heldout_loss": result.held_out.to_dict()}
-    return found | dict(result.scores) | {"free_run": dict(result.free_run)}
 
 
 def simulate_file(source: str, duration: float, out: Path, seed: int, report: Path | None) -> dict[str, Any]:

@@ -237,31 +237,36 @@ def test_dry_run_plans_and_writes_nothing(run, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_gradient_fit_is_scored_against_its_controls(run, tmp_path):
-    rng = np.random.default_rng(0)
-    times = np.sort(rng.uniform(0, 40, 800))
-    source, page = tmp_path / "short.h5", tmp_path / "short.html"
+def test_gradient_fit_is_scored_saved_and_simulated(run, tmp_path):
+    times = np.sort(np.random.default_rng(0).uniform(0, 40, 800))
+    source, out, page = (tmp_path / name for name in ("short.h5", "fit.h5", "fit.html"))
     organoid.write_recording(organoid.SpikeRecording(times, np.arange(800) % 2, t_stop=40.0), source)
-    code, out, err = run("fit", source, "--model", "lif", "--loss", "rate", "--report", page, "--json")
+    asked = ("fit", source, "--model", "lif", "--loss", "rate", "--out", out, "--report", page)
+    code, printed, err = run(*asked, "--no-free-run", "--json")
     assert (code, err) == (0, "")
-    found = json.loads(out)
-    assert found["heldout_bits_per_spike"] is None and found["free_run"] == {}
-    assert {"fitted", "silent", "constant_rate", "shuffled"} == set(found["heldout_loss"])
+    found = json.loads(printed)
+    assert found["heldout_bits_per_spike_uncoupled"] is None and found["free_run"] == {}
+    assert {"held_out_loss", "held_out_loss_silent", "held_out_loss_constant_rate"} <= set(found)
     assert page.is_file()
+    assert run("simulate", out, "--duration", 2, "--out", tmp_path / "sim.h5")[0] == 0
 
 
 @pytest.mark.slow
 def test_demo_runs_the_whole_chain(tmp_path):
-    command = [sys.executable, "-m", "organoid", "demo", "--out", tmp_path / "light", "--json"]
-    for _ in range(2):  # a second demo replaces the first
-        began = time.perf_counter()
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert time.perf_counter() - began < 180
+    out = tmp_path / "light"
+    out.mkdir()
+    for name in ("fit.h5", "session.h5"):
+        (out / name).write_text("of an earlier demo, to be replaced")
+    command = [sys.executable, "-m", "organoid", "demo", "--out", out, "--json"]
+    began = time.perf_counter()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert time.perf_counter() - began < 180
     found = json.loads(done.stdout)
     assert found["session"]["replay"] == "same"
-    assert found["training"]["fitted"] < min(found["training"][name] for name in ("silent", "shuffled"))
+    assert found["training"]["fitted"] < min(found["training"][name] for name in ("silent", "constant_rate"))
     assert {Path(path).name for path in found["files"]} == {"fit.h5", "report.html", "session.h5", "simulation.h5"}
+    assert organoid.read_recording(out / "simulation.h5").n_spikes > 0
 
 
 # --- what is refused ---
