@@ -23,10 +23,9 @@ from organoid.models.adaptive_lif import AdaptiveLIFCell
 from organoid.models.counter_rng import stream_key, uniform_at
 from organoid.models.escape_lif import ACTIVITY_TAU
 from organoid.models.escape_lif import _checked as check_injection
-from organoid.models.free_running import Advance, FreeRunningNetwork, Injection
+from organoid.models.free_running import Advance, Injection
 from organoid.models.lif import LIFCell
 from organoid.models.recurrent import RecurrentNetwork
-from organoid.models.surrogate import Surrogate
 from torch import Tensor
 
 from organoid.errors import ModelError
@@ -165,7 +164,7 @@ class FreeLIF:
         The trained model given this as its input does what the network does.
         """
         out = np.empty((n_steps, self.n_units))
-        _draw_steps(np.uint64(state.key), state.step, self.parameters.noise_sd, out)
+        draw_steps(np.uint64(state.key), state.step, self.parameters.noise_sd, out)
         return out
 
     def advance(self, state: FreeLIFState, n_steps: int, injection: Injection | None = None) -> Advance:
@@ -218,52 +217,37 @@ def _copied(state: FreeLIFState) -> FreeLIFState:
     )
 
 
-def free_network(model: Any, rate_limit: float = math.inf) -> FreeRunningNetwork:
-    """Return the free-running form of a trained model.
-
-    Parameters
-    ----------
-    model : TrainableModel
-        A `LIF` or `AdaptiveLIF`; a model of another kind brings a method ``free_running(rate_limit)`` of its own.
-    rate_limit : float
-        Population rate averaged over about 2 s above which the network counts as run away, spikes/s.
-
-    Raises
-    ------
-    ModelError
-        If there is no such form.
-    """
-    if hasattr(model, "free_running"):
-        network: FreeRunningNetwork = model.free_running(rate_limit)
-        return network
-    if not isinstance(model, RecurrentNetwork) or not isinstance(model.cell, LIFCell | AdaptiveLIFCell):
-        raise ModelError(
-            f"{type(model).__name__} has no free-running form; expected LIF, AdaptiveLIF "
-            "or a model with a method free_running(rate_limit)"
-        )
+def free_lif(model: RecurrentNetwork, rate_limit: float = math.inf) -> FreeLIF:
+    """Return a trained `LIF` or `AdaptiveLIF` left alone; see `organoid.models.free_recurrent.free_network`."""
+    if not isinstance(model.cell, LIFCell | AdaptiveLIFCell):
+        raise ModelError(f"cells of {type(model).__name__} are {type(model.cell).__name__}; expected (adaptive) LIF")
     adaptive = model.cell if isinstance(model.cell, AdaptiveLIFCell) else None
     membrane: LIFCell = model.cell.membrane if isinstance(model.cell, AdaptiveLIFCell) else model.cell
-    if not isinstance(membrane.spike, Surrogate):
-        raise ModelError("the model's spike function may give fractions of spikes; expected a Surrogate")
     return FreeLIF(
         FreeLIFParameters(
             dt=model.dt,
             synapse_decay=np.array(model.synapses.decays),
             delay=model.synapses.delay,
-            weights=_numbers(model.synapses.effective_weight()),
-            bias=_numbers(model.bias),
-            noise_sd=_numbers(model.log_noise.exp() * model._input_per_sd),
+            weights=numbers(model.synapses.effective_weight()),
+            bias=numbers(model.bias),
+            noise_sd=noise_sd(model),
             membrane_decay=membrane.decay,
             refractory=membrane.n_refractory,
             hard_reset=membrane.hard,
             adaptation_decay=adaptive.decay if adaptive else 0.0,
-            increment=_numbers(adaptive.log_increment.exp()) if adaptive else np.zeros(model.n_units),
+            increment=numbers(adaptive.log_increment.exp()) if adaptive else np.zeros(model.n_units),
             rate_limit=float(rate_limit),
         )
     )
 
 
-def _numbers(tensor: Tensor) -> Array:
+def noise_sd(model: RecurrentNetwork) -> Array:
+    """Return the standard deviation of the white input of a step, thresholds, shape (n_units,)."""
+    return numbers(model.log_noise.exp() * model._input_per_sd)
+
+
+def numbers(tensor: Tensor) -> Array:
+    """Return a copy of a tensor in double precision."""
     return np.array(tensor.detach().cpu().double().numpy(), order="C")
 
 
@@ -283,22 +267,23 @@ def _draw(key: np.uint64, step: int, sd: Array, out: Array) -> None:
 
 
 @numba.njit(cache=True)
-def _draw_steps(key: np.uint64, first_step: int, sd: Array, out: Array) -> None:
+def draw_steps(key: np.uint64, first_step: int, sd: Array, out: Array) -> None:
+    """Write the random input of the steps from `first_step` on, thresholds, shape (n_steps, n_units)."""
     for t in range(out.shape[0]):
         _draw(key, first_step + t, sd, out[t])
 
 
 @numba.njit(cache=True)
-def _receive(par: Any, current: Array, arriving: NDArray[np.uint8]) -> None:
-    """Let the currents decay by one step, then the spikes arrive."""
+def receive(decay: Array, weights: Array, current: Array, arriving: NDArray[np.uint8]) -> None:
+    """Let the currents, shape (n_tau, n_units), decay by one step; then the spikes arrive."""
     for k in range(current.shape[0]):
         for i in range(current.shape[1]):
-            current[k, i] *= par.synapse_decay[k]
+            current[k, i] *= decay[k]
     for j in range(arriving.size):
         if arriving[j]:
             for k in range(current.shape[0]):
                 for i in range(current.shape[1]):
-                    current[k, i] += par.weights[k, j, i]
+                    current[k, i] += weights[k, j, i]
 
 
 @numba.njit(cache=True)
@@ -353,7 +338,7 @@ def _run(
     following = int(np.searchsorted(inj_steps, done))
     while done < n_steps and n_out < _CHUNK_SPIKES and not runaway:
         row = pending[(first_step + done) % par.delay]
-        _receive(par, current, row)
+        receive(par.synapse_decay, par.weights, current, row)
         row[:] = 0
         while following < inj_steps.size and inj_steps[following] == done:
             row[inj_units[following]] = 1

@@ -16,6 +16,7 @@ from organoid.models.base import TrainableModel
 from organoid.models.escape_lif import EscapeLIF, EscapeLIFParameters
 from organoid.models.fields import PopulationFields
 from organoid.models.free_lif import FreeLIF, FreeLIFParameters
+from organoid.models.free_recurrent import FreeRecurrent
 from organoid.models.registry import MODELS
 from organoid.models.surrogate import SURROGATES
 
@@ -24,6 +25,7 @@ from organoid.errors import ModelError
 _MODEL = "model"
 _FIELDS = "fields"
 _STATE = "state"
+_TRAINED = "trained"
 
 
 class _Kind(NamedTuple):
@@ -96,6 +98,17 @@ def _take_lif(group: h5py.Group) -> FreeLIF:
     return FreeLIF(FreeLIFParameters(**values))
 
 
+def _put_recurrent(group: h5py.Group, network: FreeRecurrent) -> None:
+    put_trained(group.create_group(_TRAINED), network.model)
+    group.attrs["rate_limit"] = network.rate_limit
+
+
+def _take_recurrent(group: h5py.Group) -> FreeRecurrent:
+    _check_present(group, (_TRAINED,))
+    model: Any = take_trained(group[_TRAINED])
+    return FreeRecurrent(model, float(group.attrs["rate_limit"]))
+
+
 def _check_present(group: h5py.Group, names: tuple[str, ...]) -> None:
     absent = [name for name in names if name not in group]
     if absent:
@@ -110,6 +123,7 @@ def _value(dataset: h5py.Dataset) -> Any:
 _KINDS: dict[str, _Kind] = {
     "escape_lif": _Kind(EscapeLIF, _put_escape, _take_escape),
     "free_lif": _Kind(FreeLIF, _put_lif, _take_lif),
+    "free_recurrent": _Kind(FreeRecurrent, _put_recurrent, _take_recurrent),
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +9,17 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from free_networks import CELLS, DT, Bare, N, lively, lively_of, raster, trained
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from organoid.models import LIF, MODELS, AdaptiveLIF, AdaptiveLIFParameters, LIFParameters
+from organoid.models import LIF, MODELS, AdaptiveLIFParameters, LIFParameters
 from organoid.models import free_lif as module
-from organoid.models.free_lif import FreeLIF, FreeLIFParameters, FreeLIFState, free_network
-from organoid.models.free_running import Advance, Injection
-from organoid.models.recurrent import RecurrentNetwork
-from organoid.models.storage import put_network, put_trained, take_network, take_trained
-from organoid.models.surrogate import ArcTan, FastSigmoid
+from organoid.models.free_lif import FreeLIF, FreeLIFParameters, FreeLIFState
+from organoid.models.free_recurrent import free_network
+from organoid.models.free_running import Injection
+from organoid.models.storage import put_network, take_network
+from organoid.models.surrogate import FastSigmoid
 
 import organoid
 from organoid import ModelError, OrganoidError
@@ -27,40 +27,7 @@ from organoid.culture import storage
 from organoid.protocols import RateClamp
 from organoid.sessions import replay
 
-N, DT = 7, 0.002
 ARRAYS = ("voltage", "adaptation", "refractory", "current", "pending")
-CELLS = [
-    LIFParameters(),
-    LIFParameters(reset="subtract", refractory=0.0, delay=0.006),
-    LIFParameters(refractory=0.008, delay=0.01, tau_syn=(0.003,)),
-    AdaptiveLIFParameters(increment=0.3),
-    AdaptiveLIFParameters(
-        LIFParameters(reset="subtract", refractory=0.004, tau_syn=(0.003, 0.02, 0.1)), tau_adapt=0.05
-    ),
-]
-
-
-def trained(fixed: LIFParameters | AdaptiveLIFParameters, *, n: int = N, seed: int = 0, **options: Any) -> Any:
-    """A lively network: strong weights of both signs, differing biases and noise."""
-    model: Any = (LIF if isinstance(fixed, LIFParameters) else AdaptiveLIF)(n, DT, fixed, seed=seed, **options)
-    rng = np.random.default_rng(seed)
-    with torch.no_grad():
-        model.synapses.weight.mul_(3)
-        model.bias.copy_(torch.from_numpy(rng.uniform(1.0, 1.8, n)))
-        model.log_noise.add_(torch.from_numpy(rng.normal(0, 0.3, n)))
-    return model.double()
-
-
-def lively(n: int = N, seed: int = 0) -> FreeLIF:
-    network = free_network(trained(CELLS[3], n=n, seed=seed))
-    assert isinstance(network, FreeLIF)
-    return network
-
-
-def raster(advance: Advance, n_steps: int, n: int = N) -> NDArray[np.float64]:
-    out = np.zeros((n_steps, n))
-    np.add.at(out, (advance.steps, advance.units), 1)
-    return out
 
 
 def same_states(a: FreeLIFState, b: FreeLIFState) -> bool:
@@ -120,12 +87,6 @@ def test_it_runs_as_often_as_the_torch_model_under_its_own_noise() -> None:
         z, _ = model.run(model.noise(1, n_steps, torch.Generator().manual_seed(0)))
     done = lively_of(model).advance(lively_of(model).initial_state(1), n_steps)
     np.testing.assert_allclose(raster(done, n_steps).mean(0), z[0].mean(0).numpy(), rtol=0.1)
-
-
-def lively_of(model: Any) -> FreeLIF:
-    network = free_network(model)
-    assert isinstance(network, FreeLIF)
-    return network
 
 
 # --- noise --------------------------------------------------------------------------------------------------------
@@ -350,10 +311,6 @@ def test_it_passes_the_device_check() -> None:
 # --- refusals -----------------------------------------------------------------------------------------------------
 
 
-class Bare:
-    """A model that is no network of ours."""
-
-
 class OwnForm:
     def free_running(self, rate_limit: float) -> tuple[str, float]:
         return "mine", rate_limit
@@ -365,10 +322,6 @@ def test_models_of_other_kinds() -> None:
     assert free_network(OwnForm(), 3.0) == ("mine", 3.0)  # type: ignore[comparison-overlap]
     with pytest.raises(ModelError, match="fractions"):
         free_network(LIF(N, DT, spike=FastSigmoid().relaxed))
-    plain = LIF(N, DT)
-    other = RecurrentNetwork(N, DT, cell=Bare(), synapses=plain.synapses, tau_mem=0.02, noise_sd=0.2, escape_width=0.25)
-    with pytest.raises(ModelError, match="RecurrentNetwork"):
-        free_network(other)
 
 
 @pytest.mark.parametrize(
@@ -389,67 +342,3 @@ def test_models_of_other_kinds() -> None:
 def test_impossible_parameters(change: dict[str, Any]) -> None:
     with pytest.raises(ModelError):
         FreeLIF(lively().parameters._replace(**change))
-
-
-# --- trained models in files --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("fixed", CELLS, ids=range(len(CELLS)))
-@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
-def test_a_trained_model_comes_back_exactly(
-    tmp_path: Path, fixed: LIFParameters | AdaptiveLIFParameters, precision: torch.dtype
-) -> None:
-    mask = torch.rand(N, N, generator=torch.Generator().manual_seed(0)) < 0.5
-    model = trained(fixed, spike=ArcTan(alpha=3.0), mask=mask).to(precision)
-    with h5py.File(tmp_path / "m.h5", "w") as h5:
-        put_trained(h5.create_group("m"), model)
-        back: Any = take_trained(h5["m"])
-    assert type(back) is type(model)
-    assert back.fixed == model.fixed
-    assert [type(part) for part in back.modules()] == [type(part) for part in model.modules()]
-    for (name, one), (_, other) in zip(model.state_dict().items(), back.state_dict().items(), strict=True):
-        assert one.dtype == other.dtype and torch.equal(one, other), name
-    x = model.noise(2, 200, torch.Generator().manual_seed(0)).detach()
-    losses = [(each.run(x)[0] * x).sum() for each in (model, back)]
-    for each, loss in zip((model, back), losses):
-        loss.backward()
-        assert each.synapses.weight.grad is not None
-    assert torch.equal(losses[0], losses[1])
-    assert torch.equal(model.synapses.weight.grad, back.synapses.weight.grad)
-
-
-class Unregistered(LIF):
-    """Not in the registry."""
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: Unregistered(N, DT), "Unregistered"),
-        (lambda: LIF(N, DT, spike=FastSigmoid().relaxed), "spike function"),
-        (Bare, "Bare"),
-    ],
-)
-def test_models_nobody_could_build_again(tmp_path: Path, make: Callable[[], Any], message: str) -> None:
-    with h5py.File(tmp_path / "m.h5", "w") as h5, pytest.raises(ModelError, match=message):
-        put_trained(h5.create_group("m"), make())
-
-
-@pytest.mark.parametrize("name", ["state/bias", "state", "state/synapses.weight"])
-def test_incomplete_models_are_refused(tmp_path: Path, name: str) -> None:
-    with h5py.File(tmp_path / "m.h5", "w") as h5:
-        put_trained(h5.create_group("m"), trained(CELLS[0]))
-        del h5["m"][name]
-        with pytest.raises(ModelError, match=name.split("/")[-1]):
-            take_trained(h5["m"])
-
-
-def test_models_of_unknown_name_or_wrong_size(tmp_path: Path) -> None:
-    with h5py.File(tmp_path / "m.h5", "w") as h5:
-        put_trained(h5.create_group("m"), trained(CELLS[0]))
-        h5["m"].attrs["n_units"] = N + 1
-        with pytest.raises(ModelError, match="no complete lif"):
-            take_trained(h5["m"])
-        h5["m"].attrs["model"] = "hodgkin_huxley"
-        with pytest.raises(ModelError, match="hodgkin_huxley"):
-            take_trained(h5["m"])

@@ -110,7 +110,7 @@ def test_every_model_and_loss_trains_is_saved_comes_back_and_runs(
     one, other = (organoid.simulate(each, 10.0, seed=3) for each in (fitted, back))
     assert one.equals(other)
     assert one.units["name"].tolist() == rec.units["name"].tolist()
-    assert one.metadata["network"]["model"] == "free_lif"
+    assert one.metadata["network"]["model"] == ("free_lif" if "lif" in model else "free_recurrent")
 
 
 def test_round_trip_is_exact(rec: SpikeRecording, result: GradientFit, path: Path) -> None:

@@ -18,7 +18,7 @@ from organoid.fitting.history import History
 from organoid.fitting.predict import score_gain, training_means
 from organoid.losses.base import Reads
 from organoid.models import TrainableModel
-from organoid.models.free_lif import free_network
+from organoid.models.free_recurrent import free_network
 from organoid.models.free_running import FreeRunningNetwork
 from organoid.recording import SpikeRecording
 from organoid.statistics import firing_rates
