@@ -7,7 +7,9 @@ from organoid.models.izhikevich import Izhikevich, IzhikevichParameters
 from organoid.models.lif import LIF, LIFParameters
 from organoid.models.readout import LeakyReadout
 from organoid.models.registry import MODELS
+from organoid.models.short_term import ShortTermPlasticity, ShortTermSynapses
 from organoid.models.surrogate import SURROGATES, SpikeFunction, Surrogate
+from organoid.models.wiring import distance_mask, random_mask, small_world_mask
 
 __all__ = [
     "AdEx",
@@ -21,10 +23,15 @@ __all__ = [
     "LeakyReadout",
     "MODELS",
     "SURROGATES",
+    "ShortTermPlasticity",
+    "ShortTermSynapses",
     "SpikeFunction",
     "SpikingModel",
     "Surrogate",
     "TrainableModel",
     "Trajectory",
     "check_model",
+    "distance_mask",
+    "random_mask",
+    "small_world_mask",
 ]

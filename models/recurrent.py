@@ -127,7 +127,7 @@ class RecurrentNetwork(nn.Module):
 
     def step(self, x: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
         """Advance one step under the external input ``x``, shape (batch, unit), thresholds."""
-        spikes, _, state = self._advance(x, state, self.synapses.effective_weight())
+        spikes, _, state = self.advance(x, state, self.synapses.effective_weight())
         return spikes, state
 
     def run(self, x: Tensor, state: NetworkState | None = None) -> tuple[Tensor, NetworkState]:
@@ -156,15 +156,16 @@ class RecurrentNetwork(nn.Module):
         weight = self.synapses.effective_weight()
         spikes, distances = [], []
         for part in x.unbind(1):
-            out, distance, state = self._advance(part, state, weight)
+            out, distance, state = self.advance(part, state, weight)
             spikes.append(out)
             distances.append(distance)
         return Trajectory(torch.stack(spikes, 1), torch.stack(distances, 1) / self.escape_width, state)
 
-    def _advance(self, x: Tensor, state: NetworkState, weight: Tensor) -> tuple[Tensor, Tensor, NetworkState]:
+    def advance(self, x: Tensor, state: NetworkState, weight: Tensor) -> tuple[Tensor, Tensor, NetworkState]:
+        """Advance one step with given weights; return spikes, distance to threshold and state."""
         current, trace = self.synapses.arrive(state.synapse, weight)
         spikes, distance, cell = self.cell.step(self.bias + x + current, state.cell)
-        return spikes, distance, NetworkState(cell, self.synapses.send(trace, state.synapse.pending, spikes))
+        return spikes, distance, NetworkState(cell, self.synapses.send(trace, state.synapse, spikes))
 
     def _check_input(self, x: Tensor, forced: Tensor | None) -> None:
         if x.ndim != 3 or x.shape[2] != self.n_units or x.shape[1] == 0:

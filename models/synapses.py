@@ -117,14 +117,20 @@ class ExponentialSynapses(nn.Module):
         return SynapseState(zeros(batch, n_taus, n_units), zeros(batch, self.delay, n_units))
 
     def arrive(self, state: SynapseState, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Let the oldest spikes arrive; return the current (batch, unit) and the new trace."""
+        """Let the oldest spikes arrive; return the current (batch, unit) and the new trace.
+
+        Weights have the shape (time constant, pre, post), or (batch, time constant, pre, post) where each copy of the
+        network has its own.
+        """
         decay = weight.new_tensor(self.decays)[:, None]
         trace = decay * state.trace + state.pending[:, :1]
+        if weight.ndim == 4:
+            return torch.einsum("bki,bkij->bj", trace, weight), trace
         return trace.flatten(1) @ weight.flatten(0, 1), trace
 
-    def send(self, trace: Tensor, pending: Tensor, emitted: Tensor) -> SynapseState:
-        """Put the spikes of this step, shape (batch, unit), on their way."""
-        return SynapseState(trace, torch.cat([pending[:, 1:], emitted[:, None]], dim=1))
+    def send(self, trace: Tensor, state: SynapseState, emitted: Tensor) -> SynapseState:
+        """Put the spikes of this step, shape (batch, unit), on their way behind those of ``state``."""
+        return SynapseState(trace, torch.cat([state.pending[:, 1:], emitted[:, None]], dim=1))
 
     def forced(self, emitted: Tensor, state: SynapseState) -> tuple[Tensor, SynapseState]:
         """Return the current (batch, time, unit) of spikes that are known beforehand, and the state after them."""
