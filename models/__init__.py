@@ -5,6 +5,15 @@ from organoid.models.adex import AdEx, AdExParameters
 from organoid.models.base import SpikingModel, TrainableModel, Trajectory, check_model
 from organoid.models.izhikevich import Izhikevich, IzhikevichParameters
 from organoid.models.lif import LIF, LIFParameters
+from organoid.models.plasticity import (
+    HomeostaticScaling,
+    PairSTDP,
+    PlasticityRule,
+    PlasticNetwork,
+    RewardModulatedSTDP,
+    Together,
+    TripletSTDP,
+)
 from organoid.models.readout import LeakyReadout
 from organoid.models.registry import MODELS
 from organoid.models.short_term import ShortTermPlasticity, ShortTermSynapses
@@ -16,20 +25,27 @@ __all__ = [
     "AdExParameters",
     "AdaptiveLIF",
     "AdaptiveLIFParameters",
+    "HomeostaticScaling",
     "Izhikevich",
     "IzhikevichParameters",
     "LIF",
     "LIFParameters",
     "LeakyReadout",
     "MODELS",
+    "PairSTDP",
+    "PlasticNetwork",
+    "PlasticityRule",
+    "RewardModulatedSTDP",
     "SURROGATES",
     "ShortTermPlasticity",
     "ShortTermSynapses",
     "SpikeFunction",
     "SpikingModel",
     "Surrogate",
+    "Together",
     "TrainableModel",
     "Trajectory",
+    "TripletSTDP",
     "check_model",
     "distance_mask",
     "random_mask",
