@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import organoid
 from organoid import layout
-from organoid.errors import FitError
+from organoid.errors import FitError, OrganoidError
 from organoid.fitting.history import bin_history
 from organoid.fitting.predict import expected_counts
 from organoid.models.escape_lif import EscapeLIF
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 KIND = "fit"
 HOW = "fit_by"  # root attribute: which class of fit the file holds; absent in files with a FitResult only
-_JSON = ("scores", "free_run", "notes", "settings")
+_JSON = {"scores": dict, "free_run": dict, "notes": list, "settings": dict}
 _NETWORKS = ("network", "forced", "uncoupled")
 _TABLES = ("edges", "per_unit", "units", "electrodes")
 
@@ -127,7 +127,7 @@ class FitResult:
         absent = [name for name in (*_NETWORKS, *_TABLES, *_JSON) if name not in group]
         if absent:
             raise FitError(f"{group.file.filename}: {absent[0]!r} is missing; the file is not a complete fit")
-        values = {name: layout.take_json(group, name, None) for name in _JSON}
+        values = {name: take_json(group, name, kind) for name, kind in _JSON.items()}
         tables: dict[str, Any] = {name: layout.take_table(group, name) for name in _TABLES}
         for name in ("edges", "per_unit"):
             tables[name] = whole_numbers(tables[name])
@@ -200,8 +200,10 @@ def load_fit(path: str | PathLike[str]) -> "FitResult | GradientFit":
                 what = f"an organoid {kind}" if kind else "no organoid file"
                 raise FitError(f"{file} is {what}; expected a fit written by `organoid fit` or FitResult.save")
             return _read(h5)
-    except (OSError, KeyError) as error:
-        raise FitError(f"{file} cannot be read as a fit: {error}") from None
+    except OrganoidError:
+        raise
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FitError(f"{file} cannot be read as a fit, it is damaged: {error}") from None
 
 
 def _read(h5: h5py.File) -> "FitResult | GradientFit":
