@@ -71,9 +71,10 @@ class SoftVictorPurpura:
         check_trains("SoftVictorPurpura", simulated, recorded)
         d = (simulated - recorded.to(simulated)) / self.temperature
         levels = torch.linspace(-1, 1, self._n_intervals + 1, dtype=d.dtype, device=d.device)
-        return (
-            self.temperature * (log_partition(d, levels) - log_partition(torch.zeros_like(d[:1, :, :1]), levels)).mean()
-        )
+        nothing = log_partition(torch.zeros_like(d[:1, :, :1]), levels)
+        distance = self.temperature * (log_partition(d, levels) - nothing)
+        # Equal trains: value and gradient are 0 but for rounding.
+        return torch.where((d != 0).any(dim=1), distance, 0.0).clamp(min=0).mean()
 
     @property
     def _n_intervals(self) -> int:
