@@ -218,7 +218,7 @@ def _copied(state: FreeLIFState) -> FreeLIFState:
 
 
 def free_lif(model: RecurrentNetwork, rate_limit: float = math.inf) -> FreeLIF:
-    """Return a trained `LIF` or `AdaptiveLIF` left alone; see `organoid.models.free_recurrent.free_network`."""
+    """Return a trained `LIF` or `AdaptiveLIF` left alone; see `organoid.models.free_model.free_network`."""
     if not isinstance(model.cell, LIFCell | AdaptiveLIFCell):
         raise ModelError(f"cells of {type(model).__name__} are {type(model.cell).__name__}; expected (adaptive) LIF")
     adaptive = model.cell if isinstance(model.cell, AdaptiveLIFCell) else None

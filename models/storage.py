@@ -16,7 +16,7 @@ from organoid.models.base import TrainableModel
 from organoid.models.escape_lif import EscapeLIF, EscapeLIFParameters
 from organoid.models.fields import PopulationFields
 from organoid.models.free_lif import FreeLIF, FreeLIFParameters
-from organoid.models.free_recurrent import FreeRecurrent
+from organoid.models.free_model import FreeModel
 from organoid.models.registry import MODELS
 from organoid.models.surrogate import SURROGATES
 
@@ -98,15 +98,15 @@ def _take_lif(group: h5py.Group) -> FreeLIF:
     return FreeLIF(FreeLIFParameters(**values))
 
 
-def _put_recurrent(group: h5py.Group, network: FreeRecurrent) -> None:
+def _put_model(group: h5py.Group, network: FreeModel) -> None:
     put_trained(group.create_group(_TRAINED), network.model)
     group.attrs["rate_limit"] = network.rate_limit
 
 
-def _take_recurrent(group: h5py.Group) -> FreeRecurrent:
+def _take_model(group: h5py.Group) -> FreeModel:
     _check_present(group, (_TRAINED,))
     model: Any = take_trained(group[_TRAINED])
-    return FreeRecurrent(model, float(group.attrs["rate_limit"]))
+    return FreeModel(model, float(group.attrs["rate_limit"]))
 
 
 def _check_present(group: h5py.Group, names: tuple[str, ...]) -> None:
@@ -123,7 +123,7 @@ def _value(dataset: h5py.Dataset) -> Any:
 _KINDS: dict[str, _Kind] = {
     "escape_lif": _Kind(EscapeLIF, _put_escape, _take_escape),
     "free_lif": _Kind(FreeLIF, _put_lif, _take_lif),
-    "free_recurrent": _Kind(FreeRecurrent, _put_recurrent, _take_recurrent),
+    "free_model": _Kind(FreeModel, _put_model, _take_model),
 }
 
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from organoid.models import LIF, AdaptiveLIF, AdaptiveLIFParameters, LIFParameters
 from organoid.models.free_lif import FreeLIF
-from organoid.models.free_recurrent import free_network
+from organoid.models.free_model import free_network
 from organoid.models.free_running import Advance
 
 N, DT = 7, 0.002

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from organoid.models import LIF, MODELS, AdaptiveLIFParameters, LIFParameters
 from organoid.models import free_lif as module
 from organoid.models.free_lif import FreeLIF, FreeLIFParameters, FreeLIFState
-from organoid.models.free_recurrent import free_network
+from organoid.models.free_model import free_network
 from organoid.models.free_running import Injection
 from organoid.models.storage import put_network, take_network
 from organoid.models.surrogate import FastSigmoid

@@ -19,7 +19,7 @@ from organoid.models.surrogate import ArcTan
 
 import organoid
 from organoid import FitError, ModelError, OrganoidError, SpikeRecording
-from organoid.fitting import FitResult, GradientFit, GradientSettings
+from organoid.fitting import FitResult, GradientFit, GradientSettings, free_run
 from organoid.fitting.edges import EDGE_COLUMNS
 from organoid.fitting.free_run import SCORE_NAMES
 from organoid.fitting.gradient import fit_gradient
@@ -99,19 +99,18 @@ def load(path: Path) -> GradientFit:
 @pytest.mark.parametrize(
     ("model", "loss"), sorted({(m, "van_rossum") for m in MODELS} | {("lif", x) for x in LOSSES})
 )
-def test_every_model_and_loss_trains_is_saved_comes_back_and_runs(
-    rec: SpikeRecording, tmp_path: Path, model: str, loss: str
-) -> None:
-    fitted = gradient(rec, model=model, loss=loss)
+def test_every_model_and_loss_trains_is_saved_comes_back_and_runs(tmp_path: Path, model: str, loss: str) -> None:
+    rec = culture(8.0)
+    fitted = gradient(rec, model=model, loss=loss, bin_width=0.004)
     fitted.save(tmp_path / "fit.h5")
     back = load(tmp_path / "fit.h5")
     assert back.loss == fitted.loss
     assert set(fitted.scores.index) == SCORES
     assert np.isfinite(fitted.scores["heldout_bits_per_spike"])
-    one, other = (organoid.simulate(each, 10.0, seed=3) for each in (fitted, back))
+    one, other = (organoid.simulate(each, 2.0, seed=3) for each in (fitted, back))
     assert one.equals(other)
     assert one.units["name"].tolist() == rec.units["name"].tolist()
-    assert one.metadata["network"]["model"] == ("free_lif" if "lif" in model else "free_recurrent")
+    assert one.metadata["network"]["model"] == ("free_lif" if "lif" in model else "free_model")
 
 
 def test_round_trip_is_exact(rec: SpikeRecording, result: GradientFit, path: Path) -> None:
@@ -267,6 +266,14 @@ def test_free_runs_only_when_asked_for(rec: SpikeRecording) -> None:
     assert fit_gradient(rec, settings=TINY, progress=False).free_run == {}
 
 
+def test_a_slow_network_is_scored_on_one_free_run(rec: SpikeRecording, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(free_run, "RUN_DURATION", 5.0)
+    slow = gradient(rec, model=ForeignModel(), loss="likelihood", free_run=True)
+    assert any("one run" in note for note in slow.notes)
+    assert slow.free_run["rate_ratio_range"] == [slow.free_run["rate_ratio"]] * 2
+    assert not any("one run" in note for note in gradient(rec, free_run=True).notes)
+
+
 def test_no_bar_without_a_terminal(rec: SpikeRecording, capfd: pytest.CaptureFixture[str]) -> None:
     gradient(rec, progress=True, free_run=True)
     assert capfd.readouterr() == ("", "")
@@ -368,7 +375,7 @@ class ForeignModel(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.n_units, self.dt = 4, 0.002
-        self.level = torch.nn.Parameter(torch.full((4,), -4.0))
+        self.level = torch.nn.Parameter(torch.full((4,), -2.0))
 
     def initial_state(self, batch: int = 1) -> tuple[torch.Tensor]:
         return (self.level.new_zeros(batch, 4),)
@@ -390,10 +397,19 @@ class ForeignModel(torch.nn.Module):
         return out.spikes, out.state
 
 
-def test_a_model_without_a_free_form_predicts_and_says_what_it_cannot(rec: SpikeRecording, tmp_path: Path) -> None:
-    fitted = gradient(rec, model=ForeignModel(), loss="likelihood", free_run=True)
+def test_any_model_that_keeps_the_contract_runs_and_predicts(rec: SpikeRecording, tmp_path: Path) -> None:
+    fitted = gradient(rec, model=ForeignModel(), loss="likelihood")
+    assert fitted.predict(rec).shape == rec.counts(0.002).shape
+    simulated = organoid.simulate(fitted, 1.0)
+    assert simulated.metadata["network"]["trained"] == "ForeignModel"
+    with pytest.raises(FitError, match="ForeignModel"):
+        fitted.save(tmp_path / "f.h5")
+
+
+def test_a_model_without_a_free_form_predicts_and_says_what_it_cannot(rec: SpikeRecording) -> None:
+    fitted = gradient(rec, model=LIF(4, 0.002, spike=ArcTan().relaxed), free_run=True)
     assert fitted.network is None and fitted.free_run == {}
-    assert any("ForeignModel has no free-running form" in note for note in fitted.notes)
+    assert any("cannot" in note or "not simulate" in note for note in fitted.notes)
     assert fitted.predict(rec).shape == rec.counts(0.002).shape
     with pytest.raises(ModelError):
         organoid.simulate(fitted, 1.0)

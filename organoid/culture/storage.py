@@ -19,7 +19,7 @@ from organoid.layout import put_table, take_table
 from organoid.models import storage as model_storage
 from organoid.models.escape_lif import EscapeLIF
 from organoid.models.free_lif import FreeLIF
-from organoid.models.free_recurrent import FreeRecurrent
+from organoid.models.free_model import FreeModel
 from organoid.models.free_running import FreeRunningNetwork
 
 KIND = "kind"
@@ -99,6 +99,6 @@ def _take_preset(group: h5py.Group) -> PresetCulture:
 NETWORK_KINDS: dict[str, NetworkKind] = {
     "escape_lif": NetworkKind(EscapeLIF, model_storage.put_network, model_storage.take_network),
     "free_lif": NetworkKind(FreeLIF, model_storage.put_network, model_storage.take_network),
-    "free_recurrent": NetworkKind(FreeRecurrent, model_storage.put_network, model_storage.take_network),
+    "free_model": NetworkKind(FreeModel, model_storage.put_network, model_storage.take_network),
     "preset": NetworkKind(PresetCulture, _put_preset, _take_preset),
 }

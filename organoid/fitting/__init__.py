@@ -48,7 +48,8 @@ def fit(
     well : str, optional
         Which culture, in a recording of several.
     free_run : bool
-        Whether to score free runs (five of 10 minutes); the likelihood path also corrects the network by them.
+        Whether to score free runs (five of 10 minutes, one where a model has no compiled form and runs slowly); the
+        likelihood path also corrects the network by them.
     refit : bool
         Fit again on the whole recording after scoring (likelihood path).
     bin_width : float, optional, s

@@ -35,7 +35,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from organoid.errors import FitError
-from organoid.fitting.free_run import Summary, complaints, free_run_scores, summarise
 from organoid.fitting.gradient_result import GradientFit, loss_name
 from organoid.fitting.gradient_scores import (
     SplitHistory,
@@ -44,6 +43,7 @@ from organoid.fitting.gradient_scores import (
     no_edges,
     per_unit,
     rate_limit,
+    score_free_runs,
     score_predictions,
 )
 from organoid.fitting.history import bin_history
@@ -132,7 +132,8 @@ def fit_gradient(
     compare : bool
         Also train the control on shuffled units (takes as long again).
     free_run : bool
-        Also leave the network alone, five times for 10 minutes, and compare it with the recording.
+        Also leave the network alone, five times for 10 minutes (once, where it has no compiled form), and compare it
+        with the recording.
     progress : bool
         Show a bar on a terminal.
 
@@ -215,10 +216,7 @@ def _assemble(
     predicted = score_predictions(model, loss.reads, history)
     training_stop = min(rec.t_start + windows.n_train * bin_width, rec.t_stop)
     network, missing = free_form(model, rate_limit(rec.select(t_stop=training_stop)))
-    summary: Summary = {}
-    if free_run and network is not None:
-        bar = progress and sys.stderr.isatty()
-        summary = summarise(free_run_scores(network, rec, seed=seed, progress=bar))
+    summary, lacks = score_free_runs(network if free_run else None, rec, seed, progress and sys.stderr.isatty())
     scores = {
         "heldout_bits_per_spike": predicted.bits,
         "heldout_bits_per_spike_uncoupled": float("nan"),
@@ -239,7 +237,7 @@ def _assemble(
         units=rec.units,
         electrodes=rec.electrodes,
         bin_width=bin_width,
-        notes=(NOT_CALIBRATED, *missing, *complaints(summary), UNCALIBRATED_RESPONSE, *found.notes, *rec.notes),
+        notes=(NOT_CALIBRATED, *missing, *lacks, UNCALIBRATED_RESPONSE, *found.notes, *rec.notes),
         settings={
             "model": registered_name(model) or type(model).__name__,
             "loss": loss_name(loss),

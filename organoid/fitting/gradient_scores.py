@@ -13,12 +13,21 @@ from numpy.typing import NDArray
 
 from organoid.errors import ModelError
 from organoid.fitting.edges import EDGE_COLUMNS
-from organoid.fitting.free_run import RUNAWAY_FACTOR, highest_rate
+from organoid.fitting.free_run import (
+    N_RUNS,
+    RUNAWAY_FACTOR,
+    Summary,
+    complaints,
+    free_run_scores,
+    highest_rate,
+    summarise,
+)
 from organoid.fitting.history import History
+from organoid.fitting.likelihood import one_torch_thread
 from organoid.fitting.predict import score_gain, training_means
 from organoid.losses.base import Reads
 from organoid.models import TrainableModel
-from organoid.models.free_recurrent import free_network
+from organoid.models.free_model import FreeModel, free_network
 from organoid.models.free_running import FreeRunningNetwork
 from organoid.recording import SpikeRecording
 from organoid.statistics import firing_rates
@@ -71,7 +80,7 @@ def answers(
     generator, state = torch.Generator().manual_seed(seed), None
     for first in range(0, history.n_bins, _CHUNK):
         stop = min(first + _CHUNK, history.n_bins)
-        with torch.no_grad():
+        with torch.no_grad(), one_torch_thread():
             x = model.noise(n_draws, _CHUNK, generator)[:, : stop - first]
             recorded = torch.from_numpy(np.minimum(history.counts(first, stop), 1)).to(x)
             out = model.trajectory(x, state, forced=recorded.expand(n_draws, -1, -1))
@@ -153,6 +162,18 @@ def free_form(model: TrainableModel, rate_limit: float) -> tuple[FreeRunningNetw
         return free_network(model, rate_limit), ()
     except ModelError as error:
         return None, (f"the fit can predict, not simulate: {error}",)
+
+
+def score_free_runs(
+    network: FreeRunningNetwork | None, rec: SpikeRecording, seed: int, progress: bool
+) -> tuple[Summary, tuple[str, ...]]:
+    """Return the free-run scores of a network (nothing for None) and what is wrong with it, in words."""
+    if network is None:
+        return {}, ()
+    n_runs = 1 if isinstance(network, FreeModel) else N_RUNS
+    summary = summarise(free_run_scores(network, rec, seed=seed, n_runs=n_runs, progress=progress))
+    few = f"free-run scores are of one run instead of {N_RUNS}: this model has no compiled form and runs slowly"
+    return summary, (*complaints(summary), *((few,) if n_runs < N_RUNS else ()))
 
 
 def rate_limit(training: SpikeRecording) -> float:
