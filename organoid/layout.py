@@ -235,7 +235,8 @@ def take_table(group: h5py.Group, name: str, *, interrupted: bool = False) -> pd
         listed = [str(column) for column in json.loads(attributes[COLUMNS])]
     except (TypeError, ValueError) as error:
         raise RecordingError(f"attribute {COLUMNS!r} of table {name!r} is not a JSON list: {error}") from None
-    columns = {column: _take_column(sub, name, dataset_name(column, k), masks) for k, column in enumerate(listed)}
+    stored = {column: dataset_name(column, k) for k, column in enumerate(listed)}
+    columns = {column: _take_column(sub, name, stored[column], masks, interrupted) for column in listed}
     lengths = {len(values) for values in columns.values()}
     if len(lengths) > 1 and not interrupted:
         raise RecordingError(f"the columns of table {name!r} have different lengths {sorted(lengths)}")
@@ -259,7 +260,7 @@ def _missing_rows(sub: h5py.Group, table: str) -> dict[str, Any]:
     return masks
 
 
-def _take_column(sub: h5py.Group, table: str, column: str, masks: dict[str, Any]) -> Any:
+def _take_column(sub: h5py.Group, table: str, column: str, masks: dict[str, Any], interrupted: bool) -> Any:
     raw, attributes = _values(sub, column)
     kind = attributes.get(COLUMN_KIND)
     if kind not in _SERIES or np.ndim(raw) != 1:
@@ -270,7 +271,13 @@ def _take_column(sub: h5py.Group, table: str, column: str, masks: dict[str, Any]
     try:
         values = _SERIES[kind](raw)
         if column in masks:
-            values[masks[column]] = None
+            mask = masks[column]
+            if interrupted:  # the writer may have been stopped between a column and its flags
+                n = min(len(values), len(mask))
+                values, mask = values[:n], mask[:n]
+            elif len(mask) != len(values):
+                raise RecordingError(f"column {column!r} of {table!r} has {len(values)} rows, its flags {len(mask)}")
+            values[mask] = None
     except DAMAGE as error:
         raise RecordingError(f"column {column!r} of table {table!r} does not hold {kind}s: {error}") from None
     return values

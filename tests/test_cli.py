@@ -62,14 +62,14 @@ def fitted(tmp_path_factory):
 
 
 def test_help_is_quick_and_names_every_command():
-    took = []
-    for _ in range(5):
-        began = time.perf_counter()
-        done = subprocess.run([sys.executable, "-m", "organoid", "--help"], cwd=ROOT, capture_output=True, text=True)
-        took.append(time.perf_counter() - began)
-    assert done.returncode == 0
+    """Quick because nothing heavy is imported; the time itself depends on the machine."""
+    code = "import sys; sys.argv = ['organoid', '--help']; from organoid.cli import main\n"
+    code += "try: main()\nexcept SystemExit as left: assert not left.code\n"
+    code += "heavy = {'torch', 'numba', 'plotly', 'scipy', 'pandas', 'numpy', 'h5py'} & set(sys.modules)\n"
+    code += "assert not heavy, heavy"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     assert all(f"  {name} " in done.stdout for name in COMMANDS)
-    assert min(took) < 0.5
 
 
 def test_info_imports_nothing_heavy():

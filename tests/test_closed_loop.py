@@ -268,6 +268,7 @@ class TestSession:
         assert organoid.read_recording(tmp_path / "j.h5").t_stop == 10_050 / 20_000
 
     def test_ctrl_c_and_termination_end_it_properly(self, tmp_path):
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores it
         for number, error in ((signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)):
 
             class Stopper:
@@ -282,6 +283,7 @@ class TestSession:
             assert session.outcome["status"] == "interrupted" and len(session.ticks) >= 51
             assert device.calls[-2:] == [("interrupt",), ("close",)]
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        signal.signal(signal.SIGINT, before)
 
     def test_runs_in_another_thread(self):
         found = []
