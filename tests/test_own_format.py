@@ -151,21 +151,20 @@ def test_the_example_of_the_specification_is_read(tmp_path: Path, monkeypatch: p
 
 def test_a_table_cut_between_a_column_and_its_flags(tmp_path):
     """A killed writer may leave more flags than values: a journal keeps what both hold, a finished file is refused."""
-    import h5py
     import pandas as pd
 
     stimuli = pd.DataFrame({"time_s": [0.1, 0.2, 0.3], "channel": pd.array([1, None, 3], dtype="Int64")})
     path = tmp_path / "cut.h5"
-    organoid.write_recording(organoid.SpikeRecording([0.5], [0], t_stop=1.0, stimuli=stimuli), path)
+    write_recording(SpikeRecording([0.5], [0], t_stop=1.0, stimuli=stimuli), path)
     with h5py.File(path, "a") as h5:
         for name in ("stimuli", "stimuli/missing"):
             h5[name].attrs.pop("crc32", None)
         flags = h5["stimuli/missing/channel"][()]
         del h5["stimuli/missing/channel"]
         h5["stimuli/missing/channel"] = [*flags, True]
-    with pytest.raises(organoid.RecordingError):
-        organoid.read_recording(path)
+    with pytest.raises(RecordingError):
+        read_recording(path)
     with h5py.File(path, "a") as h5:
         h5.attrs["organoid_kind"] = "session"
         h5.attrs.pop("crc32", None)
-    assert organoid.read_recording(path).stimuli["channel"].isna().tolist() == [False, True, False]
+    assert read_recording(path).stimuli["channel"].isna().tolist() == [False, True, False]
