@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from organoid.models.counter_rng import stream_key
 from organoid.models.escape_kernels import advance_kernel
 from organoid.models.fields import PopulationFields, no_fields
-from organoid.models.free_running import Advance, Injection
+from organoid.models.free_running import Advance, Injection, check_injection
 
 from organoid.errors import ModelError
 
@@ -153,7 +153,7 @@ class EscapeLIF:
 
     def advance(self, state: EscapeLIFState, n_steps: int, injection: Injection | None = None) -> Advance:
         """Run `n_steps` steps; see `organoid.models.free_running.FreeRunningNetwork`."""
-        inject = _nothing(n_steps) if injection is None else _checked(injection, n_steps, self.n_units)
+        inject = _nothing(n_steps) if injection is None else check_injection(injection, n_steps, self.n_units)
         traces, drive, population = state.traces.copy(), state.drive.copy(), state.population.copy()
         activity, done, runaway = state.activity, 0, False
         parts: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
@@ -195,19 +195,6 @@ class EscapeLIF:
 def _nothing(n_steps: int) -> Injection:
     empty = np.empty(0, dtype=np.int64)
     return Injection(empty, empty, 1.0, np.zeros(n_steps))
-
-
-def _checked(injection: Injection, n_steps: int, n_units: int) -> Injection:
-    steps, units = injection.steps, injection.units
-    if injection.volley.shape != (n_steps,):
-        raise ModelError(
-            f"the volley has shape {injection.volley.shape}; expected one count for each of {n_steps} steps"
-        )
-    if steps.shape != units.shape or np.any(np.diff(steps) < 0):
-        raise ModelError("forced spikes must come with one unit each, in order of their steps")
-    if steps.size and not (0 <= steps[0] and steps[-1] < n_steps and units.min() >= 0 and units.max() < n_units):
-        raise ModelError(f"forced spikes must lie in steps 0..{n_steps - 1} and units 0..{n_units - 1}")
-    return injection
 
 
 def plain_parameters(

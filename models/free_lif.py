@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from organoid.models.adaptive_lif import AdaptiveLIFCell
 from organoid.models.counter_rng import stream_key, uniform_at
 from organoid.models.escape_lif import ACTIVITY_TAU
-from organoid.models.escape_lif import _checked as check_injection
-from organoid.models.free_running import Advance, Injection
+from organoid.models.free_running import Advance, Injection, check_injection
 from organoid.models.lif import LIFCell
 from organoid.models.recurrent import RecurrentNetwork
 from torch import Tensor

@@ -15,9 +15,8 @@ from organoid.models.adaptive_lif import AdaptiveLIFCell
 from organoid.models.base import TrainableModel
 from organoid.models.counter_rng import stream_key
 from organoid.models.escape_lif import ACTIVITY_TAU
-from organoid.models.escape_lif import _checked as check_injection
 from organoid.models.free_lif import free_lif
-from organoid.models.free_running import Advance, FreeRunningNetwork, Injection
+from organoid.models.free_running import Advance, FreeRunningNetwork, Injection, check_injection
 from organoid.models.lif import LIFCell
 from organoid.models.recurrent import RecurrentNetwork
 from organoid.models.surrogate import Surrogate

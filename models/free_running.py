@@ -6,6 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from organoid.errors import ModelError
+
 
 @dataclass(frozen=True)
 class Injection:
@@ -26,6 +28,20 @@ class Injection:
     units: NDArray[np.int64]
     field_weight: float
     volley: NDArray[np.float64]
+
+
+def check_injection(injection: Injection, n_steps: int, n_units: int) -> Injection:
+    """Return the injection; refuse one that does not fit `n_steps` steps of `n_units` units."""
+    steps, units = injection.steps, injection.units
+    if injection.volley.shape != (n_steps,):
+        raise ModelError(
+            f"the volley has shape {injection.volley.shape}; expected one count for each of {n_steps} steps"
+        )
+    if steps.shape != units.shape or np.any(np.diff(steps) < 0):
+        raise ModelError("forced spikes must come with one unit each, in order of their steps")
+    if steps.size and not (0 <= steps[0] and steps[-1] < n_steps and units.min() >= 0 and units.max() < n_units):
+        raise ModelError(f"forced spikes must lie in steps 0..{n_steps - 1} and units 0..{n_units - 1}")
+    return injection
 
 
 @dataclass(frozen=True)

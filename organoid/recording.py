@@ -258,8 +258,10 @@ class SpikeRecording:
         self, bin_width: float, t_start: float | None = None, t_stop: float | None = None
     ) -> NDArray[np.bool_]:
         """Tell for each bin of `counts` whether all of it was observed; shape (n_bins,)."""
-        grid = self.bin_grid(bin_width, t_start, t_stop)
-        edges = grid.edges()
+        return self.observed_between(self.bin_grid(bin_width, t_start, t_stop).edges())
+
+    def observed_between(self, edges: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell for each pair of neighbouring edges (ticks) whether all between them was observed."""
         spans = to_ticks(self._observed, self.tick_rate)
         k = np.searchsorted(spans[:, 0], edges[:-1], side="right") - 1
         inside = k >= 0

@@ -78,17 +78,12 @@ def bin_history(
     n_back = int(np.ceil(max(grid.start_tick - start, 0) / grid.width))
     bins = grid.position(rec.spike_ticks)
     keep = (bins >= -n_back) & (bins < grid.n_bins)
-    edges = grid.edges(-n_back)
-    spans = to_ticks(rec.observed, rec.tick_rate)
-    k = np.searchsorted(spans[:, 0], edges[:-1], side="right") - 1
-    observed = k >= 0
-    observed[observed] = edges[1:][observed] <= spans[k[observed], 1]
     return History(
         bins[keep] + n_back,
         rec.spike_units[keep],
         n_back + grid.n_bins,
         rec.n_units,
         bin_width,
-        observed,
+        rec.observed_between(grid.edges(-n_back)),
         first_bin=n_back,
     )
