@@ -3,8 +3,10 @@
 from organoid.models.adaptive_lif import AdaptiveLIF, AdaptiveLIFParameters
 from organoid.models.adex import AdEx, AdExParameters
 from organoid.models.base import SpikingModel, TrainableModel, Trajectory, check_model
+from organoid.models.dale import DalesLaw
 from organoid.models.izhikevich import Izhikevich, IzhikevichParameters
 from organoid.models.lif import LIF, LIFParameters
+from organoid.models.noisy_lif import EscapeNoiseLIF
 from organoid.models.plasticity import (
     HomeostaticScaling,
     PairSTDP,
@@ -15,12 +17,20 @@ from organoid.models.plasticity import (
     TripletSTDP,
 )
 from organoid.models.readout import LeakyReadout
-from organoid.models.registry import MODELS
-from organoid.models.short_term import ShortTermPlasticity, ShortTermSynapses
+from organoid.models.registry import MODELS, SYNAPSES
+from organoid.models.short_term import ShortTermPlasticity, ShortTermSparseSynapses, ShortTermSynapses
+from organoid.models.sparse_synapses import SparseSynapses
 from organoid.models.surrogate import SURROGATES, SpikeFunction, Surrogate
+from organoid.models.synapses import ExponentialSynapses
 from organoid.models.wiring import distance_mask, random_mask, small_world_mask
 
 __all__ = [
+    "ExponentialSynapses",
+    "SparseSynapses",
+    "ShortTermSparseSynapses",
+    "SYNAPSES",
+    "EscapeNoiseLIF",
+    "DalesLaw",
     "AdEx",
     "AdExParameters",
     "AdaptiveLIF",

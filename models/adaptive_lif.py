@@ -19,9 +19,11 @@ from typing import NamedTuple
 
 import torch
 from organoid.models import scan
+from organoid.models.constants import check_trainable, decay, trained
 from organoid.models.lif import LIFCell, LIFParameters, LIFState, synapses_of
 from organoid.models.recurrent import RecurrentNetwork, check_size, loop
 from organoid.models.surrogate import FastSigmoid, SpikeFunction, Surrogate
+from organoid.models.synapses import ExponentialSynapses
 from torch import Tensor, nn
 
 from organoid.errors import ModelError
@@ -39,13 +41,17 @@ class AdaptiveLIFParameters:
         Time constant of the threshold, s.
     increment : float
         Initial rise of the threshold per spike, thresholds.
+    trainable : tuple of str
+        "tau_adapt" trains that for each unit; the constants of the membrane are listed in ``lif.trainable``.
     """
 
     lif: LIFParameters = field(default_factory=LIFParameters)
     tau_adapt: float = 0.2
     increment: float = 0.05
+    trainable: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_trainable(self.trainable, ("tau_adapt",), "an adaptive threshold")
         if not (self.tau_adapt > 0 and self.increment > 0):
             raise ModelError(f"tau_adapt (s) and increment must be positive, got {self}")
 
@@ -75,8 +81,19 @@ class AdaptiveLIFCell(nn.Module):
     def __init__(self, n_units: int, dt: float, parameters: AdaptiveLIFParameters, spike: SpikeFunction) -> None:
         super().__init__()
         self.membrane = LIFCell(n_units, dt, parameters.lif, spike)
-        self.decay = math.exp(-dt / parameters.tau_adapt)
+        self.tau_adapt, self.dt = parameters.tau_adapt, dt
+        self.log_tau_adapt = trained("tau_adapt", parameters.tau_adapt, parameters.trainable, n_units)
         self.log_increment = nn.Parameter(torch.full((n_units,), math.log(parameters.increment)))
+
+    @property
+    def decay(self) -> float | Tensor:
+        """What is left of the adaptation after a step: a number, or (unit,) where it is trained."""
+        return decay(self.dt, self.tau_adapt, self.log_tau_adapt)
+
+    @property
+    def trains_constants(self) -> bool:
+        """Whether a time constant or threshold is trained."""
+        return self.membrane.trains_constants or self.log_tau_adapt is not None
 
     def initial_state(self, batch: int, like: Tensor) -> AdaptiveLIFState:
         """Return cells at rest with the threshold at 1."""
@@ -85,16 +102,16 @@ class AdaptiveLIFCell(nn.Module):
 
     def step(self, drive: Tensor, state: AdaptiveLIFState) -> tuple[Tensor, Tensor, AdaptiveLIFState]:
         """Advance one step; return spikes, distance to threshold and state, all (batch, unit)."""
-        threshold = 1 + self.log_increment.exp() * state.adaptation
+        threshold = self.membrane.threshold + self.log_increment.exp() * state.adaptation
         spikes, distance, membrane = self.membrane.step(drive, state.membrane, threshold)
         return spikes, distance, AdaptiveLIFState(membrane, self.decay * state.adaptation + spikes)
 
     def scan(self, drive: Tensor, state: AdaptiveLIFState) -> tuple[Tensor, Tensor, AdaptiveLIFState]:
         """Advance over (batch, time, unit) drive, compiled where possible."""
         spike, increment = self.membrane.spike, self.log_increment.exp()
-        if not isinstance(spike, Surrogate) or not scan.available(drive):
+        if self.trains_constants or not isinstance(spike, Surrogate) or not scan.available(drive):
             return loop(self, drive, state)
-        rule = self.membrane.rule._replace(decay_adapt=self.decay)
+        rule = self.membrane.rule._replace(decay_adapt=math.exp(-self.dt / self.tau_adapt))
         spikes, distance, voltage, refractory, adaptation = scan.scan(
             drive, *state.membrane, state.adaptation, increment, rule, spike
         )
@@ -116,6 +133,9 @@ class AdaptiveLIF(RecurrentNetwork):
         Spike function with its surrogate gradient.
     mask : Tensor of bool, shape (unit, unit), optional
         Allowed (pre, post) connections; all but self-connections if not given.
+    synapses : ExponentialSynapses, optional
+        Synapses of another kind (sparse, with delays of their own, depressing, under Dale's law) instead of those
+        that the parameters and the mask describe.
     seed : int
         Seed of the initial weights.
     """
@@ -128,6 +148,7 @@ class AdaptiveLIF(RecurrentNetwork):
         *,
         spike: SpikeFunction | None = None,
         mask: Tensor | None = None,
+        synapses: ExponentialSynapses | None = None,
         seed: int = 0,
     ) -> None:
         p = parameters or AdaptiveLIFParameters()
@@ -136,7 +157,7 @@ class AdaptiveLIF(RecurrentNetwork):
             n_units,
             dt,
             cell=AdaptiveLIFCell(n_units, dt, p, spike or FastSigmoid()),
-            synapses=synapses_of(p.lif, n_units, dt, mask, seed),
+            synapses=synapses_of(p.lif, n_units, dt, mask, seed, synapses),
             tau_mem=p.lif.tau_mem,
             noise_sd=p.lif.noise_sd,
             escape_width=p.lif.escape_width,

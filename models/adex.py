@@ -24,10 +24,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
+from organoid.models.constants import check_trainable, decay, trained
 from organoid.models.lif import LIFParameters, synapses_of
 from organoid.models.recurrent import RecurrentNetwork, check_size, loop
 from organoid.models.surrogate import FastSigmoid, SpikeFunction
-from organoid.models.synapses import steps
+from organoid.models.synapses import ExponentialSynapses, steps
 from torch import Tensor, nn
 
 from organoid.errors import ModelError
@@ -59,6 +60,9 @@ class AdExParameters:
         Initial rise of adaptation per spike (B), thresholds.
     max_part : float
         Longest part of a step that is integrated at once, s.
+    trainable : tuple of str
+        "tau_adapt" trains that for each unit; "tau_mem" and "tau_syn" are listed in ``lif.trainable``. The peak is no
+        threshold of the dynamics and is not trained.
     """
 
     lif: LIFParameters = field(default_factory=_paper)
@@ -69,8 +73,11 @@ class AdExParameters:
     tau_adapt: float = 0.144
     jump: float = 0.0805 / 0.606
     max_part: float = 0.0005
+    trainable: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_trainable(self.trainable, ("tau_adapt",), "an AdEx cell")
+        check_trainable(self.lif.trainable, ("tau_mem", "tau_syn"), "the membrane of an AdEx cell")
         positive = (self.slope, self.tau_adapt, self.jump, self.max_part)
         if not all(math.isfinite(value) and value > 0 for value in positive):
             raise ModelError(f"slope, tau_adapt, jump and max_part must be positive and finite, got {self}")
@@ -108,8 +115,9 @@ class AdExCell(nn.Module):
         p = parameters
         self.n_units, self.spike, self.fixed = n_units, spike, p
         self.n_parts = max(1, math.ceil(dt / p.max_part - 1e-9))
-        self.decay = math.exp(-dt / self.n_parts / p.lif.tau_mem)
-        self.decay_adapt = math.exp(-dt / self.n_parts / p.tau_adapt)
+        self.part = dt / self.n_parts
+        self.log_tau_mem = trained("tau_mem", p.lif.tau_mem, p.lif.trainable, n_units)
+        self.log_tau_adapt = trained("tau_adapt", p.tau_adapt, p.trainable, n_units)
         self.n_refractory = steps(p.lif.refractory, dt)
         self.log_jump = nn.Parameter(torch.full((n_units,), math.log(p.jump)))
 
@@ -122,8 +130,10 @@ class AdExCell(nn.Module):
         """Advance one step; return spikes, distance to the peak and state, all (batch, unit)."""
         v, w, left = state
         ready = left <= 0
+        keep = decay(self.part, self.fixed.lif.tau_mem, self.log_tau_mem)
+        keep_adapt = decay(self.part, self.fixed.tau_adapt, self.log_tau_adapt)
         for _ in range(self.n_parts):
-            v, w = self._part(drive, v, w, ready)
+            v, w = self._part(drive, v, w, ready, keep, keep_adapt)
         distance = v - self.fixed.peak
         spikes = self.spike(distance) * ready
         through = spikes.detach() if self.fixed.lif.detach_reset else spikes
@@ -137,11 +147,13 @@ class AdExCell(nn.Module):
         """Advance over (batch, time, unit) drive."""
         return loop(self, drive, state)
 
-    def _part(self, drive: Tensor, v: Tensor, w: Tensor, ready: Tensor) -> tuple[Tensor, Tensor]:
+    def _part(
+        self, drive: Tensor, v: Tensor, w: Tensor, ready: Tensor, keep: float | Tensor, keep_adapt: float | Tensor
+    ) -> tuple[Tensor, Tensor]:
         p, below = self.fixed, v < self.fixed.peak
         upstroke = p.slope * torch.exp(((v - 1) / p.slope).clamp(max=(p.peak - 1) / p.slope))
-        v_next = self.decay * v + (1 - self.decay) * (drive - w + upstroke)
-        w_next = self.decay_adapt * w + (1 - self.decay_adapt) * p.coupling * v
+        v_next = keep * v + (1 - keep) * (drive - w + upstroke)
+        w_next = keep_adapt * w + (1 - keep_adapt) * p.coupling * v
         return torch.where(below & ready, v_next, v), torch.where(below, w_next, w)
 
 
@@ -160,6 +172,9 @@ class AdEx(RecurrentNetwork):
         Spike function with its surrogate gradient.
     mask : Tensor of bool, shape (unit, unit), optional
         Allowed (pre, post) connections; all but self-connections if not given.
+    synapses : ExponentialSynapses, optional
+        Synapses of another kind (sparse, with delays of their own, depressing, under Dale's law) instead of those
+        that the parameters and the mask describe.
     seed : int
         Seed of the initial weights.
     """
@@ -172,6 +187,7 @@ class AdEx(RecurrentNetwork):
         *,
         spike: SpikeFunction | None = None,
         mask: Tensor | None = None,
+        synapses: ExponentialSynapses | None = None,
         seed: int = 0,
     ) -> None:
         p = parameters or AdExParameters()
@@ -180,7 +196,7 @@ class AdEx(RecurrentNetwork):
             n_units,
             dt,
             cell=AdExCell(n_units, dt, p, spike or FastSigmoid()),
-            synapses=synapses_of(p.lif, n_units, dt, mask, seed),
+            synapses=synapses_of(p.lif, n_units, dt, mask, seed, synapses),
             tau_mem=p.lif.tau_mem,
             noise_sd=p.lif.noise_sd,
             escape_width=p.lif.escape_width,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+from organoid.models.states import flat, mapped, tensors
 from torch import Tensor
 
 from organoid.errors import ModelError
@@ -46,21 +46,6 @@ def check_model(model: SpikingModel, *, seed: int = 0) -> None:
     if hasattr(model, "trajectory"):
         _check_forced(model, x, seed)
         _check_gradient(model, x, seed)
-
-
-def tensors(state: Any) -> list[Tensor]:
-    """Return every tensor of a state (tensors, tuples, dicts and dataclasses of them), in order."""
-    if isinstance(state, Tensor):
-        return [state]
-    if isinstance(state, Mapping):
-        return _flatten(state.values())
-    if isinstance(state, list | tuple):
-        return _flatten(state)
-    return _flatten(vars(state).values()) if hasattr(state, "__dict__") else []
-
-
-def _flatten(parts: Iterable[Any]) -> list[Tensor]:
-    return [t for part in parts for t in tensors(part)]
 
 
 def _broken(rule: str, seen: str) -> ModelError:
@@ -111,8 +96,9 @@ def _check_purity(model: SpikingModel, x: Tensor) -> None:
 
 
 def _check_batch(model: SpikingModel, x: Tensor) -> None:
-    together, _ = model.run(x)
-    alone, _ = model.run(x[1:2])
+    state = model.initial_state(_BATCH)
+    together, _ = model.run(x, state)
+    alone, _ = model.run(x[1:2], mapped(lambda part: part[1:2], state))
     if not _close([together[1:2]], [alone]):
         raise _broken("copies in a batch are independent", "a copy run alone differs from the same copy in a batch")
 
@@ -133,7 +119,7 @@ def _check_run(model: SpikingModel, x: Tensor) -> None:
 
 def _check_forced(model: Any, x: Tensor, seed: int) -> None:
     free = model.trajectory(x)
-    if not _close([free.spikes, *tensors(free.state)], _flatten(model.run(x))):
+    if not _close([free.spikes, *tensors(free.state)], flat(model.run(x))):
         raise _broken("trajectory equals run", "spikes or final states differ")
     again = model.trajectory(x, forced=free.spikes.detach())
     if not _close([free.spikes, free.logits], [again.spikes, again.logits]):

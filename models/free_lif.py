@@ -3,8 +3,8 @@ r"""A trained (adaptive) LIF network left alone: the numbers of the torch model,
 .. math::
 
     s_k[t] &= e^{-dt/\tau_k} s_k[t-1] + z[t-d], \qquad I[t] = b + \sigma \xi[t] + \sum_k s_k[t] W_k \\
-    V[t]   &= \beta V^+[t-1] + (1-\beta) I[t], \qquad z[t] = H(V[t] - 1 - A\,a[t]) \\
-    V^+[t] &= V[t] (1 - z[t]) \text{ or } V[t] - z[t] (1 + A\,a[t]), \qquad a[t+1] = e^{-dt/\tau_a} a[t] + z[t]
+    V[t]   &= \beta V^+[t-1] + (1-\beta) I[t], \qquad z[t] = H(V[t] - \theta - A\,a[t]) \\
+    V^+[t] &= V[t] (1 - z[t]) \text{ or } V[t] - z[t] (\theta + A\,a[t]), \qquad a[t+1] = e^{-dt/\tau_a} a[t] + z[t]
 
 with the delay :math:`d`, resets, refractoriness and thresholds of `organoid.models.lif` and
 `organoid.models.adaptive_lif`; ``A = 0`` is a plain LIF network. The noise :math:`\xi` is Gaussian and comes from
@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from organoid.models.adaptive_lif import AdaptiveLIFCell
 from organoid.models.counter_rng import stream_key, uniform_at
@@ -50,13 +51,15 @@ class FreeLIFParameters(NamedTuple):
         ``W[k, pre, post]``.
     bias, noise_sd : ndarray, shape (n_units,)
         Constant input, and standard deviation of the white input of a step.
-    membrane_decay : float
+    membrane_decay : ndarray, shape (n_units,)
         ``beta``.
+    threshold : ndarray, shape (n_units,)
+        ``theta``: threshold without adaptation.
     refractory : int
         Steps after a spike in which the potential stands still.
     hard_reset : bool
         Whether a spike sets the potential to 0; otherwise it takes the threshold away.
-    adaptation_decay : float
+    adaptation_decay : ndarray, shape (n_units,)
         What is left of the adaptation trace after a step.
     increment : ndarray, shape (n_units,)
         ``A``: rise of the threshold per spike.
@@ -70,10 +73,11 @@ class FreeLIFParameters(NamedTuple):
     weights: Array
     bias: Array
     noise_sd: Array
-    membrane_decay: float
+    membrane_decay: Array
+    threshold: Array
     refractory: int
     hard_reset: bool
-    adaptation_decay: float
+    adaptation_decay: Array
     increment: Array
     rate_limit: float
 
@@ -225,15 +229,16 @@ def free_lif(model: RecurrentNetwork, rate_limit: float = math.inf) -> FreeLIF:
     return FreeLIF(
         FreeLIFParameters(
             dt=model.dt,
-            synapse_decay=np.array(model.synapses.decays),
+            synapse_decay=numbers(model.synapses.decay_column(model.bias.double())[:, 0]),
             delay=model.synapses.delay,
             weights=numbers(model.synapses.effective_weight()),
             bias=numbers(model.bias),
             noise_sd=noise_sd(model),
-            membrane_decay=membrane.decay,
+            membrane_decay=of_each_unit(membrane.decay, model.n_units),
+            threshold=of_each_unit(membrane.threshold, model.n_units),
             refractory=membrane.n_refractory,
             hard_reset=membrane.hard,
-            adaptation_decay=adaptive.decay if adaptive else 0.0,
+            adaptation_decay=of_each_unit(adaptive.decay if adaptive else 0.0, model.n_units),
             increment=numbers(adaptive.log_increment.exp()) if adaptive else np.zeros(model.n_units),
             rate_limit=float(rate_limit),
         )
@@ -243,6 +248,11 @@ def free_lif(model: RecurrentNetwork, rate_limit: float = math.inf) -> FreeLIF:
 def noise_sd(model: RecurrentNetwork) -> Array:
     """Return the standard deviation of the white input of a step, thresholds, shape (n_units,)."""
     return numbers(model.log_noise.exp() * model._input_per_sd)
+
+
+def of_each_unit(value: float | Tensor, n_units: int) -> Array:
+    """Return a constant of the cells for each unit."""
+    return numbers(torch.as_tensor(value, dtype=torch.float64).expand(n_units))
 
 
 def numbers(tensor: Tensor) -> Array:
@@ -297,11 +307,11 @@ def _step_units(
             drive = par.bias[i] + x[i]
             for k in range(current.shape[0]):
                 drive += current[k, i]
-            v = par.membrane_decay * v + (1.0 - par.membrane_decay) * drive
-        threshold = 1.0 + par.increment[i] * adaptation[i]
+            v = par.membrane_decay[i] * v + (1.0 - par.membrane_decay[i]) * drive
+        threshold = par.threshold[i] + par.increment[i] * adaptation[i]
         if ready and spikes[i] == 0 and v - threshold >= 0.0:
             spikes[i] = 2
-        adaptation[i] *= par.adaptation_decay
+        adaptation[i] *= par.adaptation_decay[i]
         if spikes[i]:
             voltage[i] = 0.0 if par.hard_reset else v - threshold
             refractory[i] = par.refractory
@@ -366,6 +376,9 @@ def _check(p: FreeLIFParameters) -> None:
         "bias": (n,),
         "noise_sd": (n,),
         "increment": (n,),
+        "membrane_decay": (n,),
+        "threshold": (n,),
+        "adaptation_decay": (n,),
     }
     for name, shape in expected.items():
         value = np.asarray(getattr(p, name))
@@ -378,6 +391,6 @@ def _check(p: FreeLIFParameters) -> None:
             f"expected a unit or more, dt > 0 s, delay >= 1 and refractory >= 0 steps, rate_limit > 0 spikes/s; got "
             f"{n} units, {p.dt!r}, {p.delay!r}, {p.refractory!r}, {p.rate_limit!r}"
         )
-    decays = np.array([*p.synapse_decay, p.membrane_decay, p.adaptation_decay])
+    decays = np.concatenate([p.synapse_decay, p.membrane_decay, p.adaptation_decay])
     if not (np.all((decays >= 0) & (decays < 1)) and np.all(p.noise_sd >= 0)):
         raise ModelError("decays must lie in [0, 1), noise_sd must not be negative")

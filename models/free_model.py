@@ -18,6 +18,7 @@ from organoid.models.escape_lif import ACTIVITY_TAU
 from organoid.models.free_lif import free_lif
 from organoid.models.free_running import Advance, FreeRunningNetwork, Injection, check_injection
 from organoid.models.lif import LIFCell
+from organoid.models.noisy_lif import seeded_state
 from organoid.models.recurrent import RecurrentNetwork
 from organoid.models.surrogate import Surrogate
 from organoid.models.synapses import ExponentialSynapses
@@ -120,7 +121,8 @@ class FreeModel:
     def initial_state(self, seed: int) -> FreeModelState:
         """Return the model's state at rest; the seed fixes everything that follows."""
         with torch.no_grad():
-            return FreeModelState(int(stream_key(seed, "free_model")), 0, self.model.initial_state(1), 0.0)
+            key = int(stream_key(seed, "free_model"))
+            return FreeModelState(key, 0, seeded_state(self.model, 1, torch.Generator().manual_seed(key >> 1)), 0.0)
 
     def noise(self, state: FreeModelState, n_steps: int) -> Tensor:
         """Return the random input of the next `n_steps` steps, shape (1, n_steps, n_units), thresholds."""

@@ -23,9 +23,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from organoid.models.constants import check_trainable, trained
 from organoid.models.recurrent import RecurrentNetwork, check_size, loop
 from organoid.models.surrogate import FastSigmoid, SpikeFunction
-from organoid.models.synapses import ExponentialSynapses
+from organoid.models.synapses import ExponentialSynapses, fitting_synapses
 from torch import Tensor, nn
 
 from organoid.errors import ModelError
@@ -62,6 +63,8 @@ class IzhikevichParameters:
         Whether the gradient passes by the reset (its value is the same).
     max_part : float
         Longest part of a step that is integrated at once, s.
+    trainable : tuple of str
+        Which constants are trained beside weights, biases, noise and d: "a" for each unit, "tau_syn" for the network.
     """
 
     a: float = 0.02
@@ -75,8 +78,10 @@ class IzhikevichParameters:
     escape_width: float = 0.25
     detach_reset: bool = False
     max_part: float = 0.0005
+    trainable: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_trainable(self.trainable, ("a", "tau_syn"), "an Izhikevich network")
         if not (self.a > 0 and self.d > 0 and self.max_part > 0 and self.delay >= 0 and self.c < _PEAK):
             raise ModelError(f"a, d and max_part must be positive, delay not negative, c below 30 mV, got {self}")
         if not (math.isfinite(self.b) and self.b < 5 and (5 - self.b) ** 2 > 22.4):
@@ -125,6 +130,7 @@ class IzhikevichCell(nn.Module):
         self.n_units, self.spike, self.fixed = n_units, spike, parameters
         self.n_parts = max(1, math.ceil(dt / parameters.max_part - 1e-9))
         self.part = dt / self.n_parts / _MS
+        self.log_a = trained("a", parameters.a, parameters.trainable, n_units)
         self.log_jump = nn.Parameter(torch.full((n_units,), math.log(parameters.d)))
 
     def initial_state(self, batch: int, like: Tensor) -> IzhikevichState:
@@ -135,11 +141,11 @@ class IzhikevichCell(nn.Module):
     def step(self, drive: Tensor, state: IzhikevichState) -> tuple[Tensor, Tensor, IzhikevichState]:
         """Advance one step; return spikes, distance to the peak and state, all (batch, unit)."""
         (v, u), p = state, self.fixed
-        current = p.rheobase * drive
+        current, a = p.rheobase * drive, p.a if self.log_a is None else self.log_a.exp()
         for _ in range(self.n_parts):
             below = v < _PEAK
             v_next = v + self.part * (0.04 * v**2 + 5 * v + 140 - u + current)
-            u_next = u + self.part * p.a * (p.b * v - u)
+            u_next = u + self.part * a * (p.b * v - u)
             v, u = torch.where(below, v_next, v), torch.where(below, u_next, u)
         distance = (v - _PEAK) / (_PEAK - p.rest)
         spikes = self.spike(distance)
@@ -166,6 +172,9 @@ class Izhikevich(RecurrentNetwork):
         Spike function with its surrogate gradient.
     mask : Tensor of bool, shape (unit, unit), optional
         Allowed (pre, post) connections; all but self-connections if not given.
+    synapses : ExponentialSynapses, optional
+        Synapses of another kind (sparse, with delays of their own, depressing, under Dale's law) instead of those
+        that the parameters and the mask describe.
     seed : int
         Seed of the initial weights.
     """
@@ -178,18 +187,28 @@ class Izhikevich(RecurrentNetwork):
         *,
         spike: SpikeFunction | None = None,
         mask: Tensor | None = None,
+        synapses: ExponentialSynapses | None = None,
         seed: int = 0,
     ) -> None:
         p = parameters or IzhikevichParameters()
         check_size(n_units, dt)
-        generator = torch.Generator().manual_seed(seed)
+        if synapses is None:
+            synapses = ExponentialSynapses(
+                n_units,
+                dt,
+                tau=p.tau_syn,
+                delay=p.delay,
+                mask=mask,
+                scale=p.weight_scale,
+                generator=torch.Generator().manual_seed(seed),
+                trainable=p.trainable,
+            )
+            mask = None
         super().__init__(
             n_units,
             dt,
             cell=IzhikevichCell(n_units, dt, p, spike or FastSigmoid()),
-            synapses=ExponentialSynapses(
-                n_units, dt, tau=p.tau_syn, delay=p.delay, mask=mask, scale=p.weight_scale, generator=generator
-            ),
+            synapses=fitting_synapses(synapses, n_units, dt, mask),
             tau_mem=p.tau_rest,
             noise_sd=p.noise_sd,
             escape_width=p.escape_width,

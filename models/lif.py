@@ -24,9 +24,10 @@ from typing import Literal, NamedTuple
 
 import torch
 from organoid.models import scan
+from organoid.models.constants import check_trainable, decay, trained
 from organoid.models.recurrent import RecurrentNetwork, check_size, loop
 from organoid.models.surrogate import FastSigmoid, SpikeFunction, Surrogate
-from organoid.models.synapses import ExponentialSynapses, steps
+from organoid.models.synapses import ExponentialSynapses, fitting_synapses, steps
 from torch import Tensor, nn
 
 from organoid.errors import ModelError
@@ -56,6 +57,9 @@ class LIFParameters:
         Standard deviation of the summed initial weights onto a unit, thresholds.
     escape_width : float
         Width of the soft threshold behind the logits, thresholds.
+    trainable : tuple of str
+        Which constants are trained beside weights, biases and noise: "tau_mem" and "threshold" for each unit,
+        "tau_syn" for the network. They start at the values here (a threshold at 1) and stay positive.
     """
 
     tau_mem: float = 0.02
@@ -67,8 +71,10 @@ class LIFParameters:
     noise_sd: float = 0.2
     weight_scale: float = 0.1
     escape_width: float = 0.25
+    trainable: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_trainable(self.trainable, ("tau_mem", "tau_syn", "threshold"), "a LIF network")
         if not (self.tau_mem > 0 and self.refractory >= 0 and self.delay >= 0):
             raise ModelError(f"tau_mem must be positive, refractory and delay not negative (s), got {self}")
         if self.reset not in ("hard", "subtract"):
@@ -100,31 +106,60 @@ class LIFCell(nn.Module):
     def __init__(self, n_units: int, dt: float, parameters: LIFParameters, spike: SpikeFunction) -> None:
         super().__init__()
         self.n_units, self.spike = n_units, spike
-        self.decay = math.exp(-dt / parameters.tau_mem)
+        self.dt, self.tau_mem = dt, parameters.tau_mem
+        self.log_tau_mem = trained("tau_mem", parameters.tau_mem, parameters.trainable, n_units)
+        self.log_threshold = trained("threshold", 1.0, parameters.trainable, n_units)
         self.n_refractory = steps(parameters.refractory, dt)
         self.hard = parameters.reset == "hard"
         self.detach_reset = parameters.detach_reset
-        self.rule = scan.ScanRule(self.decay, 0.0, self.n_refractory, self.hard, self.detach_reset)
+        fixed_decay = math.exp(-dt / parameters.tau_mem)
+        self.rule = scan.ScanRule(fixed_decay, 0.0, self.n_refractory, self.hard, self.detach_reset)
+
+    @property
+    def decay(self) -> float | Tensor:
+        """What is left of the potential after a step: a number, or (unit,) where it is trained."""
+        return decay(self.dt, self.tau_mem, self.log_tau_mem)
+
+    @property
+    def threshold(self) -> float | Tensor:
+        """Threshold: 1, or (unit,) where it is trained."""
+        return 1.0 if self.log_threshold is None else self.log_threshold.exp()
+
+    @property
+    def trains_constants(self) -> bool:
+        """Whether a time constant or threshold is trained."""
+        return self.log_tau_mem is not None or self.log_threshold is not None
 
     def initial_state(self, batch: int, like: Tensor) -> LIFState:
         """Return cells at rest, none refractory."""
         return LIFState(like.new_zeros(batch, self.n_units), like.new_zeros(batch, self.n_units))
 
-    def step(self, drive: Tensor, state: LIFState, threshold: Tensor | float = 1.0) -> tuple[Tensor, Tensor, LIFState]:
-        """Advance one step; return spikes, distance to threshold and state, all (batch, unit)."""
-        voltage = self.decay * state.voltage + (1 - self.decay) * drive
+    def step(
+        self,
+        drive: Tensor,
+        state: LIFState,
+        threshold: Tensor | float | None = None,
+        spike: SpikeFunction | None = None,
+    ) -> tuple[Tensor, Tensor, LIFState]:
+        """Advance one step; return spikes, distance to threshold and state, all (batch, unit).
+
+        Another threshold or spike function than the cell's own may be given for this step.
+        """
+        keep = self.decay
+        threshold = self.threshold if threshold is None else threshold
+        voltage = keep * state.voltage + (1 - keep) * drive
         ready = state.refractory <= 0
         if self.n_refractory:
             voltage = torch.where(ready, voltage, state.voltage)
         distance = voltage - threshold
-        spikes = self.spike(distance)
+        spikes = (spike or self.spike)(distance)
         if self.n_refractory:
             spikes = spikes * ready
         return spikes, distance, self._reset(voltage, spikes, state.refractory, threshold)
 
     def scan(self, drive: Tensor, state: LIFState) -> tuple[Tensor, Tensor, LIFState]:
         """Advance over (batch, time, unit) drive, compiled where possible."""
-        if not isinstance(self.spike, Surrogate) or not scan.available(drive):
+        if self.trains_constants or not isinstance(self.spike, Surrogate) or not scan.available(drive):
             return loop(self, drive, state)
         none = torch.zeros_like(state.voltage)
         spikes, distance, voltage, refractory, _ = scan.scan(
@@ -157,6 +192,9 @@ class LIF(RecurrentNetwork):
         Spike function with its surrogate gradient.
     mask : Tensor of bool, shape (unit, unit), optional
         Allowed (pre, post) connections; all but self-connections if not given.
+    synapses : ExponentialSynapses, optional
+        Synapses of another kind (sparse, with delays of their own, depressing, under Dale's law) instead of those
+        that the parameters and the mask describe.
     seed : int
         Seed of the initial weights.
     """
@@ -169,6 +207,7 @@ class LIF(RecurrentNetwork):
         *,
         spike: SpikeFunction | None = None,
         mask: Tensor | None = None,
+        synapses: ExponentialSynapses | None = None,
         seed: int = 0,
     ) -> None:
         p = parameters or LIFParameters()
@@ -177,7 +216,7 @@ class LIF(RecurrentNetwork):
             n_units,
             dt,
             cell=LIFCell(n_units, dt, p, spike or FastSigmoid()),
-            synapses=synapses_of(p, n_units, dt, mask, seed),
+            synapses=synapses_of(p, n_units, dt, mask, seed, synapses),
             tau_mem=p.tau_mem,
             noise_sd=p.noise_sd,
             escape_width=p.escape_width,
@@ -185,9 +224,25 @@ class LIF(RecurrentNetwork):
         self.fixed = p
 
 
-def synapses_of(p: LIFParameters, n_units: int, dt: float, mask: Tensor | None, seed: int) -> ExponentialSynapses:
-    """Return the synapses that `LIFParameters` describe, with seeded initial weights."""
+def synapses_of(
+    p: LIFParameters,
+    n_units: int,
+    dt: float,
+    mask: Tensor | None,
+    seed: int,
+    own: ExponentialSynapses | None = None,
+) -> ExponentialSynapses:
+    """Return the synapses that `LIFParameters` describe, with seeded initial weights, or those given instead."""
+    if own is not None:
+        return fitting_synapses(own, n_units, dt, mask)
     generator = torch.Generator().manual_seed(seed)
     return ExponentialSynapses(
-        n_units, dt, tau=p.tau_syn, delay=p.delay, mask=mask, scale=p.weight_scale, generator=generator
+        n_units,
+        dt,
+        tau=p.tau_syn,
+        delay=p.delay,
+        mask=mask,
+        scale=p.weight_scale,
+        generator=generator,
+        trainable=p.trainable,
     )

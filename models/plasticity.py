@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from organoid.models.recurrent import NetworkState, RecurrentNetwork
+from organoid.models.sparse_synapses import SparseSynapses
 from torch import Tensor
 
 from organoid.errors import ModelError
@@ -347,6 +348,8 @@ class PlasticNetwork(torch.nn.Module):
     ) -> None:
         super().__init__()
         n = network.n_units
+        if isinstance(network.synapses, SparseSynapses):
+            raise ModelError("plasticity needs synapses with one delay and a full weight matrix, not SparseSynapses")
         allowed = network.synapses.mask if plastic is None else network.synapses.mask & plastic.to(torch.bool)
         if allowed.shape != (n, n) or not bounds[0] <= bounds[1]:
             raise ModelError(
@@ -365,7 +368,7 @@ class PlasticNetwork(torch.nn.Module):
     def step(self, x: Tensor, state: PlasticState, reward: Tensor | None = None) -> tuple[Tensor, PlasticState]:
         """Advance one step under ``x`` (batch, unit) and reward (batch,), 0 if not given; return spikes and state."""
         reward = x.new_zeros(x.shape[0]) if reward is None else reward
-        arriving = state.network.synapse.pending[:, 0]
+        arriving = self.network.synapses.arriving(state.network.synapse)
         spikes, _, network = self.network.advance(x, state.network, state.weight)
         change, traces = self.rule.change(arriving, spikes, state.weight, state.traces, reward)
         weight = torch.where(self.plastic, (state.weight + change).clamp(*self.bounds), state.weight)

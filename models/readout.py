@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 
 import torch
+from organoid.models.constants import check_trainable, decay, trained
 from organoid.models.recurrent import check_size
 from organoid.models.synapses import exponential_trace
 from torch import Tensor, nn
@@ -38,18 +39,35 @@ class LeakyReadout(nn.Module):
         Time constant, s.
     seed : int
         Seed of the initial weights.
+    trainable : tuple of str
+        "tau" trains the time constant, one for all units.
     """
 
-    def __init__(self, n_inputs: int, n_units: int, dt: float, *, tau: float = 0.02, seed: int = 0) -> None:
+    def __init__(
+        self,
+        n_inputs: int,
+        n_units: int,
+        dt: float,
+        *,
+        tau: float = 0.02,
+        seed: int = 0,
+        trainable: tuple[str, ...] = (),
+    ) -> None:
         super().__init__()
         check_size(min(n_inputs, n_units), dt)
         if not (math.isfinite(tau) and tau > 0):
             raise ModelError(f"tau must be a positive time in s, got {tau!r}")
         self.n_inputs, self.n_units, self.dt = int(n_inputs), int(n_units), float(dt)
-        self.decay = math.exp(-dt / tau)
+        check_trainable(trainable, ("tau",), "a readout")
+        self.tau, self.log_tau = tau, trained("tau", tau, trainable, 1)
         generator = torch.Generator().manual_seed(seed)
         self.weight = nn.Parameter(torch.randn(n_inputs, n_units, generator=generator) / math.sqrt(n_inputs))
         self.bias = nn.Parameter(torch.zeros(n_units))
+
+    @property
+    def decay(self) -> float | Tensor:
+        """What is left of the potential after a step."""
+        return decay(self.dt, self.tau, self.log_tau)
 
     def initial_state(self, batch: int = 1) -> Tensor:
         """Return potentials at rest, shape (batch, unit)."""
@@ -57,7 +75,8 @@ class LeakyReadout(nn.Module):
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Advance one step under ``x``, shape (batch, input); return potentials twice, as output and as state."""
-        y = self.decay * state + (1 - self.decay) * (x @ self.weight + self.bias)
+        keep = self.decay
+        y = keep * state + (1 - keep) * (x @ self.weight + self.bias)
         return y, y
 
     def run(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -75,5 +94,6 @@ class LeakyReadout(nn.Module):
         """
         if x.ndim != 3 or x.shape[2] != self.n_inputs or x.shape[1] == 0:
             raise ModelError(f"input must have shape (batch, time > 0, {self.n_inputs}), got {tuple(x.shape)}")
-        y = exponential_trace((1 - self.decay) * (x @ self.weight + self.bias), self.decay, state)
+        keep = self.decay
+        y = exponential_trace((1 - keep) * (x @ self.weight + self.bias), keep, state)
         return y, y[:, -1]

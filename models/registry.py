@@ -1,4 +1,4 @@
-"""Spiking models by name.
+"""Spiking models, and kinds of synapses, by name.
 
 Adding one: its own file and its line here. A member is called as ``MODELS[name](n_units, dt, seed=seed)`` and
 keeps the `TrainableModel` contract; the tests run over this table.
@@ -13,10 +13,24 @@ from organoid.models.adex import AdEx
 from organoid.models.base import TrainableModel
 from organoid.models.izhikevich import Izhikevich
 from organoid.models.lif import LIF
+from organoid.models.noisy_lif import EscapeNoiseLIF
+from organoid.models.short_term import ShortTermSparseSynapses, ShortTermSynapses
+from organoid.models.sparse_synapses import SparseSynapses
+from organoid.models.synapses import ExponentialSynapses
 
 MODELS: dict[str, Callable[..., TrainableModel]] = {
     "lif": LIF,
     "adaptive_lif": AdaptiveLIF,
+    "escape_lif": EscapeNoiseLIF,
     "adex": AdEx,
     "izhikevich": Izhikevich,
 }
+"""Trainable models; each is called as ``MODELS[name](n_units, dt, seed=seed)``."""
+
+SYNAPSES: dict[str, type[ExponentialSynapses]] = {
+    "exponential": ExponentialSynapses,
+    "sparse": SparseSynapses,
+    "short_term": ShortTermSynapses,
+    "short_term_sparse": ShortTermSparseSynapses,
+}
+"""Synapses, called as `ExponentialSynapses` is, for the ``synapses`` of a model."""

@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from organoid.models.synapses import ExponentialSynapses, SynapseState
+from organoid.models.sparse_synapses import SparseSynapses
+from organoid.models.synapses import ExponentialSynapses
 from torch import Tensor
 
 from organoid.errors import ModelError
@@ -90,12 +91,50 @@ class ShortTermPlasticity:
 class ShortTermSynapseState(NamedTuple):
     """State of the synapses behind the release, and of the release."""
 
-    trace: Tensor
-    pending: Tensor
+    synapse: Any
     release: ReleaseState
 
 
-class ShortTermSynapses(ExponentialSynapses):
+class _Releasing(ExponentialSynapses):
+    """Synapses behind presynaptic units that depress and facilitate: they carry what is released."""
+
+    release: ShortTermPlasticity
+
+    def __init__(self, n_units: int, dt: float, *, release: ShortTermPlasticity | None = None, **other: Any) -> None:
+        super().__init__(n_units, dt, **other)
+        release = release or ShortTermPlasticity(dt)
+        if not math.isclose(release.dt, dt):
+            raise ModelError(
+                f"the release is made for steps of {release.dt} s, the synapses for {dt} s; they must agree"
+            )
+        self.release = release
+
+    def initial_state(self, batch: int) -> ShortTermSynapseState:
+        """Return the state in which no spike is under way and all synapses are rested."""
+        release = self.release.initial_state(batch, self.n_units, self.weight)
+        return ShortTermSynapseState(super().initial_state(batch), release)
+
+    def arriving(self, state: Any) -> Tensor:
+        """Return what arrives in the coming step, shape (batch, unit)."""
+        return super().arriving(state.synapse)
+
+    def arrive(self, state: Any, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Let what is on its way arrive; return the current (batch, unit) and the new trace."""
+        return super().arrive(state.synapse, weight)
+
+    def send(self, trace: Tensor, state: Any, emitted: Tensor) -> Any:
+        """Put what the spikes of this step release on its way."""
+        released, release = self.release.step(emitted, state.release)
+        return ShortTermSynapseState(super().send(trace, state.synapse, released), release)
+
+    def forced(self, emitted: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Return the current (batch, time, unit) of spikes that are known beforehand, and the state after them."""
+        released, release = self.release.run(emitted, state.release)
+        current, after = super().forced(released, state.synapse)
+        return current, ShortTermSynapseState(after, release)
+
+
+class ShortTermSynapses(_Releasing, ExponentialSynapses):
     """`ExponentialSynapses` whose presynaptic units depress and facilitate; a part for `RecurrentNetwork`.
 
     Parameters
@@ -104,32 +143,24 @@ class ShortTermSynapses(ExponentialSynapses):
         Number of units.
     dt : float
         Step, s.
-    release : ShortTermPlasticity
-        Depression and facilitation, made for the same step.
+    release : ShortTermPlasticity, optional
+        Depression and facilitation, made for the same step; its defaults if not given.
     **other
         As for `ExponentialSynapses`.
     """
 
-    def __init__(self, n_units: int, dt: float, *, release: ShortTermPlasticity, **other: Any) -> None:
-        super().__init__(n_units, dt, **other)
-        if not math.isclose(release.dt, dt):
-            raise ModelError(
-                f"the release is made for steps of {release.dt} s, the synapses for {dt} s; they must agree"
-            )
-        self.release = release
 
-    def initial_state(self, batch: int) -> ShortTermSynapseState:  # type: ignore[override]
-        """Return the state in which no spike is under way and all synapses are rested."""
-        trace, pending = super().initial_state(batch)
-        return ShortTermSynapseState(trace, pending, self.release.initial_state(batch, pending.shape[2], pending))
+class ShortTermSparseSynapses(_Releasing, SparseSynapses):
+    """`SparseSynapses` whose presynaptic units depress and facilitate; a part for `RecurrentNetwork`.
 
-    def send(self, trace: Tensor, state: Any, emitted: Tensor) -> Any:
-        """Put what the spikes of this step release on its way."""
-        released, release = self.release.step(emitted, state.release)
-        return ShortTermSynapseState(*super().send(trace, state, released), release)
-
-    def forced(self, emitted: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """Return the current (batch, time, unit) of spikes that are known beforehand, and the state after them."""
-        released, release = self.release.run(emitted, state.release)
-        current, after = super().forced(released, SynapseState(state.trace, state.pending))
-        return current, ShortTermSynapseState(*after, release)
+    Parameters
+    ----------
+    n_units : int
+        Number of units.
+    dt : float
+        Step, s.
+    release : ShortTermPlasticity, optional
+        Depression and facilitation, made for the same step; its defaults if not given.
+    **other
+        As for `SparseSynapses`.
+    """

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from organoid.models.base import TrainableModel
 from organoid.models.escape_lif import EscapeLIF, EscapeLIFParameters
 from organoid.models.fields import PopulationFields
@@ -19,6 +20,7 @@ from organoid.models.free_lif import FreeLIF, FreeLIFParameters
 from organoid.models.free_model import FreeModel
 from organoid.models.registry import MODELS
 from organoid.models.surrogate import SURROGATES
+from organoid.models.synapse_storage import described, rebuilt
 
 from organoid.errors import ModelError
 
@@ -90,12 +92,21 @@ def _put_lif(group: h5py.Group, network: FreeLIF) -> None:
 
 
 def _take_lif(group: h5py.Group) -> FreeLIF:
-    _check_present(group, FreeLIFParameters._fields)
-    values = {name: _value(group[name]) for name in FreeLIFParameters._fields}
+    _check_present(group, tuple(name for name in FreeLIFParameters._fields if name != "threshold"))
+    values = {name: _value(group[name]) for name in FreeLIFParameters._fields if name in group}
+    _one_for_each_unit(values)
     numbers = [name for name, value in values.items() if isinstance(value, int | float | np.ndarray)]
     if len(numbers) < len(values):
         raise ModelError(f"group {group.name!r} holds {set(values) - set(numbers)} that are no numbers")
     return FreeLIF(FreeLIFParameters(**values))
+
+
+def _one_for_each_unit(values: dict[str, Any]) -> None:
+    """Repeat constants that files of earlier versions hold once, the threshold of 1 not at all."""
+    values.setdefault("threshold", 1.0)
+    for name in ("membrane_decay", "threshold", "adaptation_decay"):
+        if isinstance(values[name], float):
+            values[name] = np.full(np.shape(values["bias"]), values[name])
 
 
 def _put_model(group: h5py.Group, network: FreeModel) -> None:
@@ -145,6 +156,8 @@ def put_trained(group: h5py.Group, model: TrainableModel) -> None:
     group.attrs["n_units"], group.attrs["dt"] = model.n_units, model.dt
     group.attrs["fixed"] = json.dumps(asdict(fixed) if is_dataclass(fixed) and not isinstance(fixed, type) else None)
     group.attrs["spike"] = json.dumps(_spike_of(model))
+    synapses: Any = getattr(model, "synapses", None)
+    group.attrs["synapses"] = json.dumps(None if synapses is None else described(synapses))
     for key, tensor in model.state_dict().items():
         group.create_dataset(f"{_STATE}/{key}", data=tensor.detach().cpu().numpy())
 
@@ -161,9 +174,9 @@ def take_trained(group: h5py.Group) -> TrainableModel:
     if name not in MODELS:
         raise ModelError(f"group {group.name!r} holds a trained {name!r}; expected one of {', '.join(MODELS)}")
     try:
-        model = _build(name, {key: group.attrs[key] for key in ("n_units", "dt", "fixed", "spike")})
-        stored = group[_STATE]
-        model.load_state_dict({key: torch.from_numpy(np.array(stored[key][()])) for key in stored}, assign=True)
+        state = {key: np.array(values[()]) for key, values in group[_STATE].items()}
+        model = _build(name, dict(group.attrs), state)
+        model.load_state_dict({key: torch.from_numpy(values) for key, values in state.items()}, assign=True)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"group {group.name!r} holds no complete {name}: {reason}") from None
@@ -176,11 +189,16 @@ def registered_name(model: Any) -> str | None:
     return next((name for name, make in MODELS.items() if make is type(model)), None)
 
 
-def _build(name: str, attributes: dict[str, Any]) -> Any:
+def _build(name: str, attributes: dict[str, Any], state: dict[str, NDArray[Any]]) -> Any:
     """Return an untrained model with the fixed properties and the spike function that were stored."""
     make, n_units, dt = MODELS[name], int(attributes["n_units"]), float(attributes["dt"])
     fixed, spike = json.loads(attributes["fixed"]), json.loads(attributes["spike"])
     options: dict[str, Any] = {} if spike is None else {"spike": SURROGATES[spike["name"]](**spike["settings"])}
+    synapses = json.loads(attributes.get("synapses", "null"))  # absent in files of earlier versions
+    if synapses is not None:
+        prefix = "synapses."
+        own = {key.removeprefix(prefix): values for key, values in state.items() if key.startswith(prefix)}
+        options["synapses"] = rebuilt(synapses, n_units, dt, own)
     if fixed is None:
         return make(n_units, dt, **options)
     # A default model tells the class of the fixed properties.
@@ -192,7 +210,8 @@ def _filled(usual: Any, values: dict[str, Any]) -> Any:
     """Return a copy of a (nested) dataclass with the values that `asdict` and JSON made of another."""
     found = {}
     for entry in fields(usual):
-        before, value = getattr(usual, entry.name), values[entry.name]
+        before = getattr(usual, entry.name)
+        value = values.get(entry.name, before)  # absent in files of earlier versions
         if is_dataclass(before):
             value = _filled(before, value)
         found[entry.name] = tuple(value) if isinstance(before, tuple) else value

@@ -9,9 +9,11 @@ kept per presynaptic unit, so all time constants cost one matrix product.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from organoid.models.constants import decay, trained
+from organoid.models.dale import DalesLaw
 from torch import Tensor, nn
 
 from organoid.errors import ModelError
@@ -26,14 +28,14 @@ class SynapseState(NamedTuple):
     pending: Tensor
 
 
-def exponential_trace(x: Tensor, decay: float, initial: Tensor | None = None) -> Tensor:
+def exponential_trace(x: Tensor, decay: float | Tensor, initial: Tensor | None = None) -> Tensor:
     r"""Filter with an exponential, :math:`y[t] = a\,y[t-1] + x[t]`, along axis -2.
 
     Parameters
     ----------
     x : Tensor, shape (..., time, unit)
         Input.
-    decay : float
+    decay : float or scalar Tensor
         :math:`a` in [0, 1), dimensionless per step.
     initial : Tensor, shape (..., unit), optional
         :math:`y[-1]`; zero if not given.
@@ -49,7 +51,7 @@ def exponential_trace(x: Tensor, decay: float, initial: Tensor | None = None) ->
     for part in torch.split(x, _CHUNK, dim=-2):
         lag = torch.arange(part.shape[-2], device=x.device)
         kernel = torch.tril(torch.as_tensor(decay, dtype=x.dtype, device=x.device) ** (lag[:, None] - lag).clamp(min=0))
-        trace = kernel @ part + decay ** (lag + 1).to(x.dtype)[:, None] * carry[..., None, :]
+        trace = kernel @ part + (decay ** (lag + 1).to(x.dtype))[:, None] * carry[..., None, :]
         carry = trace[..., -1, :]
         out.append(trace)
     return torch.cat(out, dim=-2) if out else x.clone()
@@ -61,7 +63,7 @@ def steps(duration: float, dt: float) -> int:
 
 
 class ExponentialSynapses(nn.Module):
-    """All-to-all recurrent synapses with trainable weights.
+    """All-to-all recurrent synapses with trainable weights and one delay; `SparseSynapses` has one for each connection.
 
     Parameters
     ----------
@@ -70,7 +72,7 @@ class ExponentialSynapses(nn.Module):
     dt : float
         Step, s.
     tau : tuple of float
-        Time constants of the currents, s; each has its own weights.
+        Time constants of the currents, s; each has its own weights, so a connection is a sum of exponentials.
     delay : float
         Axonal and synaptic delay, s; at least one step.
     mask : Tensor of bool, shape (unit, unit), optional
@@ -79,6 +81,10 @@ class ExponentialSynapses(nn.Module):
         Standard deviation of the summed initial weights onto a unit, thresholds.
     generator : Generator
         Source of the initial weights.
+    trainable : tuple of str
+        "tau_syn" trains the time constants.
+    dale : DalesLaw, optional
+        Signs of the units.
     """
 
     mask: Tensor
@@ -93,46 +99,94 @@ class ExponentialSynapses(nn.Module):
         mask: Tensor | None,
         scale: float,
         generator: torch.Generator,
+        trainable: tuple[str, ...] = (),
+        dale: DalesLaw | None = None,
     ) -> None:
         super().__init__()
-        if not tau or any(not t > 0 for t in tau):
-            raise ModelError(f"tau_syn needs at least one positive time constant in s, got {tau!r}")
-        allowed = ~torch.eye(n_units, dtype=torch.bool) if mask is None else mask.to(torch.bool)
-        if allowed.shape != (n_units, n_units):
-            raise ModelError(f"mask must have shape {(n_units, n_units)}, got {tuple(allowed.shape)}")
-        self.decays = tuple(math.exp(-dt / t) for t in tau)
+        allowed = self._prepare(n_units, dt, tau, mask, trainable, dale)
         self.delay = max(1, steps(delay, dt))
         draw = torch.randn(len(tau), n_units, n_units, generator=generator)
         self.weight = nn.Parameter(scale / math.sqrt(n_units) * draw)
         self.register_buffer("mask", allowed)
 
+    def _prepare(
+        self,
+        n_units: int,
+        dt: float,
+        tau: tuple[float, ...],
+        mask: Tensor | None,
+        trainable: tuple[str, ...],
+        dale: DalesLaw | None,
+    ) -> Tensor:
+        """Check and keep what all kinds of synapses share; return which pairs may be connected."""
+        if not tau or any(not t > 0 for t in tau):
+            raise ModelError(f"tau_syn needs at least one positive time constant in s, got {tau!r}")
+        allowed = ~torch.eye(n_units, dtype=torch.bool) if mask is None else mask.to(torch.bool)
+        if allowed.shape != (n_units, n_units):
+            raise ModelError(f"mask must have shape {(n_units, n_units)}, got {tuple(allowed.shape)}")
+        if dale is not None:
+            dale.check(n_units)
+        self.n_units, self.dt, self.tau, self.dale = n_units, dt, tuple(float(t) for t in tau), dale
+        self.log_tau_syn = trained("tau_syn", self.tau, trainable, len(tau))
+        return allowed
+
+    @property
+    def decays(self) -> tuple[float | Tensor, ...]:
+        """What is left of each current after a step: numbers, or scalar tensors where they are trained."""
+        logs = [None] * len(self.tau) if self.log_tau_syn is None else self.log_tau_syn.unbind()
+        return tuple(decay(self.dt, tau, log) for tau, log in zip(self.tau, logs, strict=True))
+
+    @property
+    def trains_constants(self) -> bool:
+        """Whether the time constants are trained."""
+        return self.log_tau_syn is not None
+
+    def decay_column(self, like: Tensor) -> Tensor:
+        """Return the decays, shape (time constant, 1)."""
+        if self.log_tau_syn is None:
+            return like.new_tensor(self.decays)[:, None]
+        return torch.stack([torch.as_tensor(a) for a in self.decays])[:, None]
+
     def effective_weight(self) -> Tensor:
         """Return the weights with absent connections at 0, shape (time constant, pre, post), thresholds."""
-        return self.weight * self.mask
+        weight = self.weight * self.mask
+        if self.dale is None or not self.dale.hard:
+            return weight
+        return self.dale.apply(weight.transpose(1, 2), torch.arange(self.n_units)).transpose(1, 2)
 
-    def initial_state(self, batch: int) -> SynapseState:
+    def penalty(self) -> Tensor:
+        """Return what the weights cost beside the loss: 0 without a soft `DalesLaw`."""
+        if self.dale is None:
+            return self.weight.new_zeros(())
+        weight = (self.weight * self.mask).transpose(1, 2)
+        return self.dale.penalty(weight, torch.arange(self.n_units), self.n_units)
+
+    def initial_state(self, batch: int) -> Any:
         """Return the state in which no spike is under way."""
-        n_taus, n_units, _ = self.weight.shape
         zeros = self.weight.new_zeros
-        return SynapseState(zeros(batch, n_taus, n_units), zeros(batch, self.delay, n_units))
+        return SynapseState(zeros(batch, len(self.tau), self.n_units), zeros(batch, self.delay, self.n_units))
 
-    def arrive(self, state: SynapseState, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def arriving(self, state: Any) -> Tensor:
+        """Return the spikes that arrive in the coming step, shape (batch, unit)."""
+        spikes: Tensor = state.pending[:, 0]
+        return spikes
+
+    def arrive(self, state: Any, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Let the oldest spikes arrive; return the current (batch, unit) and the new trace.
 
         Weights have the shape (time constant, pre, post), or (batch, time constant, pre, post) where each copy of the
         network has its own.
         """
-        decay = weight.new_tensor(self.decays)[:, None]
-        trace = decay * state.trace + state.pending[:, :1]
+        trace = self.decay_column(weight) * state.trace + state.pending[:, :1]
         if weight.ndim == 4:
             return torch.einsum("bki,bkij->bj", trace, weight), trace
         return trace.flatten(1) @ weight.flatten(0, 1), trace
 
-    def send(self, trace: Tensor, state: SynapseState, emitted: Tensor) -> SynapseState:
+    def send(self, trace: Tensor, state: Any, emitted: Tensor) -> Any:
         """Put the spikes of this step, shape (batch, unit), on their way behind those of ``state``."""
         return SynapseState(trace, torch.cat([state.pending[:, 1:], emitted[:, None]], dim=1))
 
-    def forced(self, emitted: Tensor, state: SynapseState) -> tuple[Tensor, SynapseState]:
+    def forced(self, emitted: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Return the current (batch, time, unit) of spikes that are known beforehand, and the state after them."""
         n_steps = emitted.shape[1]
         line = torch.cat([state.pending, emitted], dim=1)
@@ -141,3 +195,15 @@ class ExponentialSynapses(nn.Module):
         )
         current = traces.flatten(2) @ self.effective_weight().flatten(0, 1)
         return current, SynapseState(traces[:, -1], line[:, n_steps:])
+
+
+def fitting_synapses(
+    synapses: ExponentialSynapses, n_units: int, dt: float, mask: Tensor | None
+) -> ExponentialSynapses:
+    """Return synapses made beforehand for a network; refuse those made for another size or step."""
+    if synapses.n_units != n_units or not math.isclose(synapses.dt, dt) or mask is not None:
+        raise ModelError(
+            f"the synapses are made for {synapses.n_units} units and steps of {synapses.dt} s, the network has "
+            f"{n_units} units and steps of {dt} s; they must agree, and the mask is that of the synapses"
+        )
+    return synapses

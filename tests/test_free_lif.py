@@ -171,14 +171,14 @@ def plain_reference(
         s = p.synapse_decay[:, None] * s + (all_spikes[t - p.delay] if t >= p.delay else 0)
         for i in range(n):
             drive = p.bias[i] + x[t, i] + sum(s[k] @ p.weights[k, :, i] for k in range(len(s)))
-            now = v[i] if left[i] else p.membrane_decay * v[i] + (1 - p.membrane_decay) * drive
-            threshold = 1 + p.increment[i] * a[i]
+            now = v[i] if left[i] else p.membrane_decay[i] * v[i] + (1 - p.membrane_decay[i]) * drive
+            threshold = p.threshold[i] + p.increment[i] * a[i]
             if (t, i) not in forced:
                 own[t, i] = float(not left[i] and now >= threshold)
             spike = all_spikes[t, i] = max(own[t, i], float((t, i) in forced))
             v[i] = now if not spike else (0.0 if p.hard_reset else now - threshold)
             left[i] = p.refractory if spike else max(left[i] - 1, 0)
-            a[i] = p.adaptation_decay * a[i] + spike
+            a[i] = p.adaptation_decay[i] * a[i] + spike
     return own, v
 
 
@@ -335,7 +335,7 @@ def test_models_of_other_kinds() -> None:
         {"bias": np.full(N, np.nan)},
         {"bias": np.zeros(N, dtype=np.float32)},
         {"noise_sd": np.full(N, -1.0)},
-        {"membrane_decay": 1.0},
+        {"membrane_decay": np.ones(N)},
         {"synapse_decay": np.array([0.5, 1.5])},
     ],
 )

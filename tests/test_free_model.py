@@ -45,7 +45,7 @@ def test_any_network_equals_its_model(name: str) -> None:
     network: Any = any_network(name)
     state = network.initial_state(1)
     with torch.no_grad():
-        z, end = network.model.run(network.noise(state, 600))
+        z, end = network.model.run(network.noise(state, 600), state.model)
     done = network.advance(state, 600)
     np.testing.assert_array_equal(raster(done, 600), z[0].numpy())
     for one, other in zip(tensors(done.state.model), tensors(end), strict=True):

@@ -108,7 +108,7 @@ def test_every_model_and_loss_trains_is_saved_comes_back_and_runs(tmp_path: Path
     one, other = (organoid.simulate(each, 2.0, seed=3) for each in (fitted, back))
     assert one.equals(other)
     assert one.units["name"].tolist() == rec.units["name"].tolist()
-    assert one.metadata["network"]["model"] == ("free_lif" if "lif" in model else "free_model")
+    assert one.metadata["network"]["model"] == ("free_lif" if model in ("lif", "adaptive_lif") else "free_model")
 
 
 def test_round_trip_is_exact(rec: SpikeRecording, result: GradientFit, path: Path) -> None:
@@ -323,7 +323,7 @@ def test_settings_by_name(rec: SpikeRecording) -> None:
         ({"refit": True}, "refit"),
         ({"nonsense": 1}, "nonsense"),
         ({"n_steps": 3}, "not both"),
-        ({"model": "escape_lif"}, "unknown model"),
+        ({"model": "nothing"}, "unknown model"),
         ({"loss": "nothing"}, "unknown loss"),
         ({"settings": None, "n_steps": -1}, "positive"),
     ],

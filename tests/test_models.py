@@ -17,9 +17,9 @@ from organoid.models.adaptive_lif import AdaptiveLIFCell
 from organoid.models.base import SpikingModel, TrainableModel
 from organoid.models.lif import LIFCell
 from organoid.models.recurrent import loop
-from organoid.models.surrogate import FastSigmoid, Gaussian, Sigmoid
+from organoid.models.surrogate import FastSigmoid
 from organoid.models.synapses import exponential_trace
-from torch import Tensor, nn
+from torch import Tensor
 
 import organoid
 from organoid.errors import ModelError
@@ -200,39 +200,6 @@ def test_gradient_is_that_of_hand_unrolled_numpy(name: str, reset: str, refracto
     np.testing.assert_allclose(x.grad[0], grads["x"], **close)
     if name == "adaptive_lif":
         np.testing.assert_allclose(model.cell.log_increment.grad, grads["increment"] * problem.increment, **close)
-
-
-class Runner(nn.Module):
-    """A model as a function of its parameters."""
-
-    def __init__(self, model: Any, x: Tensor, forced: Tensor | None) -> None:
-        super().__init__()
-        self.model, self.x, self.given = model, x, forced
-
-    def forward(self) -> tuple[Tensor, Tensor]:
-        noise = self.model.noise(*self.x.shape[:2], torch.Generator().manual_seed(0))
-        out = self.model.trajectory(self.x + noise, forced=self.given)
-        return out.spikes, out.logits
-
-
-@pytest.mark.parametrize("name", sorted(SURROGATE_MODELS))
-@pytest.mark.parametrize("spike", [Sigmoid(3.0).relaxed, Gaussian(0.4).relaxed])
-@pytest.mark.parametrize("forced", [False, True])
-@pytest.mark.parametrize("reset", ["hard", "subtract"])
-def test_relaxed_network_passes_finite_differences(
-    name: str, spike: Callable[[Tensor], Tensor], forced: bool, reset: str
-) -> None:
-    p = LIFParameters(reset=reset, refractory=0.0, weight_scale=1.0, tau_syn=(0.005,))  # type: ignore[arg-type]
-    parameters: Any = p if name == "lif" else AdaptiveLIFParameters(p)
-    model = SURROGATE_MODELS[name](3, DT, parameters, spike=spike, seed=1).double()
-    x = draw(1, 8, 3, scale=5.0, offset=2.0)
-    runner = Runner(model, x, (draw(1, 8, 3, seed=2) > 1).double() if forced else None)
-    names = [n for n, _ in runner.named_parameters()]
-
-    def f(*values: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.func.functional_call(runner, dict(zip(names, values)))
-
-    assert torch.autograd.gradcheck(f, tuple(p.detach().clone().requires_grad_() for p in runner.parameters()))
 
 
 @given(

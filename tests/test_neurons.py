@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from organoid.models import AdEx, AdExParameters, Izhikevich, IzhikevichParameters, LeakyReadout, LIFParameters
 from organoid.models.adex import AdExCell
 from organoid.models.izhikevich import IzhikevichCell
-from organoid.models.surrogate import FastSigmoid, Gaussian, Sigmoid
+from organoid.models.surrogate import FastSigmoid
 from scipy.integrate import solve_ivp
-from torch import Tensor, nn
+from torch import Tensor
 
 import organoid
 from organoid.errors import ModelError
@@ -201,37 +201,6 @@ def test_izhikevich_settings_make_other_cells() -> None:
 @pytest.mark.parametrize("dt", [0.001, 0.002, 0.005])
 def test_networks_keep_the_contract_at_any_step(name: str, dt: float) -> None:
     organoid.check_model(NETWORKS[name](4, dt, seed=1))
-
-
-class Runner(nn.Module):
-    def __init__(self, model: Any, x: Tensor, forced: Tensor | None) -> None:
-        super().__init__()
-        self.model, self.x, self.given = model, x, forced
-
-    def forward(self) -> tuple[Tensor, Tensor]:
-        noise = self.model.noise(*self.x.shape[:2], torch.Generator().manual_seed(0))
-        out = self.model.trajectory(self.x + noise, forced=self.given)
-        return out.spikes, out.logits
-
-
-def relaxed(name: str, spike: Callable[[Tensor], Tensor]) -> Any:
-    if name == "adex":
-        return AdEx(3, DT, AdExParameters(LIFParameters(0.005, refractory=0.0, weight_scale=1.0)), spike=spike).double()
-    return Izhikevich(3, DT, IzhikevichParameters(weight_scale=1.0), spike=spike).double()
-
-
-@pytest.mark.parametrize("name", sorted(NETWORKS))
-@pytest.mark.parametrize("spike", [Sigmoid(3.0).relaxed, Gaussian(0.4).relaxed])
-@pytest.mark.parametrize("forced", [False, True])
-def test_relaxed_networks_pass_finite_differences(name: str, spike: Callable[[Tensor], Tensor], forced: bool) -> None:
-    x = draw(1, 8, 3, scale=3.0, offset=2.0)
-    runner = Runner(relaxed(name, spike), x, (draw(1, 8, 3, seed=2) > 1).double() if forced else None)
-    names = [n for n, _ in runner.named_parameters()]
-
-    def f(*values: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.func.functional_call(runner, dict(zip(names, values)))
-
-    assert torch.autograd.gradcheck(f, tuple(p.detach().clone().requires_grad_() for p in runner.parameters()))
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))

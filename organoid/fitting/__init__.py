@@ -35,14 +35,15 @@ def fit(
 
     The default, ``escape_lif`` with ``likelihood``, is fitted on recorded history (convex; see
     `organoid.fitting.forced`). Any other model and loss trains by surrogate gradients (see
-    `organoid.fitting.gradient`). The last 20 % of the window are the test part: no choice sees them. Both kinds of
+    `organoid.fitting.gradient`); there ``escape_lif`` is `organoid.models.EscapeNoiseLIF`, LIF cells whose spikes are
+    drawn. The last 20 % of the window are the test part: no choice sees them. Both kinds of
     result have ``network`` (to simulate and stimulate), ``scores``, ``free_run``, ``predict``, ``notes`` and ``save``.
 
     Parameters
     ----------
     rec : SpikeRecording
     model : str or TrainableModel
-        "escape_lif", a name in ``organoid.models.MODELS``, or a model of the right size and step.
+        A name in ``organoid.models.MODELS``, or a model of the right size and step.
     loss : str or SpikeLoss
         "likelihood", a name in ``organoid.losses.LOSSES``, or a loss made for the bin width.
     well : str, optional

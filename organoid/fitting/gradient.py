@@ -8,14 +8,15 @@ ones. So every simulated bin depends on earlier recorded bins only, and the held
 bin ahead from the population's past.
 
 What is trained sees the first part of the recording only. Windows are drawn at random there; a stretch of history
-before each window brings the state up (without gradient), then the gradient runs through the whole window and stops
-(truncated back-propagation through time). The held-out part enters the curve and the scores, never a choice.
+before each window brings the state up (without gradient), then the gradient runs through the whole window and stops;
+`GradientSettings` can cut it sooner (``truncate``) or trade time for memory (``checkpoint``). The held-out part enters the curve and the scores, never a choice.
 
 Limits worth knowing. A surrogate gradient treats spikes as if they were smooth, so training matches the expected
 trace (rates come out right) and does not see that spikes placed by chance cost extra in a distance between single
 trains. Where spikes cannot be foretold at the time scale of the loss, a silent network then scores as well or
 better; compare ``held_out`` before believing a fit. Nothing here makes the model right when it runs freely on its
-own spikes; least of all `Likelihood`, which shapes probabilities while the free model spikes at its hard threshold.
+own spikes; least of all `Likelihood`, which shapes probabilities while a free model spikes at its hard threshold (but
+for ``escape_lif``, which spikes with these probabilities).
 A model spikes at most once per bin, so counts above one are clipped, and the notes say how many.
 """
 
@@ -32,7 +33,6 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from organoid.errors import FitError
 from organoid.fitting.gradient_result import GradientFit, loss_name
@@ -46,12 +46,13 @@ from organoid.fitting.gradient_scores import (
     score_free_runs,
     score_predictions,
 )
+from organoid.fitting.gradient_training import GradientSettings, held_out_loss, train
 from organoid.fitting.history import bin_history
 from organoid.fitting.likelihood import UNCALIBRATED_RESPONSE, one_torch_thread, peak_rss_mb
 from organoid.fitting.windows import WindowedCounts, observed_counts, split_windows
 from organoid.losses import LOSSES, SpikeLoss
 from organoid.losses.base import Reads
-from organoid.models import MODELS, TrainableModel
+from organoid.models import MODELS, EscapeNoiseLIF, TrainableModel
 from organoid.models.storage import registered_name
 from organoid.recording import SpikeRecording
 
@@ -59,46 +60,9 @@ __all__ = ["GradientFit", "GradientSettings", "fit_gradient"]
 
 Counts = NDArray[np.integer]
 
-_EVAL_BATCH = 128
 _DRAWS = 5
 
 NOT_CALIBRATED = "not calibrated in free run: the network was trained on recorded input, not to live on its own spikes"
-
-
-@dataclass(frozen=True)
-class GradientSettings:
-    """How to train.
-
-    Parameters
-    ----------
-    n_steps : int
-        Gradient steps.
-    batch : int
-        Windows per step.
-    window : float
-        Length of a window, s.
-    warmup : float
-        History before each window, s: enough for the slowest synapse to forget.
-    learning_rate : float
-        Of Adam; constant for the first half, then falling to 0 on a line.
-    clip : float
-        Largest norm of a gradient.
-    held_out : float
-        Fraction of the recording, at its end, that is never trained on.
-    """
-
-    n_steps: int = 150
-    batch: int = 64
-    window: float = 0.5
-    warmup: float = 0.25
-    learning_rate: float = 0.01
-    clip: float = 1.0
-    held_out: float = 0.2
-
-    def __post_init__(self) -> None:
-        positive = (self.n_steps, self.batch, self.window, self.warmup, self.learning_rate, self.clip)
-        if not all(value > 0 for value in positive):
-            raise FitError(f"every training setting must be positive, got {self}")
 
 
 def fit_gradient(
@@ -163,7 +127,7 @@ def fit_gradient(
     network, criterion = _build_model(model, counts.shape[1], bin_width, seed), _build_loss(loss, bin_width)
     with one_torch_thread():
         curve, losses = _train_and_score(network, criterion, windows, settings, seed, compare, progress)
-        found = _Found(network, criterion, bin_width, curve, losses, tuple(_notes(counts, windows, criterion)))
+        found = _Found(network, criterion, bin_width, curve, losses, tuple(_notes(counts, windows, network, criterion)))
         return _assemble(as_recording(data, bin_width), found, windows, settings, seed, free_run, progress, began)
 
 
@@ -191,12 +155,12 @@ def _train_and_score(
     """Train in place; return the curve and the held-out losses of the network and its controls."""
     n_units = windows.counts.shape[1]
     control = copy.deepcopy(network)
-    curve = _train(network, loss, windows, torch.arange(n_units), settings, seed, progress)
-    losses = {"held_out_loss": _held_out_loss(network, loss, windows, seed, _DRAWS)}
+    curve = train(network, loss, windows, torch.arange(n_units), settings, seed, progress)
+    losses = {"held_out_loss": held_out_loss(network, loss, windows, seed, _DRAWS)}
     losses |= _baselines(loss, windows, seed) | {"held_out_loss_shuffled": float("nan")}
     if compare and n_units > 1:
-        _train(control, loss, windows, _derangement(n_units, seed), settings, seed, progress)
-        losses["held_out_loss_shuffled"] = _held_out_loss(control, loss, windows, seed, _DRAWS)
+        train(control, loss, windows, _derangement(n_units, seed), settings, seed, progress)
+        losses["held_out_loss_shuffled"] = held_out_loss(control, loss, windows, seed, _DRAWS)
     return curve, losses
 
 
@@ -276,79 +240,6 @@ def _build_loss(loss: str | SpikeLoss, bin_width: float) -> SpikeLoss:
     return loss
 
 
-def _train(
-    network: TrainableModel,
-    loss: SpikeLoss,
-    windows: WindowedCounts,
-    order: Tensor,
-    settings: GradientSettings,
-    seed: int,
-    progress: bool,
-) -> pd.DataFrame:
-    """Train in place towards the spikes of units ``order``; return the curve."""
-    generator = torch.Generator().manual_seed(seed)
-    trained = [p for p in network.parameters() if p.requires_grad]
-    optimiser = torch.optim.Adam(trained, lr=settings.learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: min(1.0, 2 * (1 - k / settings.n_steps)))
-    starts, every = windows.training_starts, max(1, settings.n_steps // 10)
-    rows = []
-    bar = tqdm(range(settings.n_steps), desc="training", unit="step", disable=None if progress else True)
-    for k in bar:
-        held_out = _held_out_loss(network, loss, windows, seed, 1, order) if k % every == 0 else np.nan
-        chosen = starts[torch.randint(len(starts), (settings.batch,), generator=generator)]
-        value = _window_loss(network, loss, windows, chosen, generator, order)
-        if not bool(torch.isfinite(value)):
-            raise FitError(f"the loss became {value.item()} at step {k}; lower the learning rate")
-        optimiser.zero_grad()
-        value.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(trained, settings.clip)
-        optimiser.step()
-        schedule.step()
-        rows.append((k, value.item(), held_out))
-        bar.set_postfix(loss=f"{value.item():.3g}", refresh=False)
-    final = _held_out_loss(network, loss, windows, seed, 1, order)
-    rows.append((settings.n_steps, np.nan, final))
-    return pd.DataFrame(rows, columns=["step", "loss", "held_out_loss"])
-
-
-def _window_loss(
-    network: TrainableModel,
-    loss: SpikeLoss,
-    windows: WindowedCounts,
-    starts: Tensor,
-    generator: torch.Generator,
-    order: Tensor | None = None,
-) -> Tensor:
-    """Loss on the windows at ``starts``: state from forced history without gradient, then the window."""
-    spikes = windows.cut(starts)
-    history, target = spikes[:, : windows.warmup], spikes[:, windows.warmup :]
-    x = network.noise(len(starts), spikes.shape[1], generator)
-    with torch.no_grad():
-        state = network.trajectory(x[:, : windows.warmup], forced=history).state
-    out = network.trajectory(x[:, windows.warmup :], state, forced=target)
-    simulated = out.spikes if loss.reads == "spikes" else out.logits
-    return loss(simulated, target if order is None else target[..., order])
-
-
-@torch.no_grad()
-def _held_out_loss(
-    network: TrainableModel,
-    loss: SpikeLoss,
-    windows: WindowedCounts,
-    seed: int,
-    n_draws: int,
-    order: Tensor | None = None,
-) -> float:
-    """Mean loss over all held-out windows and draws of the noise."""
-    generator = torch.Generator().manual_seed(seed + 1)
-    total, starts = 0.0, windows.held_out_starts
-    for _ in range(n_draws):
-        for part in torch.split(starts, _EVAL_BATCH):
-            value = _window_loss(network, loss, windows, part, generator, order)
-            total += value.item() * len(part)
-    return total / (n_draws * len(starts))
-
-
 def _baselines(loss: SpikeLoss, windows: WindowedCounts, seed: int) -> dict[str, float]:
     """Held-out loss of a silent network and of independent spikes at the training rates."""
     target = windows.cut(windows.held_out_starts)[:, windows.warmup :]
@@ -376,8 +267,8 @@ def _derangement(n: int, seed: int) -> Tensor:
     return order
 
 
-def _notes(counts: Tensor, windows: WindowedCounts, loss: SpikeLoss) -> Iterator[str]:
-    if loss.reads == "logits":
+def _notes(counts: Tensor, windows: WindowedCounts, model: TrainableModel, loss: SpikeLoss) -> Iterator[str]:
+    if loss.reads == "logits" and not isinstance(model, EscapeNoiseLIF):
         yield "training shaped probabilities of spikes; left alone, the network spikes at a hard threshold"
     yield "no network without couplings was trained: heldout_bits_per_spike_uncoupled is undefined"
     yield "edges is empty: the weights of a network trained by gradient are no estimates of connections"

@@ -29,6 +29,7 @@ from organoid.losses.base import Reads
 from organoid.models import TrainableModel
 from organoid.models.free_model import FreeModel, free_network
 from organoid.models.free_running import FreeRunningNetwork
+from organoid.models.noisy_lif import seeded_state
 from organoid.recording import SpikeRecording
 from organoid.statistics import firing_rates
 
@@ -77,7 +78,8 @@ def answers(
     first_bin : int
     answer : ndarray, shape (n, n_units)
     """
-    generator, state = torch.Generator().manual_seed(seed), None
+    generator = torch.Generator().manual_seed(seed)
+    state = seeded_state(model, n_draws, generator)
     for first in range(0, history.n_bins, _CHUNK):
         stop = min(first + _CHUNK, history.n_bins)
         with torch.no_grad(), one_torch_thread():
