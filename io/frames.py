@@ -1,5 +1,6 @@
 """Spike frames to seconds, and lost frames to holes in what was observed."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import h5py
@@ -9,8 +10,9 @@ from organoid.io.hdf5_source import array, member, scalar
 
 from organoid.clock import LARGEST_EXACT_TICK
 from organoid.errors import RecordingError
+from organoid.layout_guard import DAMAGE, reason
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 16
 
 
 def frame_times(frames: NDArray[Any], origin: int, rate: float, name: str) -> NDArray[np.float64]:
@@ -21,17 +23,18 @@ def frame_times(frames: NDArray[Any], origin: int, rate: float, name: str) -> ND
     RecordingError
         If a frame number is so far from the origin that it cannot be one.
     """
+    if not frames.size:
+        return np.empty(0)
     if frames.dtype.kind == "f" and not np.all(frames == np.rint(frames)):
         raise RecordingError(f"dataset {name!r} holds frame numbers that are not whole")
-    ends = [float(frames.min()) - origin, float(frames.max()) - origin] if frames.size else [0.0]
-    if not np.abs(ends).max() < LARGEST_EXACT_TICK:
+    ends = float(frames.min()), float(frames.max())
+    if not max(map(abs, (*ends, origin))) < LARGEST_EXACT_TICK:
         raise RecordingError(
-            f"dataset {name!r} holds frame numbers from {frames.min()} to {frames.max()}, which cannot lie in a "
+            f"dataset {name!r} holds frame numbers from {ends[0]:.0f} to {ends[1]:.0f}, which cannot lie in a "
             f"recording that starts at frame {origin}"
         )
-    times = frames.astype(np.int64)
-    times -= origin
-    seconds = times / rate
+    seconds = np.subtract(frames, origin, dtype=np.float64)  # exact: whole numbers below 2^53
+    seconds /= rate
     seconds.flags.writeable = False  # ours alone: need not be copied
     return seconds
 
@@ -61,7 +64,7 @@ def checked_rate(rate: float | None, source: str, shown: Any) -> float:
 def runs_of_frames(frame_numbers: h5py.Dataset, name: str, notes: list[str]) -> list[tuple[int, int]]:
     """Return the runs ``(first frame, frame after the last)`` without lost frames.
 
-    Only the two ends are read where nothing was lost.
+    Only the two ends are read where nothing was lost, and little more than the parts with gaps elsewhere.
 
     Parameters
     ----------
@@ -74,23 +77,38 @@ def runs_of_frames(frame_numbers: h5py.Dataset, name: str, notes: list[str]) -> 
     n = frame_numbers.shape[0]
     if n == 0:
         return []
-    first, last = int(frame_numbers[0]), int(frame_numbers[n - 1])
-    if last - first == n - 1:
-        return [(first, last + 1)]
-    runs, start, previous = [], first, first - 1
-    for begin in range(0, n, _BLOCK):
-        block = frame_numbers[begin : begin + _BLOCK].astype(np.int64)
-        steps = np.diff(block, prepend=previous)
-        if np.any(steps < 1):
-            raise RecordingError(f"dataset {name!r}: frame numbers step back at row {begin + int(np.argmin(steps))}")
-        for k in np.flatnonzero(steps > 1):
-            runs.append((start, int(block[k] - steps[k]) + 1))
-            start = int(block[k])
-        previous = int(block[-1])
-    runs.append((start, previous + 1))
-    lost = runs[-1][1] - runs[0][0] - n
-    notes.append(f"{lost} of {lost + n} frames were lost in {len(runs) - 1} gaps; they are holes in `observed`")
-    return runs
+    try:
+        first, last = int(frame_numbers[0]), int(frame_numbers[n - 1])
+        gaps = list(_gaps(frame_numbers, name, 0, n - 1, first, last))
+    except RecordingError:
+        raise
+    except DAMAGE as error:
+        raise RecordingError(f"dataset {name!r} cannot be read: {reason(error)}") from None
+    starts, stops = [first, *(after for _, after in gaps)], [*(before + 1 for before, _ in gaps), last + 1]
+    if gaps:
+        lost = last + 1 - first - n
+        notes.append(f"{lost} of {lost + n} frames were lost in {len(gaps)} gaps; they are holes in `observed`")
+    return list(zip(starts, stops))
+
+
+def _gaps(numbers: h5py.Dataset, name: str, begin: int, end: int, low: int, high: int) -> Iterator[tuple[int, int]]:
+    """Yield the frames before and after each gap in rows `begin` to `end`, which hold `low` and `high`."""
+    if high - low == end - begin:
+        return
+    if high - low < end - begin:
+        raise RecordingError(f"dataset {name!r}: frame numbers step back between the rows {begin} and {end}")
+    if end - begin > _BLOCK:
+        middle = (begin + end) // 2
+        number = int(numbers[middle])
+        yield from _gaps(numbers, name, begin, middle, low, number)
+        yield from _gaps(numbers, name, middle, end, number, high)
+        return
+    block = numbers[begin : end + 1].astype(np.int64)
+    steps = np.diff(block)
+    if np.any(steps < 1):
+        raise RecordingError(f"dataset {name!r}: frame numbers step back at row {begin + int(np.argmin(steps)) + 1}")
+    for k in np.flatnonzero(steps > 1):
+        yield int(block[k]), int(block[k + 1])
 
 
 def note_unobserved(frames: NDArray[Any], runs: list[tuple[int, int]], notes: list[str]) -> None:
@@ -98,15 +116,17 @@ def note_unobserved(frames: NDArray[Any], runs: list[tuple[int, int]], notes: li
     if not runs:
         return
     n, first, stop = frames.size, runs[0][0], runs[-1][1]
-    before, after = int(np.sum(frames < first)), int(np.sum(frames >= stop))
+    low, high = (int(frames.min()), int(frames.max())) if n else (first, first)
+    before = int(np.sum(frames < first)) if low < first else 0
+    after = int(np.sum(frames >= stop)) if high >= stop else 0
     if before:
         notes.append(
-            f"{before} of {n} spikes lie before the first recorded frame, up to {first - int(frames.min())} frames; "
+            f"{before} of {n} spikes lie before the first recorded frame, up to {first - low} frames; "
             "kept at negative times, unobserved"
         )
     if after:
         notes.append(
-            f"{after} of {n} spikes lie after the last recorded frame, up to {int(frames.max()) - stop + 1} frames; "
+            f"{after} of {n} spikes lie after the last recorded frame, up to {high - stop + 1} frames; "
             "kept, unobserved"
         )
     if len(runs) == 1:

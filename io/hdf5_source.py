@@ -160,8 +160,9 @@ def columns(h5: h5py.Group, name: str, wanted: Sequence[str]) -> dict[str, np.nd
             f"dataset {name!r} has {ndim} axes and the columns {', '.join(held) or 'none'}; expected one axis "
             f"and numbers in {', '.join(wanted)}"
         )
-    table = whole(found, name, found.fields(list(wanted)))
-    return {column: np.ascontiguousarray(table[column]) for column in wanted}
+    small = sum(found.dtype[column].itemsize for column in wanted) * 2 >= found.dtype.itemsize
+    table = whole(found, name, None if small else found.fields(list(wanted)))  # picking columns costs as well
+    return {column: table[column] for column in wanted}
 
 
 def table(h5: h5py.Group, name: str) -> dict[str, np.ndarray[Any, Any]]:

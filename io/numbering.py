@@ -21,12 +21,16 @@ def distinct(numbers: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64
     -------
     (ndarray of int64, ndarray of int64)
     """
-    if not numbers.size or numbers.min() < 0 or numbers.max() >= _LARGEST_TABLE:
-        found, places = np.unique(numbers.astype(np.int64), return_inverse=True)
-        return found, places.astype(np.int64)
-    used = np.zeros(int(numbers.max()) + 1, dtype=bool)
-    used[numbers] = True
-    return np.flatnonzero(used), (np.cumsum(used) - 1)[numbers]
+    own = numbers.astype(np.int64)
+    if not own.size or own.min() < 0 or own.max() >= _LARGEST_TABLE:
+        found, own = np.unique(own, return_inverse=True)
+    else:
+        used = np.bincount(own) > 0
+        found = np.flatnonzero(used)
+        if found.size < used.size:
+            own = (np.cumsum(used) - 1)[own]
+    own.flags.writeable = False  # ours alone: need not be copied
+    return found, own
 
 
 def unit_per_spike(sizes: NDArray[np.int64]) -> NDArray[Any]:

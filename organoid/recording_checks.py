@@ -45,13 +45,14 @@ def check_spikes(times: ArrayLike, units: ArrayLike) -> tuple[NDArray[np.float64
 
 
 def sorted_spikes(times: NDArray[np.float64], units: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return read-only copies sorted in time, equal times in their order; refuse NaN and infinite times.
+    """Return both sorted in time, equal times in their order, read-only; refuse NaN and infinite times.
 
-    NaN compares false with everything and sorts to the end, so the two ends tell whether all are finite.
+    What already is sorted and belongs to nobody else (read-only, with data of its own) is not copied. NaN
+    compares false with everything and sorts to the end, so the two ends tell whether all are finite.
     """
     if np.all(times[1:] >= times[:-1]):
-        nobody_elses = times.flags.owndata and not times.flags.writeable
-        by_time, by_unit = times if nobody_elses else times.copy(), units.astype(np.int64)
+        by_time = times if _nobody_elses(times) else times.copy()
+        by_unit = units if _nobody_elses(units) and units.dtype == np.int64 else units.astype(np.int64)
     else:
         order, by_time = time_order(times)
         by_unit = _narrow(units)[order].astype(np.int64)
@@ -61,24 +62,34 @@ def sorted_spikes(times: NDArray[np.float64], units: NDArray[Any]) -> tuple[NDAr
     return by_time, by_unit
 
 
+def _nobody_elses(array: NDArray[Any]) -> bool:
+    return bool(array.flags.owndata and not array.flags.writeable)
+
+
 def time_order(times: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return what ``np.argsort(times, kind="stable")`` returns, in about half the time, and the sorted times.
 
-    Times become 32-bit keys that keep their order, sorted by two passes of the radix sort numpy has for
-    16 bits; the few times that share a key are put right by a sort of what is then nearly sorted.
+    Each time, scaled to a whole number, and its place share one 64-bit number; numpy sorts these much quicker
+    than it sorts indirectly. The few times so close that they share a number are put right by a sort of what
+    is then nearly sorted.
     """
+    place_bits = times.size.bit_length()
     first, last = (times.min(), times.max()) if times.size > _MANY_SPIKES else (0.0, 0.0)
-    if not 0 < last - first < np.inf:
+    if not 2.0**-900 < last - first < np.inf:
         order = np.argsort(times, kind="stable")
         return order, times[order]
-    keys = ((times - first) * ((2.0**32 - 2) / (last - first))).astype(np.uint32)
-    order = np.argsort(keys.astype(np.uint16), kind="stable")  # the low 16 bits
-    order = order[np.argsort((keys >> 16).astype(np.uint16)[order], kind="stable")]
-    by_time = times[order]
-    if not np.all(by_time[1:] >= by_time[:-1]):  # times that share a key
-        order = order[np.argsort(by_time, kind="stable")]
-        by_time = times[order]
-    return order, by_time
+    scaled = times - first
+    scaled *= 2.0 ** (62 - place_bits) / (last - first)
+    packed = scaled.astype(np.int64)
+    packed <<= place_bits
+    packed |= np.arange(times.size)
+    packed.sort()
+    packed &= (1 << place_bits) - 1
+    by_time = times[packed]
+    if not np.all(by_time[1:] >= by_time[:-1]):  # times that share a number
+        packed = packed[np.argsort(by_time, kind="stable")]
+        by_time = times[packed]
+    return packed, by_time
 
 
 def _narrow(units: NDArray[Any]) -> NDArray[Any]:
@@ -89,11 +100,11 @@ def _narrow(units: NDArray[Any]) -> NDArray[Any]:
 
 def check_n_units(n_units: int | None, units: pd.DataFrame | None, index: NDArray[np.int64]) -> int:
     """Return the number of units that fits the spikes and the table."""
-    needed = int(index.max()) + 1 if index.size else 0
+    low, high = (int(index.min()), int(index.max())) if index.size else (0, -1)
     if n_units is None:
-        n_units = len(units) if units is not None else needed
-    if n_units < needed or (index.size and index.min() < 0):
-        raise RecordingError(f"spike_units run from {index.min()} to {index.max()}, but there are {n_units} units")
+        n_units = len(units) if units is not None else high + 1
+    if low < 0 or n_units <= high:
+        raise RecordingError(f"spike_units run from {low} to {high}, but there are {n_units} units")
     if units is not None and len(units) != n_units:
         raise RecordingError(f"the table of units has {len(units)} rows, but there are {n_units} units")
     return int(n_units)
