@@ -145,8 +145,8 @@ def _label(h5: h5py.File, units: pd.DataFrame, notes: list[str]) -> str | None:
     pitch = _GRID_LABEL.search(label)
     if pitch is None or float(pitch[1]) == 0:
         return label
-    positions = units[["x_um", "y_um"]].dropna().to_numpy()
-    steps = np.concatenate([np.diff(np.unique(positions[:, axis])) for axis in (0, 1)])
+    steps = np.concatenate([np.diff(np.unique(units[axis].to_numpy())) for axis in ("x_um", "y_um")])
+    steps = steps[np.isfinite(steps)]
     ratio = steps / float(pitch[1])
     if steps.size and np.any(np.abs(ratio - np.rint(ratio)) > 0.02):
         notes.append(

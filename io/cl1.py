@@ -70,7 +70,7 @@ def _read(h5: h5py.File) -> SpikeRecording:
     times = {name: frame_times(rows["timestamp"], origin, rate, name) for name, rows in held.items()}
     start, stop = _window(h5, times["spikes"], rate, notes)
     channels, units = distinct(held["spikes"]["channel"])
-    _note_channels(held["spikes"]["channel"], h5, notes)
+    _note_channels(channels, units, h5, notes)
     streams, logged = _data_streams(h5, origin, rate, notes)
     pulses = times.get("stims", np.empty(0))
     _note_interruption(np.concatenate([pulses, logged]), stop, notes)
@@ -113,9 +113,9 @@ def _origin(h5: h5py.File, held: dict[str, dict[str, NDArray[Any]]], notes: list
     if said is not None:
         relative = said[1] in (b"I01", b"\x88")
     else:
-        stamps = np.concatenate([rows["timestamp"].astype(np.float64) for rows in held.values()])
+        latest = max((float(rows["timestamp"].max()) for rows in held.values() if rows["timestamp"].size), default=0.0)
         length = scalar(attribute(h5, "duration_frames"))
-        relative = start is None or length is None or not stamps.size or bool(stamps.max() < max(length, start))
+        relative = start is None or length is None or latest < max(length, start)
         notes.append(
             "the file does not say what its frames count from; "
             + ("taken from the start of the recording" if relative else "start_timestamp is taken as time 0")
@@ -161,17 +161,19 @@ def _electrodes() -> pd.DataFrame:
     return table.assign(can_stimulate=~table["channel"].isin([*GROUND, REFERENCE]))
 
 
-def _note_channels(channels: NDArray[Any], h5: h5py.File, notes: list[str]) -> None:
+def _note_channels(
+    channels: NDArray[np.int64], units: NDArray[np.int64], h5: h5py.File, notes: list[str]
+) -> None:
+    """Note spikes on channels that cannot have any; `units` is the place of each spike among the `channels`."""
     notes.append("the electrode distance is not stored: positions are unknown, grid_column and grid_row are given")
     said = scalar(attribute(h5, "channel_count"))
     if said != GRID * GRID:
         notes.append(f"attribute channel_count is {said}; the layout of the electrodes is that of 64 channels")
-    n_silent = int(np.isin(channels, [*GROUND, REFERENCE]).sum())
-    if n_silent:
-        notes.append(f"{n_silent} of {channels.size} spikes are on ground or reference channels; kept")
-    n_beyond = int(((channels < 0) | (channels >= GRID * GRID)).sum())
-    if n_beyond:
-        notes.append(f"{n_beyond} of {channels.size} spikes are on channels that do not exist; kept")
+    silent = np.isin(channels, [*GROUND, REFERENCE])
+    beyond = (channels < 0) | (channels >= GRID * GRID)
+    for odd, what in ((silent, "ground or reference channels"), (beyond, "channels that do not exist")):
+        if odd.any():
+            notes.append(f"{int(odd[units].sum())} of {units.size} spikes are on {what}; kept")
 
 
 def _stimuli(

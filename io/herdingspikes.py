@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from organoid.io.frames import frame_times, rate_of
 from organoid.io.hdf5_source import Source, array, member, open_hdf5
-from organoid.io.numbering import distinct
+from organoid.io.numbering import are_whole, distinct
 from organoid.io.registry import Evidence, Format, NoSpikesError
 from organoid.io.window import inferred_window
 
@@ -33,16 +33,16 @@ def read(path: Path, well: str | None, recording: str | None) -> SpikeRecording:
 def _read(h5: h5py.File) -> SpikeRecording:
     notes: list[str] = []
     frames = array(h5, "times", ndim=1)
-    clusters = array(h5, "cluster_id", ndim=1).astype(np.float64)
+    clusters = array(h5, "cluster_id", ndim=1)
     if frames.size and not clusters.size:
         raise NoSpikesError(f"recognised, holds {frames.size} detected events that were not sorted into clusters")
-    if clusters.size != frames.size or not np.all(clusters == np.rint(clusters)):
+    if clusters.size != frames.size or not are_whole(clusters):
         raise RecordingError(f"the counts do not add up: {frames.size} times, {clusters.size} whole cluster_id")
     rate = rate_of(h5, "Sampling")
     if rate is None:
         raise RecordingError("dataset 'Sampling' is missing, so frames cannot be turned into seconds")
     times = frame_times(frames, 0, rate, "times")
-    numbers, units = distinct(clusters.astype(np.int64))
+    numbers, units = distinct(clusters)
     first, last = (float(times.min()), float(times.max())) if times.size else (np.nan, np.nan)
     start, stop = inferred_window(first, last, notes, rate)
     table = pd.DataFrame({"name": [str(number) for number in numbers]})

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from organoid.io.frames import frame_times, note_unobserved
 from organoid.io.hdf5_source import columns, dataset, texts
-from organoid.io.numbering import distinct
+from organoid.io.numbering import are_whole, distinct
 
 from organoid.errors import RecordingError
 from organoid.layout_guard import whole
@@ -37,9 +37,9 @@ def take_spikes(h5: h5py.Group, name: str) -> Spikes:
     if name not in h5:
         return Spikes(np.empty(0, np.int64), np.empty(0, np.int64), name)
     held = columns(h5, name, ("frameno", "channel"))
-    if held["channel"].dtype.kind == "f" and not np.all(held["channel"] == np.rint(held["channel"])):
+    if not are_whole(held["channel"]):
         raise RecordingError(f"dataset {name!r} holds channel numbers that are not whole")
-    return Spikes(held["frameno"], held["channel"].astype(np.int64), name)
+    return Spikes(held["frameno"], held["channel"], name)
 
 
 def take_electrodes(h5: h5py.Group, name: str, well: str | None, notes: list[str]) -> pd.DataFrame:

@@ -27,6 +27,7 @@ from organoid.io.hdf5_source import (
 )
 from organoid.io.mcs_positions import channel_positions
 from organoid.io.mcs_streams import SpikeStream, event_stimuli, observed_spans, spike_streams
+from organoid.io.numbering import unit_per_spike
 from organoid.io.registry import Entry, Evidence, Format, NoSpikesError
 from organoid.io.window import covering_window, inferred_window
 
@@ -92,13 +93,13 @@ def _read(h5: h5py.File, found: h5py.Group, name: str) -> SpikeRecording:
     spans, rate = observed_spans(found, {stream.source for stream in streams}, notes)
     start, stop = _window(found, times, spans, rate or DEFAULT_TICK_RATE, notes)
     observed = None if spans is None else clip(spans, start, stop)
-    n_unseen = 0 if observed is None else int(np.sum(~_inside(times, observed)))
+    n_unseen = 0 if observed is None else _unseen(times, observed)
     if n_unseen:
         notes.append(f"{n_unseen} of {times.size} spikes lie where no voltage was recorded; kept, unobserved")
     stimuli = _stimuli_inside(stimuli, start, stop, notes)
     return SpikeRecording(
         times,
-        np.repeat(np.arange(len(sizes)), sizes),
+        unit_per_spike(sizes),
         t_start=start,
         t_stop=stop,
         sampling_rate=rate,
@@ -159,12 +160,15 @@ def _window(
     return inferred_window(first, last, notes, tick_rate)
 
 
-def _inside(times: NDArray[np.float64], spans: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _unseen(times: NDArray[np.float64], spans: NDArray[np.float64]) -> int:
+    """Return how many times lie outside the spans, on whole microseconds."""
+    if times.size and len(spans) == 1 and spans[0, 0] <= times.min() and times.max() < spans[0, 1] - 1e-6:
+        return 0
     stamps, edges = np.rint(times * 1e6), np.rint(spans * 1e6)
     k = np.searchsorted(edges[:, 0], stamps, side="right") - 1
     inside = k >= 0
     inside[inside] = stamps[inside] < edges[k[inside], 1]
-    return np.asarray(inside, dtype=bool)
+    return int(np.sum(~inside))
 
 
 def _stimuli_inside(stimuli: pd.DataFrame, start: float, stop: float, notes: list[str]) -> pd.DataFrame:

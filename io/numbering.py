@@ -1,9 +1,10 @@
 """From the numbers a file uses for channels or clusters to unit indices without gaps."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 _LARGEST_TABLE = 1 << 22
 
@@ -33,6 +34,17 @@ def distinct(numbers: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64
     return found, own
 
 
-def unit_per_spike(sizes: NDArray[np.int64]) -> NDArray[Any]:
+def are_whole(numbers: NDArray[Any]) -> bool:
+    """Tell whether all are whole numbers that fit 64 bits, whatever their type."""
+    return numbers.dtype.kind in "iu" or bool(np.all((numbers == np.rint(numbers)) & (np.abs(numbers) < 2.0**62)))
+
+
+def joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Return the parts end to end; one part as it is, so that arrays of many spikes are not copied."""
+    return parts[0] if len(parts) == 1 else np.concatenate(list(parts))
+
+
+def unit_per_spike(sizes: ArrayLike) -> NDArray[Any]:
     """Return the unit of each spike where the spikes of one unit stand after those of the other."""
-    return np.repeat(np.arange(sizes.size, dtype=np.min_scalar_type(sizes.size)), sizes)
+    n = np.size(sizes)
+    return np.repeat(np.arange(n, dtype=np.min_scalar_type(n)), np.asarray(sizes, dtype=np.int64))

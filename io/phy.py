@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from organoid.io.frames import checked_rate, frame_times
 from organoid.io.hdf5_source import Source
 from organoid.io.npy import Files, open_files
-from organoid.io.numbering import distinct
+from organoid.io.numbering import are_whole, distinct
 from organoid.io.registry import Evidence, Format
 from organoid.io.window import inferred_window
 
@@ -51,10 +51,10 @@ def _read(files: Files) -> SpikeRecording:
     samples = files.array(TIMES).ravel()
     clusters = _clusters(files, samples.size, notes)
     times = frame_times(samples, 0, rate, TIMES)
-    if np.any(times < 0):
+    first, last = (float(times.min()), float(times.max())) if times.size else (np.nan, np.nan)
+    if first < 0:
         notes.append(f"{int(np.sum(times < 0))} of {times.size} spikes lie before sample 0; kept")
     numbers, units = distinct(clusters)
-    first, last = (float(times.min()), float(times.max())) if times.size else (np.nan, np.nan)
     start, stop = inferred_window(first, last, notes, rate)
     return SpikeRecording(
         times,
@@ -89,7 +89,7 @@ def _params(files: Files) -> dict[str, Any]:
     return found
 
 
-def _clusters(files: Files, n: int, notes: list[str]) -> NDArray[np.int64]:
+def _clusters(files: Files, n: int, notes: list[str]) -> NDArray[Any]:
     name = next((name for name in ("spike_clusters.npy", "spike_templates.npy") if name in files.names), None)
     if name is None:
         raise RecordingError("neither 'spike_clusters.npy' nor 'spike_templates.npy' is there")
@@ -100,10 +100,9 @@ def _clusters(files: Files, n: int, notes: list[str]) -> NDArray[np.int64]:
         raise RecordingError(
             f"the counts do not add up: {TIMES!r} holds {n} spikes, {name!r} the clusters of {clusters.size}"
         )
-    whole = clusters.astype(np.int64)
-    if np.any(whole != clusters):
+    if not are_whole(clusters):
         raise RecordingError(f"file {name!r} holds cluster numbers that are not whole")
-    return whole
+    return clusters
 
 
 def _unit_table(files: Files, numbers: NDArray[np.int64], notes: list[str]) -> pd.DataFrame:

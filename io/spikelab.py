@@ -6,6 +6,7 @@ milliseconds for paired ones and workspaces; ``length_ms`` tells them apart wher
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -13,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from organoid.io.entries import choose
 from organoid.io.hdf5_source import Source, array, group, member, members, open_hdf5, scalar, text
-from organoid.io.numbering import distinct
+from organoid.io.numbering import distinct, unit_per_spike
 from organoid.io.ragged import ragged_ends
 from organoid.io.registry import Entry, Evidence, Format
 from organoid.io.window import covering_window, inferred_window
@@ -24,13 +25,15 @@ from organoid.recording import SpikeRecording
 
 RAGGED = ("spike_times", "spike_times_index")
 PAIRED = ("idces", "times")
+_OTHER_ATTRIBUTES = ("nwb_version", "organoid_kind", "PYTABLES_FORMAT_VERSION", "McsHdf5ProtocolType")
+_OTHER_MEMBERS = ("sCount", "data_store", "3BRecInfo")
 _MARGIN = 1.001  # rounding of a length
 
 
 def recognises(source: Source) -> bool:
     """Tell a SpikeLab file by ragged, paired or per-unit spike times, or the type mark of a workspace."""
     h5 = source.h5
-    if h5 is None or any(mark in h5.attrs for mark in ("nwb_version", "organoid_kind", "PYTABLES_FORMAT_VERSION")):
+    if h5 is None or any(mark in h5.attrs for mark in _OTHER_ATTRIBUTES) or any(mark in h5 for mark in _OTHER_MEMBERS):
         return False
     return _layout(h5) is not None or bool(_workspace(h5))
 
@@ -81,7 +84,7 @@ def _read(h5: h5py.File, held: h5py.Group, name: str) -> SpikeRecording:
     notes: list[str] = []
     layout = str(_layout(held))
     times, units, names = {"ragged": _ragged, "paired": _paired, "units": _per_unit}[layout](held, notes)
-    if times.size and not np.isfinite(times).all():
+    if times.size and not np.isfinite([times.min(), times.max()]).all():
         raise RecordingError(f"{int(np.sum(~np.isfinite(times)))} of {times.size} spike times are NaN or infinite")
     length, start = _milliseconds(held, "length_ms", notes), _milliseconds(held, "start_time", notes)
     scale = _scale(times, layout, held is not h5, length, start or 0.0, notes)
@@ -132,12 +135,12 @@ def _scale(
     return 0.001
 
 
-def _ragged(held: h5py.Group, notes: list[str]) -> tuple[NDArray[np.float64], NDArray[np.int64], list[str]]:
+def _ragged(held: h5py.Group, notes: list[str]) -> tuple[NDArray[np.float64], NDArray[Any], list[str]]:
     times = array(held, RAGGED[0], ndim=1).astype(np.float64)
     said = scalar(attribute(held, "N"))
     ends = ragged_ends(held, RAGGED[1], times.size, None if said is None else int(said), notes)
     sizes = np.diff(ends, prepend=0)
-    return times, np.repeat(np.arange(sizes.size), sizes), [f"unit_{k}" for k in range(sizes.size)]
+    return times, unit_per_spike(sizes), [f"unit_{k}" for k in range(sizes.size)]
 
 
 def _paired(held: h5py.Group, notes: list[str]) -> tuple[NDArray[np.float64], NDArray[np.int64], list[str]]:
@@ -151,10 +154,10 @@ def _paired(held: h5py.Group, notes: list[str]) -> tuple[NDArray[np.float64], ND
     return times, units, [f"unit_{number}" for number in numbers]
 
 
-def _per_unit(held: h5py.Group, notes: list[str]) -> tuple[NDArray[np.float64], NDArray[np.int64], list[str]]:
+def _per_unit(held: h5py.Group, notes: list[str]) -> tuple[NDArray[np.float64], NDArray[Any], list[str]]:
     names = sorted(members(held["units"]), key=int)
     parts = [array(held, f"units/{name}", ndim=1).astype(np.float64) for name in names]
-    units = np.repeat(np.arange(len(parts)), [part.size for part in parts])
+    units = unit_per_spike([part.size for part in parts])
     return np.concatenate(parts), units, [f"unit_{name}" for name in names]
 
 

@@ -25,7 +25,7 @@ from organoid.io.hdf5_source import (
     text,
     text_at,
 )
-from organoid.io.numbering import distinct
+from organoid.io.numbering import distinct, joined
 from organoid.io.registry import Evidence, Format, NoSpikesError
 from organoid.io.threebrain_v2 import read_v2
 from organoid.io.window import covering_window, inferred_window
@@ -75,8 +75,8 @@ def _read(h5: h5py.File) -> SpikeRecording:
     rate = _rate(h5, settings, notes)
     model = str(_inside(settings, "MeaPlate", "Model") or "")
     parts = [_read_well(h5[well], rate, model, notes) for well in wells]
-    times = np.concatenate([times for times, _, _ in parts])
-    sizes = np.cumsum([0] + [len(table) for _, _, table in parts])
+    times = joined([times for times, _, _ in parts])
+    shifts = np.cumsum([0] + [len(table) for _, _, table in parts])
     spans = _recorded_spans(h5, rate, notes)
     start, stop = _window(times, spans, rate, notes)
     if len(wells) < len(_wells(h5)):
@@ -85,7 +85,7 @@ def _read(h5: h5py.File) -> SpikeRecording:
         notes.append(f"{len(events)} timeline events are in the metadata; their layout is not published")
     return SpikeRecording(
         times,
-        np.concatenate([units + shift for (_, units, _), shift in zip(parts, sizes)]),
+        joined([units + shift if shift else units for (_, units, _), shift in zip(parts, shifts)]),
         t_start=start,
         t_stop=stop,
         sampling_rate=rate,
@@ -134,7 +134,7 @@ def _read_well(
     """Return the spike times of one well, the unit of each, and the units."""
     name = str(well.name).rsplit("/", 1)[-1]
     frames = array(well, "SpikeTimes", ndim=1)
-    channels = array(well, "SpikeChIdxs", ndim=1, kinds="iu").astype(np.int64)
+    channels = array(well, "SpikeChIdxs", ndim=1, kinds="iu")
     if channels.size != frames.size:
         raise RecordingError(
             f"the counts do not add up: {name}/SpikeTimes holds {frames.size} spikes, SpikeChIdxs {channels.size}"
@@ -152,29 +152,28 @@ def _read_well(
 
 
 def _channel_units(
-    channels: NDArray[np.int64], sorted_as: NDArray[np.int64]
+    channels: NDArray[Any], sorted_as: NDArray[Any] | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the distinct pairs of channel and sorted unit, shape (2, n), and the pair of each spike."""
-    if not np.any(sorted_as):
+    if sorted_as is None or not np.any(sorted_as):
         numbers, units = distinct(channels)
         return np.stack([numbers, np.zeros_like(numbers)]), units
-    pairs, places = np.unique(np.stack([channels, sorted_as]), axis=1, return_inverse=True)
+    pairs, places = np.unique(np.stack([channels, sorted_as]).astype(np.int64), axis=1, return_inverse=True)
     return pairs, places.ravel().astype(np.int64)
 
 
-def _sorted_units(well: h5py.Group, name: str, n: int, notes: list[str]) -> NDArray[np.int64]:
-    """Return the sorted unit of each spike; all 0 where there was no sorting."""
-    nothing = np.zeros(n, dtype=np.int64)
+def _sorted_units(well: h5py.Group, name: str, n: int, notes: list[str]) -> NDArray[Any] | None:
+    """Return the sorted unit of each spike; None where there was no sorting."""
     if not isinstance(member(well, "SpikeUnits"), h5py.Dataset):
-        return nothing
+        return None
     try:
-        numbers = array(well, "SpikeUnits", ndim=1, kinds="iu").astype(np.int64)
+        numbers = array(well, "SpikeUnits", ndim=1, kinds="iu")
     except RecordingError as error:
         notes.append(f"{name}: units are channels: {error}")
-        return nothing
+        return None
     if numbers.size != n:
         notes.append(f"{name}: units are channels: SpikeUnits holds {numbers.size} values for {n} spikes")
-        return nothing
+        return None
     if n and np.any(numbers != numbers[0]):
         notes.append(f"{name}: SpikeUnits tells several units of a channel apart; numbering is not published")
     return numbers

@@ -34,7 +34,7 @@ def read_v2(h5: h5py.File) -> SpikeRecording:
     if rate is None:
         raise RecordingError(f"dataset '{VARIABLES}/SamplingRate' is missing, so frames cannot be turned into seconds")
     frames = array(h5, f"{EVENTS}/SpikeTimes", ndim=1)
-    channels = array(h5, f"{EVENTS}/SpikeChIDs", ndim=1, kinds="iu").astype(np.int64)
+    channels = array(h5, f"{EVENTS}/SpikeChIDs", ndim=1, kinds="iu")
     if channels.size != frames.size:
         raise RecordingError(
             f"the counts do not add up: SpikeTimes holds {frames.size} spikes, SpikeChIDs {channels.size} channels"

@@ -127,18 +127,23 @@ def _names(group: h5py.Group) -> list[str]:
 def _check(item: h5py.Group | h5py.Dataset, name: str, values: Any) -> dict[str, Any]:
     """Compare the checksum of an object, if it has one, and return its attributes."""
     try:
-        attributes = dict(item.attrs.items())
+        held = item.attrs
+        attributes = {str(key): held[key] for key in held}
     except DAMAGE as error:
         raise RecordingError(f"the attributes of {name!r} cannot be read: {reason(error)}") from None
     if CHECKSUM not in attributes:
         if CHECKSUM in item.parent.attrs and item.parent != item:
             raise RecordingError(f"{name!r} has no checksum, though the rest of the file has: it was replaced")
-    elif not np.array_equal(attributes[CHECKSUM], _checksum(item, attributes, values)):
+    elif not _equal(attributes[CHECKSUM], _checksum(item, attributes, values)):
         raise RecordingError(
             f"{name!r} does not match its checksum: it was damaged or edited after writing "
             "(to read it anyway, delete the attributes crc32 of all objects)"
         )
     return attributes
+
+
+def _equal(stored: Any, computed: int) -> bool:
+    return isinstance(stored, np.integer) and int(stored) == computed
 
 
 def _values(group: h5py.Group, name: str) -> tuple[Any, dict[str, Any]]:

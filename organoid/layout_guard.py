@@ -38,15 +38,16 @@ def whole(found: h5py.Dataset, name: str, view: Any = None) -> Any:
         cannot be read.
     """
     try:
-        claimed, stored = int(found.nbytes), int(found.id.get_storage_size())
+        dtype, size = found.dtype, int(found.size or 0)
+        claimed, stored = size * dtype.itemsize, int(found.id.get_storage_size())
         if claimed > _UNSUSPICIOUS_BYTES and claimed > _LARGEST_COMPRESSION * stored:
             raise RecordingError(
-                f"dataset {name!r} claims {found.size:.3g} values ({claimed / 1e9:.3g} GB), but the file stores "
+                f"dataset {name!r} claims {size:.3g} values ({claimed / 1e9:.3g} GB), but the file stores "
                 f"only {stored} bytes of it"
             )
         if found.external:
             raise RecordingError(f"dataset {name!r} keeps its values in another file, which is not followed")
-        if h5py.check_string_dtype(found.dtype) is not None or found.dtype.hasobject:
+        if dtype.hasobject:
             check_heaps(found.file.filename)
         return (found if view is None else view)[()]
     except RecordingError:

@@ -133,7 +133,7 @@ def clip(spans: NDArray[np.float64], start: float, stop: float) -> NDArray[np.fl
 
 def unit_table(units: pd.DataFrame | None, n_units: int) -> pd.DataFrame:
     """Return the table of units with every promised column."""
-    table = pd.DataFrame(index=range(n_units)) if units is None else units.reset_index(drop=True)
+    table = pd.DataFrame(index=range(n_units)) if units is None else units
     if "name" not in table:
         table = table.assign(name=[f"unit_{k}" for k in range(n_units)])
     return conform(table, UNIT_COLUMNS, "units")
@@ -141,11 +141,17 @@ def unit_table(units: pd.DataFrame | None, n_units: int) -> pd.DataFrame:
 
 def electrode_table(electrodes: pd.DataFrame | None, units: pd.DataFrame) -> pd.DataFrame:
     """Conform the given table; without one, list the electrodes the units were seen on."""
-    if electrodes is None:
-        places = units[["channel", "electrode", "x_um", "y_um", "well"]]
-        known = places[["channel", "electrode", "x_um", "y_um"]].notna().to_numpy().any(axis=1)
-        electrodes = pd.DataFrame(places[known]).drop_duplicates()
-    return conform(electrodes, ELECTRODE_COLUMNS, "electrodes")
+    if electrodes is not None:
+        return conform(electrodes, ELECTRODE_COLUMNS, "electrodes")
+    held = {name: units[name].array for name in ("channel", "electrode", "x_um", "y_um", "well")}
+    rows = zip(*([None if value is pd.NA or value != value else value for value in column] for column in held.values()))
+    first: dict[tuple[Any, ...], int] = {}
+    for k, row in enumerate(rows):
+        if row[:4] != (None,) * 4:
+            first.setdefault(row, k)
+    places = np.array(list(first.values()), dtype=np.intp)
+    columns: dict[str, Any] = {name: column.take(places) for name, column in held.items()}
+    return pd.DataFrame({**columns, "can_stimulate": np.ones(places.size, dtype=bool)}, index=range(places.size))
 
 
 def stimulus_table(stimuli: pd.DataFrame | None) -> pd.DataFrame:

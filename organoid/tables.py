@@ -1,5 +1,6 @@
 """Columns and types of the tables a recording carries; the one place that knows them."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -54,9 +55,11 @@ def conform(table: pd.DataFrame | None, columns: dict[str, str], what: str) -> p
     -------
     DataFrame
     """
-    if table is not None and _conforms(table, columns):
+    if table is None:
+        return _no_rows(tuple(columns.items())).copy()
+    if _conforms(table, columns):
         return table.copy()
-    source = pd.DataFrame() if table is None else pd.DataFrame(table)
+    source = pd.DataFrame(table)
     if not source.columns.is_unique:
         raise RecordingError(
             f"the table of {what} has two columns named {source.columns[source.columns.duplicated()][0]!r}"
@@ -70,6 +73,11 @@ def conform(table: pd.DataFrame | None, columns: dict[str, str], what: str) -> p
     return pd.DataFrame(out, index=range(len(source)))
 
 
+@cache
+def _no_rows(columns: tuple[tuple[str, str], ...]) -> pd.DataFrame:
+    return pd.DataFrame({name: _missing(kind, 0) for name, kind in columns}, index=range(0))
+
+
 def _conforms(table: pd.DataFrame, columns: dict[str, str]) -> bool:
     """Tell whether a table, such as one taken from a recording, is already as `conform` makes it."""
     names, types = list(table.columns), [str(dtype) for dtype in table.dtypes]
@@ -80,7 +88,12 @@ def _conforms(table: pd.DataFrame, columns: dict[str, str]) -> bool:
         return False
     if len(set(names)) < len(names) or not table.index.equals(pd.RangeIndex(len(table))):
         return False
-    texts = "".join(text for name, kind in zip(names, types) if kind == "str" for text in table[name].dropna())
+    return all(_plain_texts(table[name]) for name, kind in zip(names, types) if kind == "str")
+
+
+def _plain_texts(values: "pd.Series[Any]") -> bool:
+    """Tell whether all texts are such that any file holds them; others are looked at one by one."""
+    texts = "".join(values.to_numpy(dtype=object, na_value=""))
     return texts.isascii() and "\x00" not in texts
 
 
@@ -103,6 +116,8 @@ def _missing(kind: str, n_rows: int) -> Any:
 
 def _cast(values: "pd.Series[Any]", kind: str, name: str, what: str) -> Any:
     """Return the values as an array of the kind's type, missing ones missing."""
+    if values.dtype == _DTYPES[kind] and (kind != "text" or _plain_texts(values)):
+        return values.array.copy()
     try:
         if kind == "text":
             return pd.array([_text(value) for value in values], dtype="str")
