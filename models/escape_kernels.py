@@ -26,11 +26,13 @@ def field_features(fields: Any, population: NDArray[Any], out: NDArray[Any]) -> 
     for m in range(n):
         z = (out[m] - fields.shift[m]) / fields.scale[m]
         out[m] = min(max(z, fields.low[m]), fields.high[m])
-    if fields.product_shift.size == 0:
+    n_products = fields.product_shift.size
+    if n_products == 0:
         return
+    paired = int(np.sqrt(2.0 * n_products))  # of the m (m + 1) / 2 products of m fields
     k = 0
-    for a in range(n):
-        for b in range(a, n):
+    for a in range(paired):
+        for b in range(a, paired):
             out[n + k] = (out[a] * out[b] - fields.product_shift[k]) / fields.product_scale[k]
             k += 1
 

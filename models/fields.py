@@ -8,7 +8,8 @@ With ``n(t)`` the summed spike count of all units in step ``t`` and time constan
     z_m      &= \mathrm{clip}\big((\log(1 + 4 q_m/\bar q_m) - \mu_m)/\sigma_m\big), \qquad
     g        = (z_1, \dots, z_F, \text{standardised products } z_a z_b, a \le b)
 
-Log compression gives a high gain when the culture is quiet and saturation in a burst; slow fields
+Products may be those of the first few fields only; the fields after them, slow ones, follow a drifting
+baseline. Log compression gives a high gain when the culture is quiet and saturation in a burst; slow fields
 carry depression and recovery.
 """
 
@@ -35,7 +36,8 @@ class PopulationFields(NamedTuple):
     shift, scale, low, high : ndarray, shape (n_fields,)
         Standardisation of the logarithm, and the recorded range it is clipped to.
     product_shift, product_scale : ndarray, shape (n_products,)
-        Standardisation of the products, in the order (0,0), (0,1), ..., (1,1), ...; empty without products.
+        Standardisation of the products of the first m fields, in the order (0,0), (0,1), ..., (1,1), ...; the size,
+        m (m + 1) / 2, tells m. Empty without products.
     """
 
     decay: Array

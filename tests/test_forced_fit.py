@@ -43,7 +43,7 @@ def test_small_history_has_what_it_should() -> None:
 def basis_of(history: History, kind: str) -> Basis:
     if kind == "none":
         return Basis(TAU, 3.0, no_fields())
-    return Basis(TAU, 3.0, fit_fields(history, np.array([0.003, 0.03, 0.3]), products=kind == "products"))
+    return Basis(TAU, 3.0, fit_fields(history, np.array([0.003, 0.03, 0.3]), products=3 if kind == "products" else 0))
 
 
 def dense_rows(history: History, basis: Basis) -> np.ndarray:

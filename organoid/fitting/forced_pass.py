@@ -21,6 +21,7 @@ Array = NDArray[np.float64]
 
 SAMPLING_TAU = 0.020  # s, population trace control bins are drawn by
 SAMPLING_FLOOR = 0.5
+_NOTHING = 1e-12  # traces below it are 0 in the rows: numbers near the smallest float make products 10 times slower
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def _product_moments(bins: NDArray[Any], n_bins: int, observed: NDArray[Any], fi
     return first / used, second / used
 
 
-def fit_fields(history: History, tau: Array, *, products: bool) -> PopulationFields:
+def fit_fields(history: History, tau: Array, *, products: int) -> PopulationFields:
     """Standardise population fields on a recording.
 
     Parameters
@@ -133,15 +134,15 @@ def fit_fields(history: History, tau: Array, *, products: bool) -> PopulationFie
     history : History
         The training part.
     tau : ndarray, shape (n_fields,), s
-    products : bool
-        Whether products of fields are features too.
+    products : int
+        How many of the fields, the first ones, have products that are features too.
     """
     decay = np.exp(-history.bin_width / tau)
     rate = max(history.bins.size / max(history.n_bins, 1), 1e-9)
     mean = rate / (1.0 - decay)
     first, second, low, high = _field_moments(history.bins, history.n_bins, history.observed, decay, mean)
     scale = _scale(first, second)
-    n_products = tau.size * (tau.size + 1) // 2 if products else 0
+    n_products = products * (products + 1) // 2
     fields = PopulationFields(
         decay=decay,
         mean=mean,
@@ -234,7 +235,7 @@ def _sweep(
         if sampled:
             for k in range(n_tau):
                 for j in range(n):
-                    rows[row, k * n + j] = traces[k, j]
+                    rows[row, k * n + j] = traces[k, j] if traces[k, j] > _NOTHING else 0.0
             for f in range(n_fields):
                 rows[row, n_tau * n + f] = g[f]
             rows[row, n_tau * n + n_fields] = 1.0
@@ -280,7 +281,7 @@ def sweep(
 
 
 def sample_forced(
-    history: History, basis: Basis, n_samples: int, n_blocks: int, rng: np.random.Generator
+    history: History, basis: Basis, n_samples: int, n_blocks: int, rng: np.random.Generator, gap: int = 0
 ) -> ForcedSample:
     """Sweep the recording once and keep the spike term and the features of control bins.
 
@@ -294,9 +295,13 @@ def sample_forced(
     n_blocks : int
         Equal blocks in time, for validation.
     rng : Generator
+    gap : int
+        Bins between neighbouring blocks; where there are any, each gap is a block of its own (so block, gap,
+        block, ...).
     """
     wanted, weights = choose_control_bins(history, n_samples, rng)
-    edges = np.linspace(0, history.n_bins, n_blocks + 1).astype(np.int64)
+    edges = _block_edges(history.n_bins, n_blocks, gap)
+    n_blocks = edges.size - 1
     width = basis.n_features(history.n_units)
     rows = np.empty((wanted.size, width), dtype=np.float32)
     by_unit = np.zeros((n_blocks, history.n_units, width))
@@ -324,6 +329,14 @@ def sample_forced(
         spike_term=by_unit.transpose(0, 2, 1),
         n_observed=np.add.reduceat(history.observed.astype(np.int64), edges[:-1]),
     )
+
+
+def _block_edges(n_bins: int, n_blocks: int, gap: int) -> NDArray[np.int64]:
+    edges = np.linspace(0, n_bins, n_blocks + 1).astype(np.int64)
+    if gap == 0:
+        return edges
+    inner = edges[1:-1, None] + np.array([-(gap // 2), gap - gap // 2])
+    return np.concatenate([edges[:1], inner.ravel(), edges[-1:]])
 
 
 def forced_features(

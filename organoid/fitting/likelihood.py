@@ -13,12 +13,14 @@ import torch
 from tqdm import tqdm
 
 from organoid.errors import FitError
+from organoid.fitting.design import Design, forced_design
 from organoid.fitting.edges import infer_edges
-from organoid.fitting.forced import Design, ForcedFit, fit_forced, make_design
+from organoid.fitting.forced import CONSTANT, FIELDS_ONLY, OWN, ForcedFit, fit_forced
 from organoid.fitting.free_run import complaints, free_run_scores, summarise
 from organoid.fitting.gate import FreeWeights, choose_free_weights
+from organoid.fitting.goodness import Goodness
 from organoid.fitting.history import History, bin_history
-from organoid.fitting.predict import bits_per_spike
+from organoid.fitting.predict import assess, bits_per_spike
 from organoid.fitting.result import FitResult
 from organoid.models.escape_lif import EscapeLIF
 from organoid.recording import SpikeRecording
@@ -35,6 +37,7 @@ CHOICES = {
     "between": "`network` (for simulation) lies half way between the forced weights and those corrected in free run",
     "forced, not alive": "no weights were found that live like the culture when left alone: " + NOT_CALIBRATED,
 }
+_SIMPLER = {"fields_only": FIELDS_ONLY, "own_history": OWN, "constant_rate": CONSTANT}
 UNCALIBRATED_RESPONSE = "the response to pulses is not calibrated: spontaneous spikes alone do not determine it"
 
 
@@ -53,10 +56,10 @@ def fit_likelihood(
     _check_enough(rec, history)
     training = history.training()
     with tqdm(total=5, desc="fit", disable=not progress) as bar, one_torch_thread():
-        design = make_design(training, np.random.default_rng(seed))
+        design = forced_design(training, np.random.default_rng(seed))
         forced = fit_forced(training, design)
         bar.update()
-        scored = _Scored(*bits_per_spike(history, forced.parameters), *bits_per_spike(history, forced.uncoupled))
+        coupled, alone = assess(history, [forced.parameters, forced.uncoupled])
         bar.update()
         edges = infer_edges(training, np.random.default_rng(seed + 1))
         bar.update()
@@ -71,10 +74,11 @@ def fit_likelihood(
         network=network,
         forced=EscapeLIF(used.forced.parameters),
         uncoupled=EscapeLIF(used.forced.uncoupled),
-        scores=_scores(rec, history, forced, scored, None if refit else weights, time.perf_counter() - began),
+        scores=_scores(rec, history, forced, coupled, alone, None if refit else weights, time.perf_counter() - began),
         free_run=summary,
         edges=edges,
-        per_unit=_per_unit(rec, forced, scored),
+        per_unit=_per_unit(rec, forced, coupled, alone),
+        goodness=coupled.curves,
         units=rec.units,
         electrodes=rec.electrodes,
         bin_width=bin_width,
@@ -114,14 +118,6 @@ def _free_weights(
     return choose_free_weights(part, seen, fitted.design, fitted.forced, seed=seed, progress=progress)
 
 
-@dataclass(frozen=True)
-class _Scored:
-    pooled: float
-    per_unit: Any
-    pooled_uncoupled: float
-    per_unit_uncoupled: Any
-
-
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
     """Let torch use one thread, so that results do not depend on how many there are."""
@@ -149,7 +145,7 @@ def _check_enough(rec: SpikeRecording, history: History) -> None:
 
 def _refitted(history: History, seed: int) -> _Fitted:
     """Fit again on the whole recording; scores remain those of the fit to the training part."""
-    design = make_design(history, np.random.default_rng(seed))
+    design = forced_design(history, np.random.default_rng(seed))
     return _Fitted(design, fit_forced(history, design))
 
 
@@ -159,6 +155,9 @@ def _notes(rec: SpikeRecording, history: History, forced: ForcedFit, refit: bool
     elif not forced.coupled.all():
         n = int((~forced.coupled).sum())
         yield f"coupling did not help {n} of {forced.coupled.size} units in validation; they follow their own history"
+    constant = int((forced.kind == CONSTANT).sum())
+    if constant:
+        yield f"own history did not help {constant} units in validation; they have constant rates"
     if not forced.converged:
         yield f"the solver stopped at a relative gradient of {forced.gradient_norm:.2g}; treat weights with care"
     several = forced.parameters.capacity > 1
@@ -179,20 +178,27 @@ def _scores(
     rec: SpikeRecording,
     history: History,
     forced: ForcedFit,
-    scored: _Scored,
+    coupled: Goodness,
+    alone: Goodness,
     weights: FreeWeights | None,
     seconds: float,
 ) -> "pd.Series[Any]":
+    free = np.nan
+    if weights is not None:
+        same = weights.parameters is forced.parameters
+        free = coupled.scores["bits_per_spike"] if same else bits_per_spike(history, weights.parameters)[0]
     return pd.Series(
         {
-            "heldout_bits_per_spike": scored.pooled,
-            "heldout_bits_per_spike_uncoupled": scored.pooled_uncoupled,
-            "heldout_bits_per_spike_free": np.nan
-            if weights is None
-            else bits_per_spike(history, weights.parameters)[0],
+            "heldout_bits_per_spike": coupled.scores["bits_per_spike"],
+            "heldout_bits_per_spike_uncoupled": alone.scores["bits_per_spike"],
+            "heldout_bits_per_spike_free": free,
+            **{f"heldout_{name}": value for name, value in coupled.scores.items()},
+            "heldout_pseudo_r2_uncoupled": alone.scores["pseudo_r2"],
+            "heldout_calibration_slope_uncoupled": alone.scores["calibration_slope"],
             "n_units": rec.n_units,
             "n_spikes": rec.n_spikes,
             "n_coupled_units": int(forced.coupled.sum()),
+            **{f"n_{name}_units": int((forced.kind == kind).sum()) for name, kind in _SIMPLER.items()},
             "chosen": forced.chosen,
             "converged": forced.converged,
             "seconds": seconds,
@@ -202,15 +208,17 @@ def _scores(
     )
 
 
-def _per_unit(rec: SpikeRecording, forced: ForcedFit, scored: _Scored) -> pd.DataFrame:
+def _per_unit(rec: SpikeRecording, forced: ForcedFit, coupled: Goodness, alone: Goodness) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "name": rec.units["name"],
             "rate_hz": firing_rates(rec),
-            "bits_per_spike": scored.per_unit,
-            "bits_per_spike_uncoupled": scored.per_unit_uncoupled,
+            "bits_per_spike": coupled.per_unit["bits_per_spike"],
+            "bits_per_spike_uncoupled": alone.per_unit["bits_per_spike"],
             "coupled": forced.coupled,
+            "follows": forced.kind,
             "capacity": forced.parameters.capacity,
+            **{name: coupled.per_unit[name] for name in coupled.per_unit if name != "bits_per_spike"},
         }
     )
 

@@ -1,14 +1,17 @@
 """Expected spike counts of a network on recorded history, and how good they are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
 from organoid.fitting.forced_pass import Basis, forced_features
+from organoid.fitting.goodness import Goodness, GoodnessMeter, bits, score_gain
 from organoid.fitting.history import History
 from organoid.models.escape_lif import EscapeLIFParameters
+
+__all__ = ["assess", "bits_per_spike", "expected_counts", "expected_counts_of", "score_gain", "training_means"]
 
 Array = NDArray[np.float64]
 
@@ -23,13 +26,27 @@ def expected_counts(
     first_bin : int
     expected : ndarray, shape (n, n_units)
     """
-    p = parameters
+    for first, (expected,) in expected_counts_of(history, [parameters], start, stop):
+        yield first, expected
+
+
+def expected_counts_of(
+    history: History, networks: Sequence[EscapeLIFParameters], start: int, stop: int
+) -> Iterator[tuple[int, list[Array]]]:
+    """Yield the expected counts of several networks with the same traces and fields, in one sweep."""
+    p = networks[0]
     n_couplings = p.tau.size * p.bias.size
-    weights = np.concatenate([p.weights.reshape(n_couplings, -1), p.field_weights]).astype(np.float32)
+    weights = [np.concatenate([p.weights.reshape(n_couplings, -1), p.field_weights]) for p in networks]
+    weights = [w.astype(np.float32) for w in weights]
     for first, rows in forced_features(history, Basis(p.tau, p.saturation, p.fields), start, stop):
-        drive = np.clip(rows[:, :n_couplings] @ weights[:n_couplings], p.drive_low, p.drive_high)
-        potential = drive + rows[:, n_couplings:-1] @ weights[n_couplings:] + p.bias
-        yield first, p.capacity * expit(np.minimum(potential, p.ceiling))
+        yield first, [_expected(p, w, rows) for p, w in zip(networks, weights)]
+
+
+def _expected(p: EscapeLIFParameters, weights: NDArray[np.float32], rows: NDArray[np.float32]) -> Array:
+    n_couplings = p.tau.size * p.bias.size
+    drive = np.clip(rows[:, :n_couplings] @ weights[:n_couplings], p.drive_low, p.drive_high)
+    potential = drive + rows[:, n_couplings:-1] @ weights[n_couplings:] + p.bias
+    return np.asarray(p.capacity * expit(np.minimum(potential, p.ceiling)))
 
 
 def bits_per_spike(history: History, parameters: EscapeLIFParameters) -> tuple[float, Array]:
@@ -55,10 +72,22 @@ def bits_per_spike(history: History, parameters: EscapeLIFParameters) -> tuple[f
         n = history.counts(first, first + len(mu))[seen]
         gain += score_gain(n, mu[seen], mean)
         spikes += n.sum(0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        per_unit = np.where(spikes > 0, gain / (np.log(2) * spikes), np.nan)
-    pooled = float(gain.sum() / (np.log(2) * spikes.sum())) if spikes.sum() else float("nan")
-    return pooled, per_unit
+    return bits(gain, spikes)
+
+
+def assess(history: History, networks: Sequence[EscapeLIFParameters]) -> list[Goodness]:
+    """Return how well networks with the same traces and fields predict the test part.
+
+    The bits/spike are those of `bits_per_spike`.
+    """
+    mean = training_means(history)
+    meters = [GoodnessMeter(mean, p.capacity) for p in networks]
+    for first, expected in expected_counts_of(history, networks, history.n_train, history.n_bins):
+        stop = first + len(expected[0])
+        counts, observed = history.counts(first, stop), history.observed[first:stop]
+        for meter, mu in zip(meters, expected):
+            meter.add(counts, mu, observed)
+    return [meter.result() for meter in meters]
 
 
 def training_means(history: History) -> Array:
@@ -66,9 +95,3 @@ def training_means(history: History) -> Array:
     in_train = (history.bins < history.n_train) & history.observed[history.bins]
     spikes = np.bincount(history.units[in_train], minlength=history.n_units)
     return np.asarray(np.maximum(spikes, 0.5) / max(int(history.observed[: history.n_train].sum()), 1))
-
-
-def score_gain(counts: NDArray[np.int64], expected: Array, mean: Array) -> Array:
-    """Return each unit's log-likelihood gain over its mean count, in nats; any model's predictions fit in."""
-    bounded = np.maximum(expected, 1e-300)
-    return np.asarray((counts * np.log(bounded / mean) - (expected - mean)).sum(0))

@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -29,6 +29,7 @@ HOW = "fit_by"  # root attribute: which class of fit the file holds; absent in f
 _JSON = {"scores": dict, "free_run": dict, "notes": list, "settings": dict}
 _NETWORKS = ("network", "forced", "uncoupled")
 _TABLES = ("edges", "per_unit", "units", "electrodes")
+_GOODNESS = "goodness"  # absent in files of older versions
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class FitResult:
     edges : DataFrame
         pre, post, weight, se, z, q, sign.
     per_unit : DataFrame
-        name, rate_hz, bits_per_spike, bits_per_spike_uncoupled, coupled, capacity.
+        name, rate_hz, bits_per_spike, bits_per_spike_uncoupled, coupled, follows ("coupled", "fields only", "own
+        history" or "constant rate"), capacity, and the rest of `organoid.fitting.goodness.Goodness.per_unit`.
     units, electrodes : DataFrame
         Of the recording, for geometry.
     bin_width : float, s
@@ -59,6 +61,9 @@ class FitResult:
         What a user must know about this fit.
     settings : dict
         What was fitted, with what, and where the training part ends.
+    goodness : DataFrame
+        Curves of calibration and rescaled intervals on the test part: curve, x, y, n (see
+        `organoid.fitting.goodness.Goodness`); empty for fits of older versions.
     """
 
     network: EscapeLIF
@@ -73,6 +78,8 @@ class FitResult:
     bin_width: float
     notes: tuple[str, ...]
     settings: dict[str, Any]
+
+    goodness: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     HOW: ClassVar[str] = "likelihood"
 
@@ -116,7 +123,7 @@ class FitResult:
         for name in _NETWORKS:
             put_network(group.create_group(name), getattr(self, name))
         group.attrs["bin_width"] = self.bin_width
-        for name in _TABLES:
+        for name in (*_TABLES, _GOODNESS):
             layout.put_table(group, name, getattr(self, name))
         for name in _JSON:
             group.create_dataset(name, data=to_json(getattr(self, name)))
@@ -131,6 +138,8 @@ class FitResult:
         tables: dict[str, Any] = {name: layout.take_table(group, name) for name in _TABLES}
         for name in ("edges", "per_unit"):
             tables[name] = whole_numbers(tables[name])
+        if _GOODNESS in group:
+            tables[_GOODNESS] = layout.take_table(group, _GOODNESS)
         networks: dict[str, Any] = {name: take_network(group[name]) for name in _NETWORKS}
         return cls(
             **networks,

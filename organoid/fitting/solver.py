@@ -8,7 +8,8 @@ escape-noise network is minimised together with a ridge:
     L_i(\theta) = \sum_m w_m K_i \log(1 + e^{x_m \theta}) - c_i \theta + \tfrac12 \sum_p R_{pi} \theta_p^2
 
 ``c_i`` is the exact spike term. Units share the rows, so every step is a few matrix products; a first
-pass over part of the rows brings all units close, and then each gets its own preconditioner.
+pass over part of the rows brings all units close, and then each gets its own preconditioner. Units are
+solved in parts of a fixed size, on all processors: results do not depend on how many there are.
 
 References
 ----------
@@ -21,12 +22,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from organoid.fitting.threads import in_threads
+
 _FORCING = 0.1  # conjugate gradients stop at this fraction of the gradient
 _MAX_CG = 60
 _MAX_NEWTON = 25
 _MIN_ROWS = 5000  # rows of the first pass
 _ROUGH = 1e-2
 _HESSIAN_ROWS = 10_000
+_UNITS_A_PART = 32
 _HESSIAN_BYTES = 5e8  # preconditioners of single units are kept only below this size
 
 
@@ -122,6 +126,21 @@ def solve(problem: Problem, start: Tensor | None = None, *, tolerance: float = 3
     -------
     Solution
     """
+    index = torch.arange(problem.n_units).split(_UNITS_A_PART)
+    if len(index) < 2:
+        return _solve_part(problem, start, tolerance)
+    parts = list(
+        in_threads(lambda i: _solve_part(problem.units(i), None if start is None else start[:, i], tolerance), index)
+    )
+    return Solution(
+        torch.cat([part.theta for part in parts], dim=1),
+        max(part.gradient_norm for part in parts),
+        max(part.n_iterations for part in parts),
+        all(part.converged for part in parts),
+    )
+
+
+def _solve_part(problem: Problem, start: Tensor | None, tolerance: float) -> Solution:
     theta = _coarse(problem) if start is None else start
     n, p = problem.n_units, problem.rows.shape[1]
     own = 4.0 * n * p * p < _HESSIAN_BYTES
@@ -129,10 +148,10 @@ def solve(problem: Problem, start: Tensor | None = None, *, tolerance: float = 3
     return _newton(problem, theta, precondition, tolerance)
 
 
-def solve_roughly(problem: Problem) -> Solution:
+def solve_roughly(problem: Problem, start: Tensor | None = None) -> Solution:
     """Come close to the optimum on half of the rows: enough to compare choices, and as a warm start."""
     half = problem.every(2) if len(problem.rows) >= 2 * _MIN_ROWS else problem
-    theta = _coarse(half)
+    theta = _coarse(half) if start is None else start
     return _newton(half, theta, _shared_preconditioner(half, theta), _ROUGH)
 
 

@@ -1,0 +1,247 @@
+"""Which basis, how strong a prior, and which units are coupled at all: blocked cross-validation.
+
+The training part is cut into five blocks with gaps between them. A fold holds one block out, and leaves
+out the gaps beside it; the rest is fitted. The search is greedy: first the basis (couplings; with
+population fields; with their products), then one change at a time (weaker or stronger priors, no
+couplings, slow fields for a drifting baseline), then all changes that helped, together. Each unit keeps
+its own history alone, or a constant rate, where that predicts held-out blocks better.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from organoid.fitting.design import OWN_HISTORY, Candidate, Design
+from organoid.fitting.forced_pass import ForcedSample
+from organoid.fitting.solver import solve, solve_roughly
+from organoid.fitting.threads import in_threads
+
+Array = NDArray[np.float64]
+
+MAX_COUPLED = 400  # units; above, couplings between all pairs are not fitted
+_MANY_FOLDS = 1e8  # rows x columns x units up to which every block is held out once, instead of two of them
+_FEW_FOLDS = 3e9  # above this, one block only
+_FOLDS = (4, 1, 2, 0, 3)  # blocks in the order they are held out: the last is most like what comes after
+HELPS = (4.0, 0.5)  # nats, and nats a unit, a culture has to gain over own histories on the held-out blocks
+BASES = (
+    Candidate("couplings", 300.0, "none"),
+    Candidate("couplings and fields", 300.0, "linear"),
+    Candidate("couplings, fields and products", 300.0, "products"),
+)
+ALONE = (
+    Candidate("fields", None, "linear"),
+    Candidate("fields and products", None, "products"),
+)
+CHANGES: dict[str, dict[str, float | bool | None]] = {
+    "weak prior": {"coupling_ridge": 30.0},
+    "strong prior": {"coupling_ridge": 3000.0},
+    "no couplings": {"coupling_ridge": None},
+    "strong prior on fields": {"field_ridge": 30.0},
+    "slow drift": {"drift": True},
+}
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One block held out, and what is known of it.
+
+    Parameters
+    ----------
+    inner, held : ForcedSample
+        What is fitted, and what is predicted.
+    own, constant : ndarray, shape (n_units,)
+        Negative log-likelihood of own histories and of constant rates on the held-out block, nats.
+    """
+
+    inner: ForcedSample
+    held: ForcedSample
+    own: Array
+    constant: Array
+
+
+@dataclass
+class Choice:
+    """Outcome of the search.
+
+    Parameters
+    ----------
+    best : Candidate
+    tried : dict of Candidate
+    gains : dict of ndarray, shape (n_units,)
+        Nats every candidate gains over own history on the held-out blocks.
+    own_gain : ndarray, shape (n_units,)
+        Nats own history gains over a constant rate there.
+    n_spikes : float
+        Spikes in the held-out blocks.
+    start : Tensor or None
+        Parameters of the best candidate on the first fold: a warm start.
+    """
+
+    best: Candidate
+    tried: dict[str, Candidate]
+    gains: dict[str, Array]
+    own_gain: Array
+    n_spikes: float
+    start: Tensor | None = field(default=None, repr=False)
+
+    def alone(self) -> str | None:
+        """Return the candidate tried that is the best one without its couplings, if any."""
+        tried = self.tried.values()
+        same = replace(self.best, coupling_ridge=None, name="")
+        return next((c.name for c in tried if replace(c, name="") == same), None)
+
+    def pooled(self, name: str) -> float:
+        """Return the gain of a candidate, in nats; units it does not help count as 0, they keep their own history."""
+        return float(np.maximum(self.gains[name], 0.0).sum())
+
+
+def choose(design: Design) -> Choice:
+    """Search for the candidate that predicts held-out blocks best.
+
+    Parameters
+    ----------
+    design : Design
+    """
+    return _Search(design).run()
+
+
+class _Search:
+    """Tries candidates on all folds and remembers what they gained."""
+
+    def __init__(self, design: Design) -> None:
+        self.design = design
+        self.folds = list(in_threads(lambda block: _fold(design, block), held_blocks(design)))
+        self.tried: dict[str, Candidate] = {}
+        self.gains: dict[str, Array] = {}
+        self.starts: dict[str, list[Tensor | None]] = {}
+
+    def run(self) -> Choice:
+        coupled = self.design.n_units > 1 and self.design.n_units <= MAX_COUPLED
+        bases = BASES if coupled else ALONE
+        usable = [basis for basis in bases if self._has(basis)]
+        best = self._best(usable, None)
+        changed = [self._change(best, name) for name in CHANGES if self._sensible(best, name)]
+        self._best(changed, best)
+        helped = [c for c in changed if self._total(c) > self._total(best)]
+        winner = max((best, *helped), key=self._total)
+        if len(helped) > 1:
+            together = _together(best, helped, winner)
+            winner = self._best([winner, together], best) if together is not None else winner
+        return self._choice(winner)
+
+    def _has(self, basis: Candidate) -> bool:
+        fields = self.design.basis.fields
+        return {"none": True, "linear": fields.decay.size > 0, "products": fields.product_shift.size > 0}[basis.fields]
+
+    def _sensible(self, best: Candidate, name: str) -> bool:
+        if name == "slow drift":
+            return self.design.n_drift > 0
+        if name == "strong prior on fields":
+            return best.fields != "none"
+        return best.coupling_ridge is not None
+
+    def _change(self, best: Candidate, name: str) -> Candidate:
+        return replace(best, name=f"{best.name}, {name}", **CHANGES[name])  # type: ignore[arg-type]
+
+    def _best(self, candidates: Sequence[Candidate], warm: Candidate | None) -> Candidate:
+        new = [c for c in candidates if c.name not in self.gains]
+        jobs = [(c, k) for c in new for k in range(len(self.folds))]
+        results = in_threads(lambda job: self._attempt(job[0], job[1], warm), jobs)
+        self.tried |= {c.name: c for c in new}
+        for (candidate, _), (gain, start) in zip(jobs, results):
+            self.gains[candidate.name] = self.gains.get(candidate.name, 0.0) + gain
+            self.starts.setdefault(candidate.name, []).append(start)
+        return max(candidates, key=self._total)
+
+    def _attempt(self, candidate: Candidate, k: int, warm: Candidate | None) -> tuple[Array, Tensor | None]:
+        design, fold = self.design, self.folds[k]
+        if candidate.coupling_ridge is None:
+            theta = fit_alone(design, fold.inner, candidate)
+            return fold.own - loss_alone(design, fold.held, candidate, theta), None
+        start = None if warm is None else self._warm(warm, candidate, k)
+        theta = solve_roughly(design.problem(fold.inner, candidate), start).theta
+        loss = design.problem(fold.held, candidate).negative_log_likelihood(theta).numpy()
+        return fold.own - loss, theta
+
+    def _warm(self, known: Candidate, candidate: Candidate, k: int) -> Tensor | None:
+        """Return what is known of a candidate with the same columns or fewer."""
+        theta = self.starts[known.name][k]
+        if theta is None:
+            return None
+        columns = self.design.columns(candidate.fields, candidate.drift)
+        start = torch.zeros(columns.size, self.design.n_units)
+        start[np.searchsorted(columns, self.design.columns(known.fields, known.drift))] = theta
+        return start
+
+    def _total(self, candidate: Candidate) -> float:
+        return float(np.maximum(self.gains[candidate.name], 0.0).sum())
+
+    def _choice(self, winner: Candidate) -> Choice:
+        return Choice(
+            winner,
+            self.tried,
+            self.gains,
+            np.sum([fold.constant - fold.own for fold in self.folds], axis=0),
+            float(sum(fold.held.spike_term[:, -1].sum() for fold in self.folds)),
+            self.starts[winner.name][0],
+        )
+
+
+def _together(best: Candidate, helped: Iterable[Candidate], winner: Candidate) -> Candidate | None:
+    """Return the winner with every other change that helped; of several changes of one prior the winner's counts."""
+    combined, names = winner, [winner.name]
+    for other in helped:
+        for key in ("coupling_ridge", "field_ridge", "drift"):
+            value = getattr(other, key)
+            if value != getattr(best, key) and getattr(combined, key) == getattr(best, key):
+                combined = replace(combined, **{key: value})
+                names.append(other.name.removeprefix(f"{best.name}, "))
+    return None if combined == winner else replace(combined, name=", ".join(names))
+
+
+def held_blocks(design: Design) -> tuple[int, ...]:
+    """Return the blocks to hold out, fewer for large problems."""
+    work = float(len(design.sample.rows)) * design.scale.size * design.n_units
+    spikes = design.sample.spike_term[::2, -1].sum(1)
+    n = 5 if work < _MANY_FOLDS else 2 if work < _FEW_FOLDS else 1
+    return tuple(block for block in _FOLDS if spikes[block] > 0)[:n] or _FOLDS[:1]
+
+
+def _fold(design: Design, block: int) -> Fold:
+    """Split the sample; blocks lie at even places, the gaps between them at odd ones."""
+    places = np.arange(design.sample.spike_term.shape[0])
+    inner = design.sample.part(np.abs(places - 2 * block) > 1)
+    held = design.sample.part(places == 2 * block)
+    own = loss_alone(design, held, OWN_HISTORY, fit_alone(design, inner, OWN_HISTORY))
+    constant = loss_alone(design, held, OWN_HISTORY, constant_rates(design, inner))
+    return Fold(inner, held, own, constant)
+
+
+def constant_rates(design: Design, sample: ForcedSample) -> Array:
+    """Return the parameters of constant rates, shape (n_features, n_units): only the bias is not 0."""
+    theta = np.zeros((design.scale.size, design.n_units))
+    rate = (sample.spike_term[:, -1].sum(0) + 0.5) / (sample.weights.sum() * design.capacity + 1.0)
+    theta[-1] = np.log(rate / (1 - rate))
+    return theta
+
+
+def fit_alone(design: Design, sample: ForcedSample, candidate: Candidate) -> Array:
+    """Fit every unit without couplings; shape (n_features, n_units), zero elsewhere."""
+    theta = np.zeros((design.scale.size, design.n_units))
+    for unit in range(design.n_units):
+        problem, columns = design.unit_problem(sample, candidate, unit)
+        theta[columns, unit] = solve(problem).theta[:, 0].numpy()
+    return theta
+
+
+def loss_alone(design: Design, sample: ForcedSample, candidate: Candidate, theta: Array) -> Array:
+    """Return the negative log-likelihood of every unit without couplings, nats."""
+    loss = np.empty(design.n_units)
+    for unit in range(design.n_units):
+        problem, columns = design.unit_problem(sample, candidate, unit)
+        loss[unit] = float(problem.negative_log_likelihood(torch.from_numpy(theta[columns, unit : unit + 1]).float()))
+    return loss

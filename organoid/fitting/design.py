@@ -1,0 +1,234 @@
+"""The data of the forced fit: one sweep's features, standardised, and the convex problem of every candidate."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from organoid.fitting.forced_pass import Basis, ForcedSample, fit_fields, sample_forced
+from organoid.fitting.history import History
+from organoid.fitting.solver import Problem
+from organoid.models.escape_lif import EscapeLIFParameters
+from organoid.models.fields import FIELD_TAUS, PopulationFields, no_fields
+
+Array = NDArray[np.float64]
+
+SYNAPTIC_TAUS = (0.002, 0.008, 0.040)  # s
+SLOW_TAU = 0.200  # s, trace that the forced fit has beside them: adaptation, slow transmission, retinal waves
+DRIFT_TAUS = (10.0, 30.0, 100.0)  # s, population fields that follow a drifting baseline
+SATURATION = 3.0
+N_CONTROL_BINS = 40_000
+N_BLOCKS = 5
+GAP = (1.0, 0.1)  # s, and share of a block: what separates blocks, whichever is less
+OWN_RIDGE = 3.0
+BIAS_RIDGE = 1e-3
+RUNAWAY_FACTOR = 5.0
+RUNAWAY_WINDOW = 2.0  # s
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One choice of basis and prior.
+
+    Parameters
+    ----------
+    name : str
+    coupling_ridge : float or None
+        On couplings, per unit variance of a trace; None for a network without couplings.
+    fields : str
+        "none", "linear" or "products".
+    field_ridge : float
+    drift : bool
+        Whether slow population fields follow the baseline.
+    """
+
+    name: str
+    coupling_ridge: float | None
+    fields: str
+    field_ridge: float = 3.0
+    drift: bool = False
+
+
+OWN_HISTORY = Candidate("own history only", None, "none")
+
+
+@dataclass(frozen=True)
+class Design:
+    """Standardised data of the forced fit.
+
+    Parameters
+    ----------
+    basis : Basis
+        With fields and products; candidates use part of its columns.
+    sample : ForcedSample
+    scale : ndarray, shape (n_features,)
+        What each column of `sample` was divided by.
+    capacity : ndarray of int64, shape (n_units,)
+    n_drift : int
+        How many of the basis' linear fields, the last ones, follow the baseline.
+    """
+
+    basis: Basis
+    sample: ForcedSample
+    scale: Array
+    capacity: NDArray[np.int64]
+    n_drift: int = 0
+
+    @property
+    def n_units(self) -> int:
+        """Number of units."""
+        return int(self.capacity.size)
+
+    @property
+    def n_couplings(self) -> int:
+        """Number of columns that are unit traces."""
+        return int(self.basis.tau.size * self.n_units)
+
+    def field_columns(self, fields: str, drift: bool = False) -> NDArray[np.int64]:
+        """Return the columns of a kind of fields, and the bias."""
+        n_linear = self.basis.fields.decay.size
+        used = np.zeros(self.basis.fields.n_features, dtype=bool)
+        used[: n_linear - self.n_drift] = fields != "none"
+        used[n_linear - self.n_drift : n_linear] = drift
+        used[n_linear:] = fields == "products"
+        return np.append(self.n_couplings + np.flatnonzero(used), self.scale.size - 1)
+
+    def columns(self, fields: str, drift: bool = False) -> NDArray[np.int64]:
+        """Return the columns a coupled candidate uses."""
+        return np.append(np.arange(self.n_couplings), self.field_columns(fields, drift))
+
+    def own_columns(self, unit: int) -> NDArray[np.int64]:
+        """Return the columns of a unit's own history."""
+        return np.arange(self.basis.tau.size) * self.n_units + unit
+
+    def ridge(self, candidate: Candidate) -> Tensor:
+        """Return the prior precision of every parameter, shape (n_columns, n_units)."""
+        columns = self.columns(candidate.fields, candidate.drift)
+        ridge = torch.full((columns.size, self.n_units), candidate.field_ridge)
+        ridge[: self.n_couplings] = torch.inf if candidate.coupling_ridge is None else candidate.coupling_ridge
+        units = torch.arange(self.n_units)
+        for k in range(self.basis.tau.size):
+            ridge[k * self.n_units + units, units] = OWN_RIDGE
+        ridge[-1] = BIAS_RIDGE
+        return ridge
+
+    def problem(self, sample: ForcedSample, candidate: Candidate) -> Problem:
+        """Return the convex problem of a candidate with couplings on (part of) the sample."""
+        columns = self.columns(candidate.fields, candidate.drift)
+        return Problem(
+            rows=torch.from_numpy(np.ascontiguousarray(sample.rows[:, columns])),
+            weights=torch.from_numpy(sample.weights).float(),
+            spike_term=torch.from_numpy(sample.spike_term.sum(0)[columns]).float(),
+            capacity=torch.from_numpy(self.capacity).float(),
+            ridge=self.ridge(candidate),
+        )
+
+    def unit_problem(self, sample: ForcedSample, candidate: Candidate, unit: int) -> tuple[Problem, NDArray[np.int64]]:
+        """Return the problem of one unit without couplings, and its columns."""
+        columns = np.append(self.own_columns(unit), self.field_columns(candidate.fields, candidate.drift))
+        ridge = torch.full((columns.size, 1), candidate.field_ridge)
+        ridge[: self.basis.tau.size] = OWN_RIDGE
+        ridge[-1] = BIAS_RIDGE
+        problem = Problem(
+            rows=torch.from_numpy(sample.rows[:, columns]),
+            weights=torch.from_numpy(sample.weights).float(),
+            spike_term=torch.from_numpy(sample.spike_term[:, columns, unit : unit + 1].sum(0)).float(),
+            capacity=torch.tensor([float(self.capacity[unit])]),
+            ridge=ridge,
+        )
+        return problem, columns
+
+
+def make_design(
+    training: History,
+    rng: np.random.Generator,
+    *,
+    field_taus: tuple[float, ...] = FIELD_TAUS,
+    synaptic_taus: tuple[float, ...] = SYNAPTIC_TAUS,
+    drift_taus: tuple[float, ...] = (),
+) -> Design:
+    """Sweep the training part once and standardise what is kept of it.
+
+    Parameters
+    ----------
+    training : History
+    rng : Generator
+        Places the control bins.
+    field_taus : tuple of float, s
+        Time constants of the population fields; empty for none.
+    synaptic_taus : tuple of float, s
+    drift_taus : tuple of float, s
+        Of further, slow fields, which have no products.
+    """
+    if field_taus:
+        products = len(field_taus) if len(field_taus) > 3 else 0
+        fields: PopulationFields = fit_fields(training, np.array(field_taus + drift_taus), products=products)
+    else:
+        fields = no_fields()
+    basis = Basis(np.array(synaptic_taus), SATURATION, fields)
+    sample = sample_forced(training, basis, N_CONTROL_BINS, N_BLOCKS, rng, gap=_gap(training))
+    scale = np.ones(sample.rows.shape[1])
+    n_couplings = basis.tau.size * training.n_units
+    scale[:n_couplings] = _deviation(sample, n_couplings)
+    sample.rows[:] /= scale.astype(np.float32)
+    sample.spike_term[:] /= scale[:, None]
+    return Design(basis, sample, scale, _capacity(training), len(drift_taus) if field_taus else 0)
+
+
+def forced_design(training: History, rng: np.random.Generator) -> Design:
+    """Return the design of the default fit: with a slow trace of every unit, and fields for a drifting baseline."""
+    return make_design(training, rng, synaptic_taus=(*SYNAPTIC_TAUS, SLOW_TAU), drift_taus=DRIFT_TAUS)
+
+
+def _gap(training: History) -> int:
+    seconds, share = GAP
+    return int(min(round(seconds / training.bin_width), share * training.n_bins / N_BLOCKS))
+
+
+def _deviation(sample: ForcedSample, n_columns: int) -> Array:
+    share = sample.weights / sample.weights.sum()
+    rows = sample.rows[:, :n_columns]
+    first = share @ rows
+    second = share @ (rows.astype(np.float64) ** 2)
+    deviation = np.sqrt(np.maximum(second - first**2, 0.0))
+    return np.where(deviation > 1e-6, deviation, 1.0)
+
+
+def _capacity(training: History) -> NDArray[np.int64]:
+    cells, n = np.unique(training.bins * training.n_units + training.units, return_counts=True)
+    capacity = np.ones(training.n_units, dtype=np.int64)
+    np.maximum.at(capacity, cells % training.n_units, n)
+    return capacity
+
+
+def assemble(training: History, design: Design, theta: Array) -> EscapeLIFParameters:
+    """Turn standardised weights into network parameters, and bound them by what the recording shows."""
+    n, n_tau = design.n_units, design.basis.tau.size
+    rows, weights = design.sample.rows, theta.astype(np.float32)
+    drive = rows[:, : design.n_couplings] @ weights[: design.n_couplings]
+    potential = drive + rows[:, design.n_couplings :] @ weights[design.n_couplings :]
+    raw = theta / design.scale[:, None]
+    return EscapeLIFParameters(
+        dt=training.bin_width,
+        tau=design.basis.tau,
+        saturation=design.basis.saturation,
+        weights=np.ascontiguousarray(raw[: design.n_couplings]).reshape(n_tau, n, n),
+        bias=raw[-1].copy(),
+        capacity=design.capacity,
+        fields=design.basis.fields,
+        field_weights=np.ascontiguousarray(raw[design.n_couplings : -1]),
+        drive_low=drive.min(0).astype(np.float64),
+        drive_high=drive.max(0).astype(np.float64),
+        ceiling=potential.max(0).astype(np.float64),
+        rate_limit=RUNAWAY_FACTOR * _highest_rate(training),
+    )
+
+
+def _highest_rate(training: History) -> float:
+    """Return the highest population rate over 2 s of the training part, spikes/s (at least 1 per s)."""
+    width = max(round(RUNAWAY_WINDOW / training.bin_width), 1)
+    counts = np.bincount(training.bins // width, minlength=1)
+    mean = training.bins.size / max(training.n_bins * training.bin_width, 1e-9)
+    return float(max(counts.max() / RUNAWAY_WINDOW, mean, 1.0))
