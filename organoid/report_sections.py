@@ -10,7 +10,7 @@ from organoid.errors import OrganoidError
 from organoid.figures.template import number
 from organoid.recording import SpikeRecording
 from organoid.report_page import Note, Panel, Section, Table
-from organoid.report_tables import edge_table, free_run_table, score_table, summary_table, wells_table
+from organoid.report_tables import edge_table, free_run_table, score_table, summary_table, unit_table, wells_table
 
 _CAPTIONS = {
     "raster": "Each stroke is a spike, each row a unit. Blue columns, where there are any, are network bursts: "
@@ -23,6 +23,9 @@ _CAPTIONS = {
     "held-out": "How well the model foretells spikes it was not fitted to, beyond knowing each unit's mean rate. "
     "The difference between the bars is what the connections between units are worth.",
     "unit-scores": "One point a unit. Above the dashed line, knowing the other units helps to foretell it.",
+    "goodness": "Left: where the model expects a rate, that rate should be seen (dashed line; bars are two standard "
+    "errors). Right: intervals between spikes, measured in expected spikes, should be spread evenly; the flatter the "
+    "lines, the less of the timing the model misses: of single units, of the population, and of who fires when.",
     "rates": "One point a unit. On the dashed line, a unit fires in the simulation exactly as often as in the culture.",
     "simulated-raster": "The fitted network left to itself, with no recorded spike fed in. Compare rhythm, bursts and "
     "silence with the recording above.",
@@ -142,7 +145,12 @@ def _fit(fit: Any) -> Section:
     per_unit = getattr(fit, "per_unit", None)
     if per_unit is not None and len(per_unit):
         parts.append(_panel("unit-scores", figures.unit_scores, per_unit))
+    curves = getattr(fit, "goodness", None)
+    if curves is not None and len(curves):
+        parts.append(_panel("goodness", figures.goodness, curves, fit.bin_width))
     parts.append(score_table(pd.Series(fit.scores)))
+    if per_unit is not None and len(per_unit):
+        parts.append(unit_table(per_unit))
     edges = edge_table(getattr(fit, "edges", None), getattr(fit, "units", None))
     if edges is not None:
         parts.append(edges)

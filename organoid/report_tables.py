@@ -31,13 +31,37 @@ _SUMMARY = {
 _SCORES = {
     "heldout_bits_per_spike": "held-out score, coupled (bits/spike)",
     "heldout_bits_per_spike_uncoupled": "held-out score, uncoupled (bits/spike)",
+    "heldout_bits_per_spike_free": "held-out score, weights for free run (bits/spike)",
+    "heldout_pseudo_r2": "held-out pseudo-R2 (McFadden)",
+    "heldout_pseudo_r2_uncoupled": "held-out pseudo-R2, uncoupled",
+    "heldout_calibration_slope": "calibration slope (1 is right)",
+    "heldout_calibration_slope_uncoupled": "calibration slope, uncoupled",
+    "heldout_expected_ratio": "held-out spikes, expected / observed",
+    "heldout_ks_units": "rescaled intervals of units, KS distance",
+    "heldout_ks_population": "rescaled intervals of any unit, KS distance",
+    "heldout_ks_identity": "which unit fired, KS distance",
     "n_units": "units",
     "n_spikes": "spikes",
-    "n_coupled_units": "coupled units",
+    "n_coupled_units": "units with couplings or fields",
+    "n_fields_only_units": "of these with fields alone",
+    "n_own_history_units": "units that follow their own history",
+    "n_constant_rate_units": "units with a constant rate",
     "chosen": "chosen in validation",
     "converged": "solver converged",
     "seconds": "time to fit (s)",
     "peak_rss_mb": "peak memory (MB)",
+}
+_MAX_UNITS = 20
+_PER_UNIT = {
+    "name": "unit",
+    "rate_hz": "rate (Hz)",
+    "follows": "follows",
+    "bits_per_spike": "bits/spike",
+    "bits_per_spike_uncoupled": "uncoupled",
+    "pseudo_r2": "pseudo-R2",
+    "calibration_slope": "calibration slope",
+    "expected_ratio": "expected / observed",
+    "ks": "KS distance",
 }
 _FREE_RUN = {
     "rate_ratio": ("mean rate, simulated / recorded", "1"),
@@ -85,6 +109,16 @@ def score_table(scores: "pd.Series[Any]") -> Table:
         if np.isscalar(value) or value is None
     ]
     return Table("Scores of the fit.", ("", "value"), rows)
+
+
+def unit_table(per_unit: pd.DataFrame) -> Table:
+    """Return how well each unit is foretold; the worst first, 20 at most."""
+    shown = {key: label for key, label in _PER_UNIT.items() if key in per_unit}
+    order = per_unit.sort_values("bits_per_spike", na_position="last").head(_MAX_UNITS)
+    rows = [tuple(cell(row[key]) for key in shown) for _, row in order.iterrows()]
+    caption = "How well single units are foretold on held-out data, the worst first"
+    more = f" ({_MAX_UNITS} of {len(per_unit):,})" if len(per_unit) > _MAX_UNITS else ""
+    return Table(f"{caption}{more}.", tuple(shown.values()), rows)
 
 
 def free_run_table(free_run: Mapping[str, Any]) -> Table:

@@ -2,6 +2,7 @@
 
 from organoid.figures.arrays import array_map
 from organoid.figures.comparison import burst_shape, isi_comparison, rates_comparison
+from organoid.figures.goodness import goodness
 from organoid.figures.raster import raster
 from organoid.figures.sessions import session
 from organoid.figures.template import template
@@ -10,6 +11,7 @@ from organoid.figures.training import held_out_scores, training_curve, unit_scor
 __all__ = [
     "array_map",
     "burst_shape",
+    "goodness",
     "held_out_scores",
     "isi_comparison",
     "raster",
