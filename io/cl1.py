@@ -161,9 +161,7 @@ def _electrodes() -> pd.DataFrame:
     return table.assign(can_stimulate=~table["channel"].isin([*GROUND, REFERENCE]))
 
 
-def _note_channels(
-    channels: NDArray[np.int64], units: NDArray[np.int64], h5: h5py.File, notes: list[str]
-) -> None:
+def _note_channels(channels: NDArray[np.int64], units: NDArray[np.int64], h5: h5py.File, notes: list[str]) -> None:
     """Note spikes on channels that cannot have any; `units` is the place of each spike among the `channels`."""
     notes.append("the electrode distance is not stored: positions are unknown, grid_column and grid_row are given")
     said = scalar(attribute(h5, "channel_count"))

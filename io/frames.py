@@ -126,8 +126,7 @@ def note_unobserved(frames: NDArray[Any], runs: list[tuple[int, int]], notes: li
         )
     if after:
         notes.append(
-            f"{after} of {n} spikes lie after the last recorded frame, up to {high - stop + 1} frames; "
-            "kept, unobserved"
+            f"{after} of {n} spikes lie after the last recorded frame, up to {high - stop + 1} frames; kept, unobserved"
         )
     if len(runs) == 1:
         return

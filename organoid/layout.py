@@ -7,6 +7,7 @@ Files, session journals and fits share it.
 import json
 import re
 import zlib
+from collections.abc import Iterable
 from typing import Any
 
 import h5py
@@ -36,8 +37,10 @@ SAMPLING_RATE = "sampling_rate"  # root attribute; NaN where unknown
 COLUMNS = "columns"  # attribute of a table
 COLUMN_KIND = "kind"  # attribute of a column
 MISSING = "missing"  # sub-group of a table: which rows of a column are missing
+FLAGGED = "flagged"  # attribute of a table: the columns with flags in `MISSING`; older files are without it
 CHECKSUM = "crc32"  # attribute of groups and datasets; files without it are read all the same
 
+TABLES = (UNITS, ELECTRODES, STIMULI)
 REQUIRED = (SPIKE_TIMES, SPIKE_UNITS, WINDOW, UNITS)
 OPTIONAL = (OBSERVED, ELECTRODES, STIMULI, METADATA, NOTES)
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -85,6 +88,8 @@ def put_table(group: h5py.Group, name: str, table: pd.DataFrame) -> None:
         dataset.attrs[COLUMN_KIND] = kind
         if kind in ("text", "integer") and missing.any():
             sub.create_dataset(f"{MISSING}/{stored}", data=missing)
+    if MISSING in sub:
+        sub.attrs[FLAGGED] = json.dumps(sorted(sub[MISSING]))
 
 
 def dataset_name(column: str, place: int) -> str:
@@ -114,7 +119,7 @@ def _checksum(item: h5py.Group | h5py.Dataset, attributes: dict[str, Any], value
     plain = sorted((str(name), str(value)) for name, value in attributes.items() if name != CHECKSUM)
     kind = [item.dtype.str, list(item.shape)] if isinstance(item, h5py.Dataset) else []
     start = zlib.crc32(json.dumps([plain, kind]).encode())
-    if isinstance(values, np.ndarray) and values.dtype.kind != "O":
+    if isinstance(values, np.number | np.bool_) or (isinstance(values, np.ndarray) and values.dtype.kind != "O"):
         return zlib.crc32(np.ascontiguousarray(values).reshape(-1).data, start)
     texts = [values] if isinstance(values, bytes | str) else list(values)
     return zlib.crc32(b"\x00".join(text if isinstance(text, bytes) else str(text).encode() for text in texts), start)
@@ -193,16 +198,21 @@ def take_recording(group: h5py.Group, *, interrupted: bool = False) -> SpikeReco
     if not isinstance(notes, list):
         raise RecordingError(f"dataset {NOTES!r} is not a JSON list")
     notes += [f"the file holds no {name!r}" for name in OPTIONAL if name not in held and not interrupted]
+    if times.size != units.size:
+        notes.append(_cut_short("spikes", [times.size, units.size]))
+    observed = _numbers(group, OBSERVED, 2) if OBSERVED in held else None
+    seen = np.append(times[:1], np.ravel(observed if observed is not None else window)[:1])
+    if CHECKSUM not in group.attrs and window[0] < 0 and np.all(seen >= 0):
+        notes.append(f"the window starts at {window[0]:g} s, but nothing was observed before time 0")
+    tables = {name: take_table(group, name, interrupted=interrupted, notes=notes) for name in TABLES if name in held}
     return SpikeRecording(
         times[:n],
         units[:n],
         t_start=float(window[0]),
         t_stop=float(window[1]),
         sampling_rate=_take_rate(group, notes),
-        units=take_table(group, UNITS, interrupted=interrupted),
-        electrodes=take_table(group, ELECTRODES, interrupted=interrupted) if ELECTRODES in held else None,
-        stimuli=take_table(group, STIMULI, interrupted=interrupted) if STIMULI in held else None,
-        observed=_numbers(group, OBSERVED, 2) if OBSERVED in held else None,
+        **tables,
+        observed=observed,
         metadata=take_json(group, METADATA, {}),
         notes=notes,
     )
@@ -229,24 +239,39 @@ def take_json(group: h5py.Group, name: str, default: Any) -> Any:
         raise RecordingError(f"dataset {name!r} is not JSON text: {error}") from None
 
 
-def take_table(group: h5py.Group, name: str, *, interrupted: bool = False) -> pd.DataFrame:
-    """Read a table written by `put_table`."""
+def _cut_short(name: str, lengths: Iterable[int]) -> str:
+    """Return the note on columns of a journal whose writer was stopped between two of them."""
+    found = sorted(set(lengths))
+    return f"the columns of {name!r} hold {found[0]} to {found[-1]} rows; those all of them hold are kept"
+
+
+def take_table(
+    group: h5py.Group, name: str, *, interrupted: bool = False, notes: list[str] | None = None
+) -> pd.DataFrame:
+    """Read a table written by `put_table`; rows that an interrupted writer left incomplete are noted."""
     sub = group.get(name)
     if not isinstance(sub, h5py.Group) or COLUMNS not in sub.attrs:
         raise RecordingError(f"{name!r} is not a table (a group with the attribute {COLUMNS!r})")
     attributes = _check(sub, name, _names(sub))
-    masks = _missing_rows(sub, name)
-    try:
-        listed = [str(column) for column in json.loads(attributes[COLUMNS])]
-    except (TypeError, ValueError) as error:
-        raise RecordingError(f"attribute {COLUMNS!r} of table {name!r} is not a JSON list: {error}") from None
+    listed, masks = _listed(attributes, COLUMNS, name), _missing_rows(sub, name)
+    if FLAGGED in attributes and sorted(masks) != sorted(_listed(attributes, FLAGGED, name)):
+        raise RecordingError(f"table {name!r} has lost the flags of missing values of some columns")
     stored = {column: dataset_name(column, k) for k, column in enumerate(listed)}
     columns = {column: _take_column(sub, name, stored[column], masks, interrupted) for column in listed}
     lengths = {len(values) for values in columns.values()}
     if len(lengths) > 1 and not interrupted:
         raise RecordingError(f"the columns of table {name!r} have different lengths {sorted(lengths)}")
     n = min(lengths, default=0)
+    if len(lengths) > 1 and notes is not None:
+        notes.append(_cut_short(name, lengths))
     return pd.DataFrame({column: values[:n] for column, values in columns.items()})
+
+
+def _listed(attributes: dict[str, Any], key: str, table: str) -> list[str]:
+    try:
+        return [str(column) for column in json.loads(attributes[key])]
+    except (TypeError, ValueError) as error:
+        raise RecordingError(f"attribute {key!r} of table {table!r} is not a JSON list: {error}") from None
 
 
 def _missing_rows(sub: h5py.Group, table: str) -> dict[str, Any]:
@@ -268,7 +293,7 @@ def _missing_rows(sub: h5py.Group, table: str) -> dict[str, Any]:
 def _take_column(sub: h5py.Group, table: str, column: str, masks: dict[str, Any], interrupted: bool) -> Any:
     raw, attributes = _values(sub, column)
     kind = attributes.get(COLUMN_KIND)
-    if kind not in _SERIES or np.ndim(raw) != 1:
+    if not isinstance(kind, str) or kind not in _SERIES or np.ndim(raw) != 1:
         raise RecordingError(
             f"column {column!r} of table {table!r} has shape {np.shape(raw)} and kind {kind!r}; expected one axis "
             f"and one of {', '.join(_SERIES)}"

@@ -38,7 +38,9 @@ def whole(found: h5py.Dataset, name: str, view: Any = None) -> Any:
         cannot be read.
     """
     try:
-        dtype, size = found.dtype, int(found.size or 0)
+        if found.shape is None:
+            raise RecordingError(f"dataset {name!r} holds nothing (its space is null)")
+        dtype, size = found.dtype, int(found.size)
         claimed, stored = size * dtype.itemsize, int(found.id.get_storage_size())
         if claimed > _UNSUSPICIOUS_BYTES and claimed > _LARGEST_COMPRESSION * stored:
             raise RecordingError(

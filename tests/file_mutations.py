@@ -13,8 +13,12 @@ import numpy as np
 Rng = np.random.Generator
 
 # Datasets of each format that hold times or frames, and those whose length something else in the file tells.
+OWN_TIMES = ["spikes/time_s", "window", "observed", "stimuli/time_s"]
+OWN_COLUMNS = ["spikes/time_s", "spikes/unit", "units/name", "units/x_um", "units/missing/channel", "stimuli/time_s"]
 TIMES = {
-    "organoid_file": ["spikes/time_s", "window", "observed", "stimuli/time_s"],
+    "organoid_file": OWN_TIMES,
+    "organoid_unsealed": OWN_TIMES,
+    "organoid_session": OWN_TIMES,
     "carmen": ["spikes", "recordingtime"],
     "carmen_plate": ["spikes"],
     "maxwell": ["data_store/data0000/spikes", "data_store/data0000/groups/routed/frame_nos"],
@@ -29,7 +33,9 @@ TIMES = {
     "herdingspikes": ["times"],
 }
 COUNTED = {
-    "organoid_file": ["spikes/time_s", "spikes/unit", "units/name", "units/x_um", "window"],
+    "organoid_file": [*OWN_COLUMNS, "window"],
+    "organoid_unsealed": [*OWN_COLUMNS, "window", "electrodes/channel", "stimuli/missing/electrode"],
+    "organoid_session": OWN_COLUMNS,
     "carmen": ["spikes", "sCount", "epos", "names", "recordingtime"],
     "carmen_plate": ["spikes", "sCount", "epos", "names", "treatment"],
     "cl1": ["spikes", "stims", "data_stream/game/data"],
@@ -180,7 +186,36 @@ def _absurd(h5: h5py.File, path: str, rng: Rng) -> str:
     return f"10^12 values claimed in {path}"
 
 
-GENERAL = (_remove, _as_group, _dangling, _cyclic, _retype, _reaxis, _absurd)
+def _rewritten(h5: h5py.File, path: str, shape: tuple[int, ...] | None, dtype: object = None) -> None:
+    """Write a dataset anew, its attributes kept, without values if a shape is given."""
+    values, attributes, kind = h5[path][()], dict(h5[path].attrs), dtype or h5[path].dtype
+    del h5[path]
+    held = {"data": values} if shape is None else {"shape": shape}
+    h5.create_dataset(path, dtype=kind, **held).attrs.update(attributes)
+
+
+def _scalar(h5: h5py.File, path: str, rng: Rng) -> str:
+    if not isinstance(h5[path], h5py.Dataset) or not h5[path].shape:
+        return _as_group(h5, path, rng)
+    _rewritten(h5, path, ())
+    return f"one value without axes in {path}"
+
+
+def _null(h5: h5py.File, path: str, rng: Rng) -> str:
+    del h5[path]
+    h5[path] = h5py.Empty("f8")
+    return f"null space in {path}"
+
+
+def _swapped_bytes(h5: h5py.File, path: str, rng: Rng) -> str:
+    """Store the same numbers with the other order of bytes: the content stays."""
+    if not isinstance(h5[path], h5py.Dataset) or h5[path].dtype.kind not in "iuf":
+        return _retype(h5, path, rng)
+    _rewritten(h5, path, None, h5[path].dtype.newbyteorder())
+    return f"bytes swapped in {path}"
+
+
+GENERAL = (_remove, _as_group, _dangling, _cyclic, _retype, _reaxis, _absurd, _scalar, _null, _swapped_bytes)
 
 
 def _field(values: np.ndarray) -> np.ndarray:
@@ -222,11 +257,12 @@ def _resize(h5: h5py.File, path: str, rng: Rng) -> str:
     del h5[path]
     axis = values.ndim - 1
     if rng.random() < 0.5:
-        values = np.delete(values, -1, axis=axis)
+        values = np.delete(values, np.s_[-1 if rng.random() < 0.5 else 0 :], axis=axis)
     else:
-        values = np.concatenate([values, np.take(values, [-1], axis=axis)], axis=axis)
+        more = int(rng.choice([1, 2, values.shape[axis]]))
+        values = np.concatenate([values, np.take(values, [-1] * more, axis=axis)], axis=axis)
     h5.create_dataset(path, data=values, dtype=kind).attrs.update(attributes)
-    return f"one value more or less in {path}"
+    return f"values more or less in {path}"
 
 
 def _mutate_array(content: bytes, rng: Rng) -> tuple[bytes, str]:

@@ -38,6 +38,23 @@ def organoid_file(folder: Path) -> Path:
     return folder / "organoid.h5"
 
 
+def organoid_unsealed(folder: Path) -> Path:
+    """Write a file without checksums, as by hand."""
+    path = organoid_file(folder).rename(folder / "by_hand.h5")
+    with h5py.File(path, "a") as h5:
+        h5.attrs.pop("crc32", None)
+        h5.visititems(lambda _, item: item.attrs.pop("crc32", None) and None)
+    return path
+
+
+def organoid_session(folder: Path) -> Path:
+    """Write what a session journal holds of a recording; its writer may be stopped between two columns."""
+    path = organoid_unsealed(folder).rename(folder / "session.h5")
+    with h5py.File(path, "a") as h5:
+        h5.attrs["organoid_kind"] = "session"
+    return path
+
+
 def carmen(folder: Path) -> Path:
     path = folder / "carmen.h5"
     with h5py.File(path, "w") as h5:
@@ -348,7 +365,8 @@ def herdingspikes(folder: Path) -> Path:
 WRITERS: dict[str, Callable[[Path], Path]] = {
     writer.__name__: writer
     for writer in (
-        organoid_file, carmen, carmen_plate, maxwell, maxwell_legacy, mcs, mcs_old, cl1, nwb, axion, phy, phy_folder,
+        organoid_file, organoid_unsealed, organoid_session, carmen, carmen_plate,
+        maxwell, maxwell_legacy, mcs, mcs_old, cl1, nwb, axion, phy, phy_folder,
         bxr3, bxr2, spikelab, herdingspikes,
     )
 }  # fmt: skip

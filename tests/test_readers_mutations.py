@@ -9,7 +9,7 @@ import pytest
 from mutations import FAILURES, Outcome, run, table
 from reader_files import WRITERS
 
-EACH = 130
+EACH = 112
 SEED = 20
 
 
