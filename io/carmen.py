@@ -26,6 +26,7 @@ from organoid.errors import RecordingError
 from organoid.layout_guard import DAMAGE, whole
 from organoid.recording import SpikeRecording
 
+ADULT = 500  # the age some files give adult animals, not days
 META_NUMBERS = ("age",)
 META_FIELDS = ("age", "species", "strain", "genotype", "region", "cond", "DIV0", "key")
 WELL_COLUMNS = ("treatment", "dose", "size", "units")
@@ -213,6 +214,8 @@ def _metadata(h5: h5py.File, label: str | None, notes: list[str]) -> dict[str, A
                 notes.append(f"meta/{name} is not one {'number' if name in META_NUMBERS else 'text'} and may be wrong")
             if value is not None:
                 fields[name] = value
+        if fields.get("age") == ADULT:
+            notes.append(f"meta/age is {ADULT}, which files of this kind write for adult animals")
         silent = [name for name in META_FIELDS if name not in fields]
         if silent:
             notes.append(f"meta does not say: {', '.join(silent)}")

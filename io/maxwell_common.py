@@ -1,5 +1,6 @@
 """What the two MaxWell layouts share: mapping, units, events, and how they become a recording."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,9 @@ from organoid.errors import RecordingError
 from organoid.layout_guard import whole
 from organoid.recording import SpikeRecording
 
+_ROW, _PITCH = 220, 17.5  # electrodes in a row of the chip, um between them
+_USUAL_RATES = (10000.0, 20000.0)
+_STIMULUS = re.compile(r"custom_id (\d+)")  # what the closed-loop software writes with each stimulus
 _MAPPING = ("channel", "electrode", "x", "y")
 
 
@@ -54,9 +58,12 @@ def take_electrodes(h5: h5py.Group, name: str, well: str | None, notes: list[str
         routed = _one_row_a_channel(routed, name, notes)
     order = np.argsort(routed["channel"].to_numpy(), kind="stable")
     held = {key: routed[key].to_numpy()[order] for key in _MAPPING}
-    n_bad = int(np.sum(~(np.isfinite(held["x"]) & np.isfinite(held["y"]))))
-    if n_bad:
-        notes.append(f"{name}: {n_bad} positions are not finite")
+    off_grid = (held["x"] != held["electrode"] % _ROW * _PITCH) | (held["y"] != held["electrode"] // _ROW * _PITCH)
+    if off_grid.any():
+        notes.append(
+            f"{name}: {int(off_grid.sum())} of {off_grid.size} positions are not those of their electrode numbers on "
+            f"rows of {_ROW}, {_PITCH} um apart; kept as stored"
+        )
     places = {"x_um": held["x"], "y_um": held["y"], "well": [well] * len(routed)}
     return pd.DataFrame({"channel": held["channel"], "electrode": held["electrode"], **places})
 
@@ -109,6 +116,8 @@ def take_events(h5: h5py.Group, name: str, origin: int, rate: float, notes: list
         frames = columns(h5, name, ("frameno",))["frameno"]
         table = pd.DataFrame({"time_s": frame_times(frames, origin, rate, name)})
         table["event"] = _event_texts(h5, name)
+        numbers = [_STIMULUS.search(event) for event in table["event"]]
+        table["waveform_id"] = pd.array([int(found[1]) if found else None for found in numbers], dtype="Int64")
     except RecordingError as error:
         notes.append(f"events left out: {error}")
         return None
@@ -141,6 +150,10 @@ def build(
     notes: list[str],
 ) -> SpikeRecording:
     """Put spikes, frames and mapping together; time 0 is the first frame, or the first spike without frames."""
+    if rate not in _USUAL_RATES:
+        notes.append(f"the sampling rate is {rate:g} Hz; MaxOne records at 20000 Hz and MaxTwo at 10000 Hz")
+    if not spikes.frames.size:
+        notes.append(f"dataset {spikes.name!r} holds no spikes")
     times = frame_times(spikes.frames, runs[0][0] if runs else spikes.origin, rate, spikes.name)
     note_unobserved(spikes.frames, runs, notes)
     start, stop, observed = _window(times, runs, rate, wall_clock, notes)

@@ -19,7 +19,7 @@ def channel_positions(
     x = np.full(len(labels), np.nan)
     y = x.copy()
     pitch = _PITCH.search(array_name)
-    if pitch is None:
+    if pitch is None or "hexa" in array_name.lower():  # electrodes that do not lie on a square grid
         notes.append(f"positions unknown: the name of the array, {array_name!r}, gives no electrode distance")
         return x, y
     for k, label in enumerate(labels):

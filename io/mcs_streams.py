@@ -48,6 +48,10 @@ def spike_streams(recording: h5py.Group, notes: list[str]) -> list[SpikeStream]:
         for stream in _streams(recording, "EventStream", notes)
         if _sub_type(stream) == SPIKE_EVENTS
     ]
+    empty = [stream for stream in found if not stream.units]
+    for stream in empty if len(found) > 1 else []:
+        notes.append(f"{stream.label!r} names no sources of spikes and is left out")
+        found.remove(stream)
     for stream in _streams(recording, "SegmentStream", notes):
         if _sub_type(stream) == "Average":
             continue
@@ -167,7 +171,9 @@ def _entities(
             notes.append(f"{_short(stream)}: {info} lists entity {number}, but {prefix}{number} is missing")
             yield known[number], np.empty((1, 0), np.int64)
             continue
-        stamps = array(stream, held[number], ndim=2, kinds="iu").astype(np.int64)
+        stored = member(stream, held[number])
+        flat = isinstance(stored, h5py.Dataset) and stored.shape is not None and len(stored.shape) == 1
+        stamps = np.atleast_2d(array(stream, held[number], ndim=1 if flat else 2, kinds="iu")).astype(np.int64)
         if stamps.shape[0] not in (1, 2):
             raise RecordingError(
                 f"dataset {_short(stream)}/{held[number]} has shape {stamps.shape}; expected one row of stamps, "
@@ -201,13 +207,23 @@ def _labels(stream: h5py.Group, held: dict[str, Any], channels: list[str]) -> li
     if "SourceChannelLabels" in held:
         labels = texts(held["SourceChannelLabels"])
     else:
-        by_channel: dict[str, str] = {}
-        if isinstance(member(stream, "SourceInfoChannel"), h5py.Dataset):
-            source = table(stream, "SourceInfoChannel")
-            if {"ChannelID", "Label"} <= set(source):
-                by_channel = {str(number): text(label) for number, label in zip(source["ChannelID"], source["Label"])}
+        by_channel = _channel_labels(stream)
         labels = [by_channel.get(channel, "") for channel in channels]
     return [label or f"channel {channel}" for label, channel in zip(labels, channels)]
+
+
+def _channel_labels(stream: h5py.Group) -> dict[str, str]:
+    """Return the label of each channel, from the stream's own table or that of the voltage it was made from."""
+    source, tables = text(attribute(stream, "SourceStreamGUID")), []
+    if isinstance(member(stream, "SourceInfoChannel"), h5py.Dataset):
+        tables.append(table(stream, "SourceInfoChannel"))
+    for voltage in _streams(stream.parent.parent, "AnalogStream", []):
+        if source and text(attribute(voltage, "StreamGUID")) == source and "InfoChannel" in voltage:
+            tables.append(table(voltage, "InfoChannel"))
+    for held in tables:
+        if {"ChannelID", "Label"} <= set(held):
+            return {str(number): text(label) for number, label in zip(held["ChannelID"], held["Label"])}
+    return {}
 
 
 def _check_exponent(stream: h5py.Group, held: dict[str, Any]) -> None:

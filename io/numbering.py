@@ -36,7 +36,7 @@ def distinct(numbers: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64
 
 def are_whole(numbers: NDArray[Any]) -> bool:
     """Tell whether all are whole numbers that fit 64 bits, whatever their type."""
-    return numbers.dtype.kind in "iu" or bool(np.all((numbers == np.rint(numbers)) & (np.abs(numbers) < 2.0**62)))
+    return numbers.dtype.kind in "iub" or bool(np.all((numbers == np.rint(numbers)) & (np.abs(numbers) < 2.0**62)))
 
 
 def joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:

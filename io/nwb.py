@@ -75,7 +75,7 @@ def _tables(h5: h5py.File) -> dict[Entry, h5py.Group]:
         inside = group(h5, f"processing/{module}")
         for name in members(inside) if inside is not None else []:
             table = group(h5, f"processing/{module}/{name}")
-            if table is not None and text(attribute(table, "neurodata_type")) == "Units":
+            if table is not None and (text(attribute(table, "neurodata_type")) == "Units" or "spike_times" in table):
                 found[(None, f"processing/{module}/{name}")] = table
     return found
 

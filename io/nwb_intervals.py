@@ -122,6 +122,10 @@ def stimulus_table(h5: h5py.File, notes: list[str]) -> pd.DataFrame | None:
         if spans is not None and len(spans):
             parts.append(pd.DataFrame({"time_s": spans[:, 0], "duration_s": spans[:, 1] - spans[:, 0], "source": name}))
             notes.append(f"{name}: {len(spans)} entries are listed as stimuli; their amplitude is not read")
+    intervals = group(h5, "intervals")
+    others = [name for name in (members(intervals) if intervals is not None else []) if not _speaks_of_stimuli(name)]
+    if others:
+        notes.append(f"intervals not taken as stimuli: {', '.join(others)}")
     if not parts:
         notes.append("no presented stimuli and no intervals of stimulation are stored")
         return None
@@ -132,10 +136,14 @@ def stimulus_table(h5: h5py.File, notes: list[str]) -> pd.DataFrame | None:
     return table
 
 
+def _speaks_of_stimuli(name: str) -> bool:
+    return any(word in name.lower() for word in _STIMULUS_WORDS)
+
+
 def _stimulus_names(h5: h5py.File) -> Iterator[str]:
     intervals = group(h5, "intervals")
     for name in members(intervals) if intervals is not None else []:
-        if any(word in name.lower() for word in _STIMULUS_WORDS) and group(h5, f"intervals/{name}") is not None:
+        if _speaks_of_stimuli(name) and group(h5, f"intervals/{name}") is not None:
             yield f"intervals/{name}"
     presented = group(h5, "stimulus/presentation")
     for name in members(presented) if presented is not None else []:

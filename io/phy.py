@@ -132,7 +132,7 @@ def _unit_table(files: Files, numbers: NDArray[np.int64], notes: list[str]) -> p
 
 def _cluster_info(files: Files, notes: list[str]) -> dict[int, dict[str, str]]:
     """Return the .tsv columns of each cluster; cluster_info.tsv wins where it exists."""
-    names = sorted(name for name in files.names if name.endswith(".tsv") and "/" not in name)
+    names = sorted(name for name in files.names if name.endswith((".tsv", "cluster_groups.csv")) and "/" not in name)
     info: dict[int, dict[str, str]] = {}
     for name in ["cluster_info.tsv"] if "cluster_info.tsv" in names else names:
         try:

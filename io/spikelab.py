@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from organoid.io.entries import choose
 from organoid.io.hdf5_source import Source, array, group, member, members, open_hdf5, scalar, text
-from organoid.io.numbering import distinct, unit_per_spike
+from organoid.io.numbering import are_whole, distinct, unit_per_spike
 from organoid.io.ragged import ragged_ends
 from organoid.io.registry import Entry, Evidence, Format
 from organoid.io.window import covering_window, inferred_window
@@ -25,6 +25,7 @@ from organoid.recording import SpikeRecording
 
 RAGGED = ("spike_times", "spike_times_index")
 PAIRED = ("idces", "times")
+RASTER = "raster"
 _OTHER_ATTRIBUTES = ("nwb_version", "organoid_kind", "PYTABLES_FORMAT_VERSION", "McsHdf5ProtocolType")
 _OTHER_MEMBERS = ("sCount", "data_store", "3BRecInfo")
 _MARGIN = 1.001  # rounding of a length
@@ -42,6 +43,8 @@ def _layout(h5: h5py.Group) -> str | None:
     for name, wanted in (("ragged", RAGGED), ("paired", PAIRED)):
         if all(isinstance(member(h5, key), h5py.Dataset) for key in wanted):
             return name
+    if isinstance(member(h5, RASTER), h5py.Dataset) and _of_raster(h5, "bin_size_ms") is not None:
+        return "raster"
     units = group(h5, "units")
     names = members(units) if units is not None else []
     if names and all(name.isdecimal() and isinstance(member(h5, f"units/{name}"), h5py.Dataset) for name in names):
@@ -83,7 +86,8 @@ def read(path: Path, well: str | None, recording: str | None) -> SpikeRecording:
 def _read(h5: h5py.File, held: h5py.Group, name: str) -> SpikeRecording:
     notes: list[str] = []
     layout = str(_layout(held))
-    times, units, names = {"ragged": _ragged, "paired": _paired, "units": _per_unit}[layout](held, notes)
+    take = {"ragged": _ragged, "paired": _paired, "units": _per_unit, "raster": _raster}[layout]
+    times, units, names = take(held, notes)
     if times.size and not np.isfinite([times.min(), times.max()]).all():
         raise RecordingError(f"{int(np.sum(~np.isfinite(times)))} of {times.size} spike times are NaN or infinite")
     length, start = _milliseconds(held, "length_ms", notes), _milliseconds(held, "start_time", notes)
@@ -120,6 +124,8 @@ def _scale(
     times: NDArray[np.float64], layout: str, workspace: bool, length: float | None, start: float, notes: list[str]
 ) -> float:
     """Return seconds per stored unit of time."""
+    if layout == "raster":
+        return 0.001
     usual = 0.001 if layout == "paired" or workspace else 1.0
     if length is None or not times.size:
         notes.append(f"the unit of time is not stored; {'s' if usual == 1 else 'ms'} assumed, SpikeLab's default")
@@ -159,6 +165,30 @@ def _per_unit(held: h5py.Group, notes: list[str]) -> tuple[NDArray[np.float64], 
     parts = [array(held, f"units/{name}", ndim=1).astype(np.float64) for name in names]
     units = unit_per_spike([part.size for part in parts])
     return np.concatenate(parts), units, [f"unit_{name}" for name in names]
+
+
+def _of_raster(held: h5py.Group, name: str) -> float | None:
+    """Return a number that stands beside the raster or at its group."""
+    raster = member(held, RASTER)
+    value = scalar(attribute(raster, name)) if raster is not None else None
+    return scalar(attribute(held, name)) if value is None else value
+
+
+def _raster(held: h5py.Group, notes: list[str]) -> tuple[NDArray[np.float64], NDArray[Any], list[str]]:
+    """Return spikes at the middles of the bins that count them, ms."""
+    counts = array(held, RASTER, ndim=2, kinds="fiub")
+    width, origin = _of_raster(held, "bin_size_ms"), _of_raster(held, "time_origin_ms")
+    if width is None or not 1e-3 <= width <= 1e6 or not are_whole(counts) or np.any((counts < 0) | (counts > 1e6)):
+        raise RecordingError(
+            f"dataset {RASTER!r} does not hold counts in bins of a positive width (bin_size_ms: {width})"
+        )
+    if origin is None:
+        notes.append("attribute time_origin_ms is missing: the first bin is taken to start at 0")
+    notes.append(f"spikes are known to {width:g} ms only: they are put in the middles of their bins")
+    units, bins = np.nonzero(counts)
+    times = (origin or 0.0) + (bins + 0.5) * width
+    repeats = counts[units, bins].astype(np.int64)
+    return np.repeat(times, repeats), np.repeat(units, repeats), [f"unit_{k}" for k in range(len(counts))]
 
 
 FORMAT = Format(

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from organoid.io.frames import frame_times, rate_of
-from organoid.io.hdf5_source import array, columns, number_at
+from organoid.io.hdf5_source import array, columns, member, number_at
 from organoid.io.numbering import distinct
 from organoid.io.registry import NoSpikesError
 from organoid.io.window import covering_window, inferred_window
@@ -21,6 +21,7 @@ from organoid.recording import SpikeRecording
 
 EVENTS = "3BResults/3BChEvents"
 VARIABLES = "3BRecInfo/3BRecVars"
+MARKS = "3BUserInfo/ExpMarkers"
 CHANNELS = "3BRecInfo/3BMeaStreams/Raw/Chs"
 PITCH = 42.0
 
@@ -41,6 +42,11 @@ def read_v2(h5: h5py.File) -> SpikeRecording:
         )
     times = frame_times(frames, 0, rate, f"{EVENTS}/SpikeTimes")
     numbers, units = distinct(channels)
+    marks = member(h5, MARKS)
+    if isinstance(marks, h5py.Dataset) and marks.size:
+        notes.append(
+            f"{MARKS} holds {marks.size} marks of the user; their layout is not published, so they are left out"
+        )
     start, stop = _window(h5, times, rate, notes)
     return SpikeRecording(
         times,

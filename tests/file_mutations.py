@@ -186,18 +186,17 @@ def _absurd(h5: h5py.File, path: str, rng: Rng) -> str:
     return f"10^12 values claimed in {path}"
 
 
-def _rewritten(h5: h5py.File, path: str, shape: tuple[int, ...] | None, dtype: object = None) -> None:
-    """Write a dataset anew, its attributes kept, without values if a shape is given."""
-    values, attributes, kind = h5[path][()], dict(h5[path].attrs), dtype or h5[path].dtype
+def _rewritten(h5: h5py.File, path: str, values: object, dtype: object) -> None:
+    """Write a dataset anew, its attributes kept."""
+    attributes = dict(h5[path].attrs)
     del h5[path]
-    held = {"data": values} if shape is None else {"shape": shape}
-    h5.create_dataset(path, dtype=kind, **held).attrs.update(attributes)
+    h5.create_dataset(path, data=values, dtype=dtype).attrs.update(attributes)
 
 
 def _scalar(h5: h5py.File, path: str, rng: Rng) -> str:
-    if not isinstance(h5[path], h5py.Dataset) or not h5[path].shape:
+    if not isinstance(h5[path], h5py.Dataset) or not h5[path].size:
         return _as_group(h5, path, rng)
-    _rewritten(h5, path, ())
+    _rewritten(h5, path, np.ravel(h5[path][()])[0], h5[path].dtype)
     return f"one value without axes in {path}"
 
 
@@ -211,7 +210,7 @@ def _swapped_bytes(h5: h5py.File, path: str, rng: Rng) -> str:
     """Store the same numbers with the other order of bytes: the content stays."""
     if not isinstance(h5[path], h5py.Dataset) or h5[path].dtype.kind not in "iuf":
         return _retype(h5, path, rng)
-    _rewritten(h5, path, None, h5[path].dtype.newbyteorder())
+    _rewritten(h5, path, h5[path][()], h5[path].dtype.newbyteorder())
     return f"bytes swapped in {path}"
 
 
