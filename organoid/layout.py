@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from organoid.errors import RecordingError
-from organoid.layout_guard import DAMAGE, reason, whole
+from organoid.layout_guard import DAMAGE, attributes, whole
 from organoid.recording import SpikeRecording
 from organoid.tables import kind_of
 
@@ -131,20 +131,16 @@ def _names(group: h5py.Group) -> list[str]:
 
 def _check(item: h5py.Group | h5py.Dataset, name: str, values: Any) -> dict[str, Any]:
     """Compare the checksum of an object, if it has one, and return its attributes."""
-    try:
-        held = item.attrs
-        attributes = {str(key): held[key] for key in held}
-    except DAMAGE as error:
-        raise RecordingError(f"the attributes of {name!r} cannot be read: {reason(error)}") from None
-    if CHECKSUM not in attributes:
+    found = attributes(item, name)
+    if CHECKSUM not in found:
         if CHECKSUM in item.parent.attrs and item.parent != item:
             raise RecordingError(f"{name!r} has no checksum, though the rest of the file has: it was replaced")
-    elif not _equal(attributes[CHECKSUM], _checksum(item, attributes, values)):
+    elif not _equal(found[CHECKSUM], _checksum(item, found, values)):
         raise RecordingError(
             f"{name!r} does not match its checksum: it was damaged or edited after writing "
             "(to read it anyway, delete the attributes crc32 of all objects)"
         )
-    return attributes
+    return found
 
 
 def _equal(stored: Any, computed: int) -> bool:
@@ -185,7 +181,7 @@ def take_recording(group: h5py.Group, *, interrupted: bool = False) -> SpikeReco
     if absent:
         raise RecordingError(f"dataset {absent[0]!r} is missing; an organoid file holds {', '.join(REQUIRED)}")
     held = _names(group)
-    _check(group, "/", held)
+    said = _check(group, "/", held)
     times, units = _numbers(group, SPIKE_TIMES, 1), _numbers(group, SPIKE_UNITS, 1, "iu")
     times.flags.writeable = False  # ours alone: need not be copied
     window = _numbers(group, WINDOW, 1)
@@ -202,7 +198,7 @@ def take_recording(group: h5py.Group, *, interrupted: bool = False) -> SpikeReco
         notes.append(_cut_short("spikes", [times.size, units.size]))
     observed = _numbers(group, OBSERVED, 2) if OBSERVED in held else None
     seen = np.append(times[:1], np.ravel(observed if observed is not None else window)[:1])
-    if CHECKSUM not in group.attrs and window[0] < 0 and np.all(seen >= 0):
+    if CHECKSUM not in said and window[0] < 0 and np.all(seen >= 0):
         notes.append(f"the window starts at {window[0]:g} s, but nothing was observed before time 0")
     tables = {name: take_table(group, name, interrupted=interrupted, notes=notes) for name in TABLES if name in held}
     return SpikeRecording(
@@ -210,7 +206,7 @@ def take_recording(group: h5py.Group, *, interrupted: bool = False) -> SpikeReco
         units[:n],
         t_start=float(window[0]),
         t_stop=float(window[1]),
-        sampling_rate=_take_rate(group, notes),
+        sampling_rate=_take_rate(said, notes),
         **tables,
         observed=observed,
         metadata=take_json(group, METADATA, {}),
@@ -218,8 +214,8 @@ def take_recording(group: h5py.Group, *, interrupted: bool = False) -> SpikeReco
     )
 
 
-def _take_rate(group: h5py.Group, notes: list[str]) -> float | None:
-    rate = group.attrs.get(SAMPLING_RATE)
+def _take_rate(said: dict[str, Any], notes: list[str]) -> float | None:
+    rate = said.get(SAMPLING_RATE)
     if rate is None:
         notes.append(f"the file has no attribute {SAMPLING_RATE!r}")
         return None
@@ -252,9 +248,9 @@ def take_table(
     sub = group.get(name)
     if not isinstance(sub, h5py.Group) or COLUMNS not in sub.attrs:
         raise RecordingError(f"{name!r} is not a table (a group with the attribute {COLUMNS!r})")
-    attributes = _check(sub, name, _names(sub))
-    listed, masks = _listed(attributes, COLUMNS, name), _missing_rows(sub, name)
-    if FLAGGED in attributes and sorted(masks) != sorted(_listed(attributes, FLAGGED, name)):
+    said = _check(sub, name, _names(sub))
+    listed, masks = _listed(said, COLUMNS, name), _missing_rows(sub, name)
+    if FLAGGED in said and sorted(masks) != sorted(_listed(said, FLAGGED, name)):
         raise RecordingError(f"table {name!r} has lost the flags of missing values of some columns")
     stored = {column: dataset_name(column, k) for k, column in enumerate(listed)}
     columns = {column: _take_column(sub, name, stored[column], masks, interrupted) for column in listed}
@@ -267,9 +263,9 @@ def take_table(
     return pd.DataFrame({column: values[:n] for column, values in columns.items()})
 
 
-def _listed(attributes: dict[str, Any], key: str, table: str) -> list[str]:
+def _listed(said: dict[str, Any], key: str, table: str) -> list[str]:
     try:
-        return [str(column) for column in json.loads(attributes[key])]
+        return [str(column) for column in json.loads(said[key])]
     except (TypeError, ValueError) as error:
         raise RecordingError(f"attribute {key!r} of table {table!r} is not a JSON list: {error}") from None
 
@@ -291,8 +287,8 @@ def _missing_rows(sub: h5py.Group, table: str) -> dict[str, Any]:
 
 
 def _take_column(sub: h5py.Group, table: str, column: str, masks: dict[str, Any], interrupted: bool) -> Any:
-    raw, attributes = _values(sub, column)
-    kind = attributes.get(COLUMN_KIND)
+    raw, said = _values(sub, column)
+    kind = said.get(COLUMN_KIND)
     if not isinstance(kind, str) or kind not in _SERIES or np.ndim(raw) != 1:
         raise RecordingError(
             f"column {column!r} of table {table!r} has shape {np.shape(raw)} and kind {kind!r}; expected one axis "

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 import h5py
+import numpy as np
 
 from organoid.errors import RecordingError
 
@@ -50,6 +51,7 @@ def whole(found: h5py.Dataset, name: str, view: Any = None) -> Any:
         if found.external:
             raise RecordingError(f"dataset {name!r} keeps its values in another file, which is not followed")
         if dtype.hasobject:
+            _check_pointers(dtype, name)
             check_heaps(found.file.filename)
         return (found if view is None else view)[()]
     except RecordingError:
@@ -61,14 +63,46 @@ def whole(found: h5py.Dataset, name: str, view: Any = None) -> Any:
 def attribute(owner: h5py.Group | h5py.Dataset, name: str) -> Any:
     """Return an attribute, or None where it is absent, empty or damaged."""
     try:
-        if name in owner.attrs and owner.attrs.get_id(name).dtype.hasobject:
-            check_heaps(owner.file.filename)
-        value = owner.attrs.get(name)
-    except DAMAGE as error:
-        if isinstance(error, RecordingError):
-            raise
+        value = _attribute(owner, name) if name in owner.attrs else None
+    except RecordingError:
+        raise
+    except DAMAGE:
         return None
     return None if isinstance(value, h5py.Empty) else value
+
+
+def attributes(owner: h5py.Group | h5py.Dataset, name: str) -> dict[str, Any]:
+    """Return all attributes of the object called `name`.
+
+    Raises
+    ------
+    RecordingError
+        If one of them is damaged.
+    """
+    try:
+        return {str(key): _attribute(owner, key) for key in owner.attrs}
+    except RecordingError:
+        raise
+    except DAMAGE as error:
+        raise RecordingError(f"the attributes of {name!r} cannot be read: {reason(error)}") from None
+
+
+def _attribute(owner: h5py.Group | h5py.Dataset, name: str) -> Any:
+    dtype = owner.attrs.get_id(name).dtype
+    if dtype.hasobject:
+        _check_pointers(dtype, name)
+        check_heaps(owner.file.filename)
+    return owner.attrs[name]
+
+
+def _check_pointers(dtype: np.dtype[Any], name: str) -> None:
+    """Refuse rows of varying length other than texts, which no format has here: damaged texts look like them.
+
+    The HDF5 library crashes when it follows their pointers.
+    """
+    parts = [dtype.fields[field][0] for field in dtype.names] if dtype.fields and dtype.names else [dtype.base]
+    if any(part.hasobject and h5py.check_vlen_dtype(part) not in (None, str, bytes) for part in parts):
+        raise RecordingError(f"{name!r} has the damaged type {dtype}: rows of varying length")
 
 
 def check_heaps(path: str) -> None:
