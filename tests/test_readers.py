@@ -1,5 +1,6 @@
 """Promises every reader keeps, on a file of each format; counts of the real files; wrong inputs."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -188,3 +189,23 @@ def test_no_reader_touches_voltage(monkeypatch: pytest.MonkeyPatch) -> None:
         file_info(real_recording(*name.split("/")))
     assert {"spike_times", "TimeStampEntity_0"} <= touched
     assert not {"raw", "Raw", "sig", "ChannelData", "samples"} & touched
+
+
+def test_an_installed_package_adds_a_format_by_its_entry_point(tmp_path: Path) -> None:
+    (tmp_path / "their_reader.py").write_text(
+        "from organoid.io.registry import Format\n"
+        "from organoid import SpikeRecording\n"
+        "FORMAT = Format('theirs', 'Their spikes', 'real files', lambda source: source.head.startswith(b'THEIRS'),\n"
+        "                lambda path, well, recording: SpikeRecording([0.5], [0], t_stop=1.0))\n"
+    )
+    installed = tmp_path / "their_reader-1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: their-reader\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text("[organoid.formats]\ntheirs = their_reader:FORMAT\n")
+    (tmp_path / "x.spk").write_text("THEIRS")
+    root = Path(__file__).resolve().parent.parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(tmp_path)])}
+    for arguments in (["formats"], ["info", str(tmp_path / "x.spk")]):
+        command = [sys.executable, "-m", "organoid", *arguments]
+        ran = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True)
+        assert "Their spikes" in ran.stdout
