@@ -33,7 +33,7 @@ def frame_times(frames: NDArray[Any], origin: int, rate: float, name: str) -> ND
             f"dataset {name!r} holds frame numbers from {ends[0]:.0f} to {ends[1]:.0f}, which cannot lie in a "
             f"recording that starts at frame {origin}"
         )
-    seconds = np.subtract(frames, origin, dtype=np.float64)  # exact: whole numbers below 2^53
+    seconds: NDArray[np.float64] = np.subtract(frames, origin, dtype=np.float64)  # exact: whole numbers below 2^53
     seconds /= rate
     seconds.flags.writeable = False  # ours alone: need not be copied
     return seconds
