@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 from organoid.fitting.forced_pass import Basis, sweep
 from organoid.fitting.history import History
 from organoid.models.counter_rng import stream_key, uniform_at
-from organoid.models.escape_kernels import binomial, potentials, receive
+from organoid.models.escape_kernels import (
+    draw,
+    fade,
+    pack_fields,
+    pack_products,
+    pack_units,
+    potentials,
+    receive,
+)
 from organoid.models.escape_lif import EscapeLIFParameters
 
 Array = NDArray[np.float64]
@@ -113,34 +121,35 @@ def _free_window(
 ) -> int:
     """Run freely and add the features at every spike to `moments[unit]`; return the bins done."""
     n_tau, n = traces.shape
-    decay = np.exp(-par.dt / par.tau)
+    units, fields, products = pack_units(par), pack_fields(par.fields), pack_products(par.fields)
+    weights, field_weights, saturation, capacity = par.weights, par.field_weights, par.saturation, par.capacity
+    decay, field_decay = np.exp(-par.dt / par.tau), par.fields.decay
     features = np.empty(par.field_weights.shape[0])
     v, jump = np.empty(n), np.empty(n_tau)
     counts = np.empty(n, dtype=np.int64)
     total = 0
     for t in range(n_steps):
-        potentials(par, drive, population, features, v)
+        potentials(units, field_weights, fields, products, drive, population, features, v)
         base = np.uint64(t) * np.uint64(n)
         own = 0
         for i in range(n):
-            p = 1.0 / (1.0 + np.exp(-v[i]))
-            counts[i] = binomial(uniform_at(key, base + np.uint64(i)), p, par.capacity[i])
+            counts[i] = draw(uniform_at(key, base + np.uint64(i)), v[i], capacity[i])
             if counts[i] > 0:
                 own += counts[i]
                 target = moments[i]
                 for k in range(n_tau):
+                    row, into = traces[k], target[k * n : (k + 1) * n]
                     for j in range(n):
-                        target[k * n + j] += counts[i] * traces[k, j]
+                        into[j] += counts[i] * row[j]
+                into = target[n_tau * n :]
                 for f in range(features.size):
-                    target[n_tau * n + f] += counts[i] * features[f]
+                    into[f] += counts[i] * features[f]
                 target[-1] += counts[i]
-        for k in range(n_tau):
-            for i in range(n):
-                traces[k, i] *= decay[k]
-                drive[k, i] *= decay[k]
-        receive(par, traces, drive, counts, jump)
+        fade(traces, decay)
+        fade(drive, decay)
+        receive(weights, saturation, traces, drive, counts, jump)
         for m in range(population.size):
-            population[m] = population[m] * par.fields.decay[m] + own
+            population[m] = population[m] * field_decay[m] + own
         total += own
         if total > _MAX_OCCUPANCY * n * (t + 1) + _EXTRA_SPIKES:
             return t + 1
