@@ -31,7 +31,7 @@ def field_features(fields: Any, population: NDArray[Any], out: NDArray[Any]) -> 
 
 @numba.njit(cache=True)
 def pack_fields(fields: Any) -> NDArray[Any]:
-    """Return mean, shift, scale, low and high as rows: taking them from the tuple in every step costs more than using them."""
+    """Return mean, shift, scale, low and high as rows (taking them from the tuple in every step is slow)."""
     packed = np.empty((5, fields.mean.size))
     packed[0], packed[1], packed[2], packed[3], packed[4] = (
         fields.mean,
@@ -185,7 +185,7 @@ def receive(
                     row[i] += gain * from_j[i]
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _run(
     par: Any,
     traces: NDArray[Any],

@@ -140,7 +140,9 @@ def compare(
 @app.command()
 def fit(
     file: Recorded,
-    out: Annotated[Path | None, typer.Option(metavar="FIT.h5", help="Where to write the fit.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FIT.h5", help="Where to write the fit (a folder with --all-wells).")
+    ] = None,
     well: Well = None,
     recording: Which = None,
     report: Report = None,
@@ -150,16 +152,24 @@ def fit(
     free_run: Annotated[
         bool, typer.Option("--free-run/--no-free-run", help="Score free runs against the recording.")
     ] = True,
+    all_wells: Annotated[
+        bool, typer.Option("--all-wells", help="Fit every well; --out (and --report) name folders.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Fit a spiking network to a recording.
 
     It is scored on held-out data and left alone (free run). The last fifth of the recording is never fitted to.
     """
-    from organoid.cli_text import fit_text
+    from organoid.cli_text import fit_text, wells_text
     from organoid.cli_work import FitRequest, fit_file
 
     request = FitRequest(file, well, recording, out, report, model, loss, seed, free_run)
+    if all_wells:
+        from organoid.cli_wells import fit_wells
+
+        _show(fit_wells(request, shows_progress(as_json)), as_json, wells_text)
+        return
     _show(fit_file(request, shows_progress(as_json)), as_json, fit_text)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _MAX_NOTES = 12
+_STATUSES = ("fitted", "skipped", "failed")
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -98,10 +99,31 @@ def fit_text(found: Mapping[str, Any]) -> str:
     for name in (name for name in found if name.startswith("held_out_loss")):
         head[name.replace("_", " ")] = number(found[name])
     for name, value in found["free_run"].items():
-        if not name.endswith("_range"):
-            head[f"free run, {name.replace('_', ' ')}"] = number(value)
+        if not name.endswith(("_range", "_split_half", "reasons")):
+            halves = found["free_run"].get(f"{name}_split_half")
+            beside = f" (recorded halves: {number(halves)})" if halves is not None else ""
+            head[f"free run, {name.replace('_', ' ')}"] = number(value) + beside
     head["time, memory"] = f"{number(found['seconds'])} s, {number(found['peak_rss_mb'])} MB at most"
     return "\n\n".join(part for part in (lines(head | _written(found)), notes(found["notes"])) if part)
+
+
+def wells_text(found: Mapping[str, Any]) -> str:
+    """Return the outcome of a fit of several wells, for reading."""
+    columns = ("well", "units", "spikes", "bits/spike", "uncoupled", "rate", "bursts", "alive", "")
+    rows = []
+    for row in found["wells"]:
+        name = " ".join(part for part in (row["well"], row["recording"]) if part) or "-"
+        if row["status"] != "fitted":
+            rows.append((name, *("-",) * 7, f"{row['status']}: {row['reason']}"))
+            continue
+        free_run, bits = row["free_run"], ("heldout_bits_per_spike", "heldout_bits_per_spike_uncoupled")
+        lived = tuple(number(free_run.get(key)) if free_run else "-" for key in ("rate_ratio", "burst_rate_ratio"))
+        alive = number(free_run["alive"]) if free_run else "-"
+        counts = (number(row["n_units"]), number(row["n_spikes"]))
+        why = "; ".join(free_run.get("reasons", ()))
+        rows.append((name, *counts, *(number(row[key]) for key in bits), *lived, alive, why))
+    said = [f"{sum(row['status'] == status for row in found['wells'])} {status}" for status in _STATUSES]
+    return table(columns, rows) + f"\n\n{', '.join(said)}; written to {found['out']}"
 
 
 def simulation_text(found: Mapping[str, Any]) -> str:

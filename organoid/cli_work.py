@@ -68,17 +68,22 @@ def fit_file(request: FitRequest, progress: bool) -> dict[str, Any]:
 
 def _check_fit(request: FitRequest) -> None:
     """Refuse, before any work, names nobody knows and outputs that cannot be written."""
+    check_names(request)
+    _check_different(request.out, request.report)
+    if request.out is None and request.report is None:
+        raise UsageError("nothing would be kept; give --out FIT.h5, --report PAGE.html, or both")
+    check_output(request.out, inputs=(request.file,))
+    check_output(request.report, inputs=(request.file,))
+
+
+def check_names(request: FitRequest) -> None:
+    """Refuse a model or a loss nobody knows."""
     from organoid.losses import LOSSES
     from organoid.models import MODELS
 
     pairs = f"escape_lif with likelihood, or one of {', '.join(MODELS)} with one of {', '.join(LOSSES)}"
     if request.by_gradient and (request.model not in MODELS or request.loss not in LOSSES):
         raise UsageError(f"cannot fit model {request.model!r} with loss {request.loss!r}; choices: {pairs}")
-    _check_different(request.out, request.report)
-    if request.out is None and request.report is None:
-        raise UsageError("nothing would be kept; give --out FIT.h5, --report PAGE.html, or both")
-    check_output(request.out, inputs=(request.file,))
-    check_output(request.report, inputs=(request.file,))
 
 
 def _check_different(*paths: Path | None) -> None:

@@ -26,9 +26,12 @@ _CAPTIONS = {
     "goodness": "Left: where the model expects a rate, that rate should be seen (dashed line; bars are two standard "
     "errors). Right: intervals between spikes, measured in expected spikes, should be spread evenly; the flatter the "
     "lines, the less of the timing the model misses: of single units, of the population, and of who fires when.",
-    "rates": "One point a unit. On the dashed line, a unit fires in the simulation exactly as often as in the culture.",
-    "simulated-raster": "The fitted network left to itself, with no recorded spike fed in. Compare rhythm, bursts and "
-    "silence with the recording above.",
+    "rates": "One point a unit. On the dashed line, it fires as often in the simulation as in the culture.",
+    "simulated-raster": "The fitted network left to itself, with no recorded spike fed in.",
+    "side-by-side": "The culture above, the fitted network left to itself below, with no recorded spike fed in. "
+    "Compare rhythm, bursts and silence.",
+    "sttc": "One point a pair of units: how tightly both fire together. On the dashed line, a pair is as "
+    "synchronous in the simulation as in the culture.",
     "training": "The loss on data the model trained on and on data it never saw. A model has learnt something "
     "only where its held-out loss lies below every flat line.",
     "session": "What the culture did while the protocol watched and stimulated it. Triangles mark stimuli; the lowest "
@@ -73,6 +76,8 @@ def _warnings(fit: Any, gradient: Any, session: Any) -> Iterator[Note]:
     free_run = getattr(fit, "free_run", None) or {}
     if free_run.get("runaway"):
         yield Note("Fit", "The free-running network runs away; do not use it for simulation.", True)
+    elif free_run.get("alive") is False:
+        yield Note("Fit", "Left alone, the network does not live like the culture; the notes below say why.", True)
     if scores is not None and scores.get("heldout_bits_per_spike", 1.0) <= 0:
         yield Note("Fit", "On held-out data the model is no better than a constant rate.", True)
     held_out = getattr(gradient, "held_out", None)
@@ -163,27 +168,21 @@ def _free_run(recording: Any, fit: Any, simulated: Any) -> Section:
     if free_run:
         parts.append(free_run_table(free_run))
     if simulated is not None:
-        parts.append(_panel("simulated-raster", _raster_like(recording), simulated))
-        if recording is not None:
+        beside = recording is not None and len(recording.wells) < 2
+        if not beside:
+            parts.append(_panel("simulated-raster", _raster_of, simulated))
+        if beside:
+            parts.append(_panel("side-by-side", figures.side_by_side, recording, simulated))
             parts.append(_panel("rates", figures.rates_comparison, recording, simulated))
             parts.append(_panel("burst-shape", figures.burst_shape, recording, simulated))
             parts.append(_panel("isi", figures.isi_comparison, recording, simulated))
+            parts.append(_panel("sttc", figures.sttc_comparison, recording, simulated))
     return Section("free-run", "Free run", parts)
 
 
-def _raster_like(recording: Any) -> Callable[[SpikeRecording], Any]:
-    """Return a drawer of a simulation's raster, its bursts found by the recording's thresholds."""
-    from organoid.statistics import network_bursts
-
-    def draw(simulated: SpikeRecording) -> Any:
-        if recording is None or len(recording.wells) > 1:
-            fig = figures.raster(simulated)
-        else:
-            thresholds = network_bursts(recording).attrs["thresholds"]
-            fig = figures.raster(simulated, bursts=network_bursts(simulated, thresholds))
-        return fig.update_layout(title_text=f"In simulation, {fig.layout.title.text}")
-
-    return draw
+def _raster_of(simulated: SpikeRecording) -> Any:
+    fig = figures.raster(simulated)
+    return fig.update_layout(title_text=f"In simulation, {fig.layout.title.text}")
 
 
 def _training(gradient: Any) -> Section:

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from organoid import FitError, RecordingError, SpikeRecording, figures
+from organoid import FitError, RecordingError, SpikeRecording, figures, statistics
 from organoid.figures.spikes import representative_slice
 from organoid.figures.template import number
 
@@ -190,3 +190,28 @@ def test_a_busy_session_becomes_a_map_of_rates():
 )
 def test_numbers_are_written_for_readers(value, text):
     assert number(value) == text
+
+
+def test_side_by_side_shows_equal_stretches_on_one_scale():
+    recorded, simulated = culture(duration=120.0), culture(duration=200.0, seed=1)
+    fig = check(figures.side_by_side(recorded, simulated))
+    lengths = [np.diff(axis.range)[0] for axis in (fig.layout.xaxis, fig.layout.xaxis2, fig.layout.xaxis3)]
+    np.testing.assert_allclose(lengths, lengths[0])
+    assert fig.layout.yaxis2.range == fig.layout.yaxis4.range and fig.layout.yaxis2.range[1] > 0
+    assert sum("M" in shape.path for shape in fig.layout.shapes) == 4, "bursts shaded in all four rows"
+    with pytest.raises(RecordingError, match="units"):
+        figures.side_by_side(recorded, culture(n_units=3))
+
+
+def test_side_by_side_of_a_silent_simulation_still_draws_the_recording():
+    silent = SpikeRecording([], [], n_units=12, t_start=0.0, t_stop=60.0)
+    fig = figures.side_by_side(culture(), silent)
+    assert points(fig.data[0]) > 0 and fig.layout.yaxis4.range[1] > 1
+
+
+def test_sttc_comparison_holds_every_pair_once():
+    recorded, simulated = culture(), culture(seed=1)
+    fig = check(figures.sttc_comparison(recorded, simulated))
+    pairs = np.triu_indices(12, 1)
+    np.testing.assert_allclose(fig.data[0].x, statistics.sttc(recorded, 0.05)[pairs])
+    np.testing.assert_allclose(fig.data[0].y, statistics.sttc(simulated, 0.05)[pairs])

@@ -17,7 +17,8 @@ from synthetic_recordings import bursting, known_network, poisson, recorded
 
 import organoid
 from organoid import FitError, ModelError, OrganoidError, SpikeRecording
-from organoid.fitting import FitResult, free_run, gate, moments
+from organoid.fitting import FitResult, free_run, gate
+from organoid.fitting.moments import Plan
 
 NETWORKS = ("network", "forced", "uncoupled")
 TABLES = ("edges", "per_unit", "units", "electrodes")
@@ -110,8 +111,8 @@ def test_a_whole_fit_round_trips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """All that a fit with free runs puts into it, undefined scores included."""
     monkeypatch.setattr(free_run, "RUN_DURATION", 20.0)
     monkeypatch.setattr(gate, "CHECK_DURATION", 20.0)
-    monkeypatch.setattr(moments, "WINDOWS", ((0.3, 3),))
-    monkeypatch.setattr(moments, "SIMULATED_PER_STEP", 10_000)
+    for name, everything in (("RATES", False), ("ALL", True)):
+        monkeypatch.setattr(gate, name, Plan(((0.3, 3),), 10_000, everything))
     rng = np.random.default_rng(0)
     one_burst = SpikeRecording(5 + rng.uniform(0, 0.2, 400), rng.integers(0, 4, 400), t_start=0.0, t_stop=60.0)
     fitted = organoid.fit(one_burst, free_run=True)

@@ -14,16 +14,19 @@ from synthetic_recordings import another_end, bursting, changed, known_network, 
 import organoid
 from organoid import SpikeRecording
 from organoid.fitting import free_run as module
-from organoid.fitting import gate, moments
+from organoid.fitting import gate
 from organoid.fitting.free_run import (
     SCORE_NAMES,
     compare,
-    complaints,
     free_run,
     free_run_scores,
+    judge_free_runs,
     portray,
+    split_half,
     summarise,
 )
+from organoid.fitting.moments import Plan
+from organoid.fitting.verdict import GOOD, discrepancy, reasons
 
 RATIOS = ("rate_ratio", "burst_rate_ratio", "burst_duration_ratio", "ibi_cv_ratio", "isi_cv_ratio")
 
@@ -96,24 +99,42 @@ def test_rates_respect_holes(culture: SpikeRecording) -> None:
     assert portray(holey).rates.sum() == pytest.approx(inside.sum() / 90.0)
 
 
+def test_split_half_compares_the_second_half_with_the_first(culture: SpikeRecording) -> None:
+    """Twice as many spikes in the second half, by doubling each: the same bursts, twice the rate."""
+    late = culture.spike_times >= 60
+    extra = culture.spike_times[late] + 1e-4
+    doubled = changed(
+        culture,
+        times=np.concatenate([culture.spike_times, extra]),
+        units=np.concatenate([culture.spike_units, culture.spike_units[late]]),
+    )
+    before = split_half(culture, portray(culture))
+    after = split_half(doubled, portray(culture))
+    assert after["rate_ratio"] == pytest.approx(2 * before["rate_ratio"], rel=1e-3)
+    assert after["rate_correlation"] == pytest.approx(before["rate_correlation"], abs=1e-3)
+    summary = judge_free_runs(network_of(-60.0, n=6), doubled, n_runs=1)
+    assert summary["rate_ratio_split_half"] == pytest.approx(after["rate_ratio"])
+    assert set(SCORE_NAMES) == {k.removesuffix("_split_half") for k in summary if k.endswith("_split_half")}
+
+
 # --- dead and wild ------------------------------------------------------------------------------------------------
 
 
 def test_a_dead_network_scores_zero_and_undefined(culture: SpikeRecording) -> None:
-    runs = free_run_scores(network_of(-60.0, n=6), culture, n_runs=2)
-    summary = summarise(runs)
+    summary = judge_free_runs(network_of(-60.0, n=6), culture, n_runs=2)
     assert summary["rate_ratio"] == 0.0 and summary["burst_rate_ratio"] == 0.0
     for name in ("rate_correlation", "burst_duration_ratio", "ibi_cv_ratio", "isi_cv_ratio", "sttc_correlation"):
         assert summary[name] is None and summary[f"{name}_range"] is None, name
     assert summary["runaway"] is False
     assert summary["fraction_in_bursts_recorded"] == pytest.approx(portray(culture).fraction_in_bursts)
-    said = list(complaints(summary))
+    assert summary["alive"] is False
+    said = summary["reasons"]
     assert any("0.00 times the recorded" in text for text in said)
     assert any("network bursts" in text for text in said)
 
 
 def test_summary_is_strict_json(culture: SpikeRecording) -> None:
-    summary = summarise(free_run_scores(network_of(-60.0, n=6), culture, n_runs=1))
+    summary = summarise(free_run_scores(network_of(-60.0, n=6), portray(culture), n_runs=1))
     text = json.dumps(summary, allow_nan=False)
     assert json.loads(text) == summary and "null" in text
 
@@ -122,19 +143,16 @@ def test_a_wild_network_is_called_wild(culture: SpikeRecording) -> None:
     """Stopped by its own limit, or seen above five times the recording's highest rate."""
     limit = 5 * portray(culture).highest_rate
     for net in (network_of(3.0, n=6, rate_limit=limit), network_of(3.0, n=6)):
-        runs = free_run_scores(net, culture, n_runs=1)
-        assert runs["runaway"].all()
-        summary = summarise(runs)
-        assert summary["runaway"] is True
-        assert next(complaints(summary)).startswith("in free run the network runs away")
+        summary = judge_free_runs(net, culture, n_runs=1)
+        assert summary["runaway"] is True and summary["alive"] is False
+        assert [text.startswith("in free run the network runs away") for text in summary["reasons"]] == [True]
 
 
 def test_a_calm_network_is_not() -> None:
     rec = poisson([5.0] * 4, 60.0, 0)
-    runs = free_run_scores(network_of(float(np.log(0.005 / 0.995))), rec, n_runs=1)
-    summary = summarise(runs)
+    summary = judge_free_runs(network_of(float(np.log(0.005 / 0.995))), rec, n_runs=1)
     assert not summary["runaway"] and summary["rate_ratio"] == pytest.approx(1.0, abs=0.1)
-    assert list(complaints(summary)) == []
+    assert summary["alive"] is True and summary["reasons"] == []
 
 
 # --- free runs ----------------------------------------------------------------------------------------------------
@@ -166,15 +184,15 @@ def test_free_run_of_any_seed_ends_well() -> None:
 def test_seeds_are_consecutive_and_runs_repeat(monkeypatch: pytest.MonkeyPatch, culture: SpikeRecording) -> None:
     monkeypatch.setattr(module, "RUN_DURATION", 20.0)
     net = network_of(-5.0, n=6)
-    runs = free_run_scores(net, culture, seed=10, n_runs=3)
+    runs = free_run_scores(net, portray(culture), seed=10, n_runs=3)
     assert len(runs) == 3 and runs["rate_hz"].nunique() == 3
-    again = free_run_scores(net, culture, seed=11, n_runs=2)
+    again = free_run_scores(net, portray(culture), seed=11, n_runs=2)
     assert np.array_equal(runs["rate_hz"][1:], again["rate_hz"])
 
 
 def test_summary_is_the_median_of_what_is_defined(monkeypatch: pytest.MonkeyPatch, culture: SpikeRecording) -> None:
     monkeypatch.setattr(module, "RUN_DURATION", 20.0)
-    runs = free_run_scores(network_of(-5.0, n=6), culture, n_runs=3)
+    runs = free_run_scores(network_of(-5.0, n=6), portray(culture), n_runs=3)
     runs.loc[:, "ibi_cv_ratio"] = [np.nan, 2.0, 4.0]
     summary = summarise(runs)
     assert summary["ibi_cv_ratio"] == 3.0 and summary["ibi_cv_ratio_range"] == [2.0, 4.0]
@@ -184,7 +202,7 @@ def test_summary_is_the_median_of_what_is_defined(monkeypatch: pytest.MonkeyPatc
 def test_the_network_of_a_recording_lives_like_it() -> None:
     """The true network, scored against 300 s of itself."""
     net = known_network()
-    summary = summarise(free_run_scores(net, recorded(net, 300.0, 5), n_runs=1))
+    summary = summarise(free_run_scores(net, portray(recorded(net, 300.0, 5)), n_runs=1))
     assert summary["rate_ratio"] == pytest.approx(1.0, abs=0.05)
     assert summary["rate_correlation"] > 0.98 and summary["sttc_correlation"] > 0.9
     assert summary["isi_cv_ratio"] == pytest.approx(1.0, abs=0.1) and not summary["runaway"]
@@ -201,8 +219,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything of a fit with free runs, but short."""
     monkeypatch.setattr(module, "RUN_DURATION", 20.0)
     monkeypatch.setattr(gate, "CHECK_DURATION", 20.0)
-    monkeypatch.setattr(moments, "WINDOWS", ((0.3, 4), (1.0, 2)))
-    monkeypatch.setattr(moments, "SIMULATED_PER_STEP", 10_000)
+    short_plans(monkeypatch, ((0.3, 4), (1.0, 2)))
+
+
+def short_plans(monkeypatch: pytest.MonkeyPatch, windows: tuple[tuple[float, int], ...]) -> None:
+    monkeypatch.setattr(gate, "RATES", Plan(windows, 10_000, False))
+    monkeypatch.setattr(gate, "ALL", Plan(windows, 10_000, True))
 
 
 def test_scores_are_part_of_a_fit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,9 +259,52 @@ def test_free_weights_with_regular_holes(length: float, monkeypatch: pytest.Monk
     """A recording with a blank every few seconds, as when a probe pulse is given."""
     monkeypatch.setattr(module, "RUN_DURATION", 20.0)
     monkeypatch.setattr(gate, "CHECK_DURATION", 20.0)
-    monkeypatch.setattr(moments, "WINDOWS", ((4.0, 2),))
+    short_plans(monkeypatch, ((4.0, 2),))
     rec = bursting(4, 60.0, 3)
     edges = np.arange(0.0, 60.0, length)
     spans = np.column_stack([edges, np.minimum(edges + length - 0.01, 60.0)])
     result = organoid.fit(changed(rec, observed=spans))
     assert np.all(np.isfinite(result.network.parameters.weights))
+
+
+# --- the verdict --------------------------------------------------------------------------------------------------
+
+ALIVE = {
+    "runaway": False,
+    "rate_ratio": 1.1,
+    "rate_correlation": 0.9,
+    "burst_rate_ratio": 0.8,
+    "burst_duration_ratio": 1.2,
+    "extra_bursts_per_minute": 0.4,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "bursts_count", "said"),
+    [
+        ({}, True, None),
+        ({}, False, None),
+        ({"rate_ratio": 0.8}, False, "0.80 times the recorded"),
+        ({"rate_ratio": None}, False, "undefined"),
+        ({"burst_rate_ratio": 0.7}, True, "0.70 times as many network bursts"),
+        ({"burst_rate_ratio": 0.7}, False, None),
+        ({"burst_duration_ratio": None}, True, "undefined"),
+        ({"burst_duration_ratio": 1.4}, True, "last 1.40 times"),
+        ({"extra_bursts_per_minute": 0.6}, False, "0.60 network bursts a minute more"),
+        ({"extra_bursts_per_minute": 9.0}, True, None),
+        ({"runaway": True, "rate_ratio": 9.0}, True, "runs away"),
+    ],
+)
+def test_what_keeps_a_network_from_being_alive(changes: dict[str, Any], bursts_count: bool, said: str | None) -> None:
+    found = list(reasons({**ALIVE, **changes}, bursts_count))
+    assert len(found) == (said is not None) and (said is None or said in found[0])
+
+
+def test_good_asks_for_more_than_alive() -> None:
+    assert not list(reasons(ALIVE, True)) and len(list(reasons(ALIVE, True, GOOD))) == 2
+    perfect = ALIVE | {"rate_ratio": 1.0, "rate_correlation": 1.0, "burst_rate_ratio": 1.0, "burst_duration_ratio": 1.0}
+    assert (
+        discrepancy(perfect, True) == 0.0 < discrepancy(ALIVE, True) < discrepancy({**ALIVE, "rate_ratio": 0.0}, True)
+    )
+    assert discrepancy({**ALIVE, "runaway": True}, True) == np.inf
+    assert discrepancy(perfect, False) == pytest.approx(0.4), "extra bursts count where the recording has none"

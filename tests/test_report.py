@@ -96,7 +96,7 @@ def full(tmp_path_factory):
 
 def test_every_panel_has_points(full):
     panels = assert_no_empty_panel(full)
-    expected = {"raster", "array-map", "held-out", "unit-scores", "simulated-raster", "rates", "burst-shape", "isi"}
+    expected = {"raster", "array-map", "held-out", "unit-scores", "side-by-side", "rates", "burst-shape", "isi", "sttc"}
     assert set(panels) == expected | {"training", "session"}
 
 

@@ -33,7 +33,13 @@ def representative_slice(rec: SpikeRecording, max_spikes: int = MAX_SPIKES) -> S
     if rec.n_spikes <= max_spikes or rec.duration == 0:
         return Slice(rec.t_start, rec.t_stop, True)
     longest = rec.duration * max_spikes / rec.n_spikes
-    length = next((x for x in _LENGTHS if x <= longest), longest)
+    return typical_slice(rec, next((x for x in _LENGTHS if x <= longest), longest))
+
+
+def typical_slice(rec: SpikeRecording, length: float) -> Slice:
+    """Return the stretch of a length, s, whose number of spikes is nearest the usual one."""
+    if length >= rec.duration or rec.n_spikes == 0:
+        return Slice(rec.t_start, rec.t_stop, True)
     starts = rec.t_start + np.arange(int(rec.duration / length)) * length
     n = np.diff(np.searchsorted(rec.spike_times, np.append(starts, starts[-1] + length)))
     active = n[n > 0]

@@ -1,29 +1,30 @@
-"""Which weights to live with: the forced fit if it is alive already, else the best after stage 2.
+"""Which weights to live with: the forced ones if they are alive already, else the gentlest correction that is.
 
-Everything is judged on the training part: short free runs against its portrait, and the forced
-likelihood on its control bins.
+Everything is judged on the training part: free runs against its portrait, and the forced likelihood on its
+control bins. Corrections are tried from gentle to thorough: biases alone, then all weights, whole or in part.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from organoid.fitting.forced import Design, ForcedFit, assemble, negative_log_likelihood
-from organoid.fitting.free_run import Portrait, compare, free_run, is_runaway, portray
+from organoid.fitting.free_run import Portrait, free_run_scores, portray, summarise
 from organoid.fitting.history import History
-from organoid.fitting.moments import fit_free, longest_stretch
+from organoid.fitting.moments import ALL, RATES, fit_free, longest_stretch
+from organoid.fitting.verdict import GOOD, discrepancy, reasons
 from organoid.models.escape_lif import EscapeLIF, EscapeLIFParameters
 from organoid.recording import SpikeRecording
 
 Array = NDArray[np.float64]
 
-CHECK_RUNS = 2
+CHECK_RUNS = 4
 CHECK_DURATION = 300.0  # s
-MAX_LOSS = 0.04  # share of the forced fit's gain over constant rates that free-run weights may cost
-MIN_BURSTS = 10
+CHECK_SEEDS = 1000  # apart from the seeds of the scores
+MAX_LOSS = {"rates": 0.02, "free": 0.04, "between": 0.04}  # share of the forced fit's gain over constant rates
 MIN_STRETCH = 1.0  # s observed without a break, for windows to start and run in
-FAR = 10.0
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,14 @@ class FreeWeights:
     ----------
     parameters : EscapeLIFParameters
     choice : str
-        "forced" (alive as it was), "free" (after stage 2), "between", or "forced, not alive".
+        "forced" (alive as it was), "rates" (biases corrected), "free" (all weights corrected), "between" (half of
+        that), or "forced, not alive".
     discrepancy : float
-        Of the choice; see `discrepancy`.
+        Of the choice; see `organoid.fitting.verdict`.
     loss : float
         Share of the likelihood gain given up, on the training part.
     moments_off : tuple of float
-        How far moments were off in each step of stage 2.
+        How far moments were off in each step of the last correction.
     """
 
     parameters: EscapeLIFParameters
@@ -53,7 +55,7 @@ class FreeWeights:
 def choose_free_weights(
     rec: SpikeRecording, training: History, design: Design, forced: ForcedFit, *, seed: int, progress: bool = False
 ) -> FreeWeights:
-    """Run the forced network freely; where it does not pass, correct it and keep what is best.
+    """Run the forced network freely; where it does not pass, correct it until it does, or keep what is best.
 
     Parameters
     ----------
@@ -65,21 +67,35 @@ def choose_free_weights(
     progress : bool
     """
     recorded = portray(rec)
-    n_bursts = recorded.burst_rate * rec.observed_duration
-    first = _check(forced.parameters, recorded, n_bursts, seed)
+    first = _check(forced.parameters, recorded, seed)
+    best = FreeWeights(forced.parameters, "forced", first.discrepancy, 0.0)
     if first.passes:
-        return FreeWeights(forced.parameters, "forced", first.discrepancy, 0.0)
+        return best
+    best = FreeWeights(forced.parameters, "forced, not alive", first.discrepancy, 0.0)
     if longest_stretch(training.observed) * training.bin_width < MIN_STRETCH:
-        return FreeWeights(forced.parameters, "forced, not alive", first.discrepancy, 0.0)
-    free = fit_free(training, design, forced, seed=seed, progress=progress)
-    options = {"free": free.theta, "between": (free.theta + forced.theta) / 2}
-    best = FreeWeights(forced.parameters, "forced, not alive", first.discrepancy, 0.0, free.moments_off)
-    for name, theta in options.items():
-        parameters, loss = assemble(training, design, theta), _loss(design, forced, theta)
-        found = _check(parameters, recorded, n_bursts, seed).discrepancy
-        if loss <= MAX_LOSS and found < best.discrepancy:
-            best = FreeWeights(parameters, name, found, loss, free.moments_off)
+        return best
+    for name, theta, off in _corrections(training, design, forced, seed, progress):
+        loss = _loss(design, forced, theta)
+        if loss > MAX_LOSS[name]:
+            continue
+        parameters = assemble(training, design, theta)
+        found = _check(parameters, recorded, seed)
+        if found.discrepancy < best.discrepancy:
+            best = FreeWeights(parameters, name, found.discrepancy, loss, off)
+        if found.passes:
+            break
     return best
+
+
+def _corrections(
+    training: History, design: Design, forced: ForcedFit, seed: int, progress: bool
+) -> Iterator[tuple[str, Array, tuple[float, ...]]]:
+    """Yield weights from the gentlest correction on; each is worked out only when it is asked for."""
+    rates = fit_free(training, design, forced, RATES, seed=seed, progress=progress)
+    yield "rates", rates.theta, rates.moments_off
+    free = fit_free(training, design, forced, ALL, seed=seed, progress=progress)
+    yield "free", free.theta, free.moments_off
+    yield "between", (free.theta + forced.theta) / 2, free.moments_off
 
 
 @dataclass(frozen=True)
@@ -88,41 +104,14 @@ class _Verdict:
     passes: bool
 
 
-def _check(parameters: EscapeLIFParameters, recorded: Portrait, n_bursts: float, seed: int) -> _Verdict:
-    """Compare short free runs with the recording; larger discrepancy is worse."""
-    network, scores = EscapeLIF(parameters), []
-    for run in range(CHECK_RUNS):
-        simulated, stopped = free_run(network, CHECK_DURATION, seed + 1000 + run)
-        portrait = portray(simulated, recorded.thresholds)
-        if is_runaway(recorded, portrait, stopped):
-            return _Verdict(np.inf, False)
-        scores.append(compare(recorded, portrait))
-    return judge(
-        {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}, n_bursts >= MIN_BURSTS
+def _check(parameters: EscapeLIFParameters, recorded: Portrait, seed: int) -> _Verdict:
+    """Compare free runs with the recording."""
+    runs = free_run_scores(
+        EscapeLIF(parameters), recorded, seed=seed + CHECK_SEEDS, n_runs=CHECK_RUNS, duration=CHECK_DURATION
     )
-
-
-def judge(score: dict[str, float], bursting: bool) -> _Verdict:
-    """Sum how far (in log units) rate and bursts are off, with the spread of rates over units.
-
-    Parameters
-    ----------
-    score : dict
-        From `compare`.
-    bursting : bool
-        Whether the recording bursts; only then do bursts count.
-    """
-    rate = _log_off(score["rate_ratio"])
-    correlation = score["rate_correlation"]
-    spread = 0.0 if np.isnan(correlation) else 1.0 - correlation
-    bursts = [_log_off(score[name]) for name in ("burst_rate_ratio", "burst_duration_ratio")] if bursting else []
-    limit = np.log(1.2)
-    passes = rate <= np.log(1.1) and spread <= 0.01 and all(off <= limit for off in bursts)
-    return _Verdict(float(rate + spread + sum(bursts)), bool(passes))
-
-
-def _log_off(ratio: float) -> float:
-    return float(min(abs(np.log(ratio)), FAR)) if np.isfinite(ratio) and ratio > 0 else FAR
+    scores = summarise(runs)
+    wrong = list(reasons(scores, recorded.bursts_count, GOOD))
+    return _Verdict(discrepancy(scores, recorded.bursts_count), not wrong)
 
 
 def _loss(design: Design, forced: ForcedFit, theta: Array) -> float:

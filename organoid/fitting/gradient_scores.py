@@ -13,18 +13,11 @@ from numpy.typing import NDArray
 
 from organoid.errors import ModelError
 from organoid.fitting.edges import EDGE_COLUMNS
-from organoid.fitting.free_run import (
-    N_RUNS,
-    RUNAWAY_FACTOR,
-    Summary,
-    complaints,
-    free_run_scores,
-    highest_rate,
-    summarise,
-)
+from organoid.fitting.free_run import N_RUNS, Summary, highest_rate, judge_free_runs
 from organoid.fitting.history import History
 from organoid.fitting.likelihood import one_torch_thread
 from organoid.fitting.predict import score_gain, training_means
+from organoid.fitting.verdict import RUNAWAY_FACTOR
 from organoid.losses.base import Reads
 from organoid.models import TrainableModel
 from organoid.models.free_model import FreeModel, free_network
@@ -173,9 +166,9 @@ def score_free_runs(
     if network is None:
         return {}, ()
     n_runs = 1 if isinstance(network, FreeModel) else N_RUNS
-    summary = summarise(free_run_scores(network, rec, seed=seed, n_runs=n_runs, progress=progress))
+    summary = judge_free_runs(network, rec, seed=seed, n_runs=n_runs, progress=progress)
     few = f"free-run scores are of one run instead of {N_RUNS}: this model has no compiled form and runs slowly"
-    return summary, (*complaints(summary), *((few,) if n_runs < N_RUNS else ()))
+    return summary, (*summary["reasons"], *((few,) if n_runs < N_RUNS else ()))
 
 
 def rate_limit(training: SpikeRecording) -> float:

@@ -16,7 +16,7 @@ from organoid.errors import FitError
 from organoid.fitting.design import Design, forced_design
 from organoid.fitting.edges import infer_edges
 from organoid.fitting.forced import CONSTANT, FIELDS_ONLY, OWN, ForcedFit, fit_forced
-from organoid.fitting.free_run import complaints, free_run_scores, summarise
+from organoid.fitting.free_run import judge_free_runs
 from organoid.fitting.gate import FreeWeights, choose_free_weights
 from organoid.fitting.goodness import Goodness
 from organoid.fitting.history import History, bin_history
@@ -32,6 +32,8 @@ MIN_DURATION = 10.0  # s
 NOT_CALIBRATED = "not calibrated in free run: the network was fitted to predict the next spike, not to live on its own"
 CHOICES = {
     "forced": "left alone, the network fitted on recorded history passes the free-run check; it is used as it is",
+    "rates": "left alone, the network fitted on recorded history fails the free-run check; "
+    "in `network` (for simulation) the biases were corrected in free run, in `forced` (for prediction and edges) not",
     "free": "left alone, the network fitted on recorded history fails the free-run check; "
     "`network` (for simulation) was corrected in free run, `forced` (for prediction and edges) was not",
     "between": "`network` (for simulation) lies half way between the forced weights and those corrected in free run",
@@ -67,9 +69,13 @@ def fit_likelihood(
         weights = _free_weights(rec, seen, used, free_run, seed, progress)
         bar.update()
         network = EscapeLIF(weights.parameters)
-        summary = summarise(free_run_scores(network, rec, seed=seed)) if free_run else {}
+        summary = judge_free_runs(network, rec, seed=seed, progress=progress) if free_run else {}
         bar.update()
-    notes = [CHOICES[weights.choice] if free_run else NOT_CALIBRATED, *complaints(summary), UNCALIBRATED_RESPONSE]
+    notes = [
+        CHOICES[weights.choice] if free_run else NOT_CALIBRATED,
+        *summary.get("reasons", ()),
+        UNCALIBRATED_RESPONSE,
+    ]
     return FitResult(
         network=network,
         forced=EscapeLIF(used.forced.parameters),

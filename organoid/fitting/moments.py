@@ -10,10 +10,13 @@ the inverse Fisher matrix of stage 1 it is the step:
     \Delta_i = (F + \lambda)^{-1} (m^{rec}_i - m^{sim}_i) / r_i
 
 with ``F`` averaged over units and ``r_i`` the rate of unit i over the mean rate (0.05 or more),
-with a trust region on the root-mean-square change of V, steps that decay, windows that grow (0.3, 1,
-4 s), a pull of the couplings back to the forced optimum, and an average over the last third. It is
+with a trust region on the root-mean-square change of V, steps that decay, windows that grow (0.3 to
+16 s), a pull of the couplings back to the forced optimum, and an average over the last third. It is
 Boltzmann learning (Ackley, Hinton & Sejnowski 1985) for a point process, restarted from data as in
 contrastive divergence (Hinton 2002).
+
+Where a culture only lacks the right rates, biases alone are corrected (`RATES`): the likelihood then hardly
+suffers. Otherwise all weights are (`ALL`).
 """
 
 from collections.abc import Iterator
@@ -31,8 +34,6 @@ from organoid.models.escape_lif import EscapeLIFParameters
 
 Array = NDArray[np.float64]
 
-WINDOWS = ((0.3, 30), (1.0, 30), (4.0, 30))  # s, steps
-SIMULATED_PER_STEP = 300_000  # bins
 MIN_WINDOWS = 16
 TRUST = 0.1  # largest root-mean-square change of V a step, logit
 GAIN = 0.5
@@ -40,6 +41,29 @@ DECAY = 0.05
 PULL_BACK = 0.1
 DAMPING = 3300.0
 RARE = 0.05  # smallest relative rate: the moments of rarer units are mostly noise
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a correction does.
+
+    Parameters
+    ----------
+    windows : tuple of (float, int)
+        Length of the windows (s), and steps with windows of this length.
+    bins_per_step : int
+        Bins simulated in every step.
+    everything : bool
+        Whether all weights are corrected, or biases alone.
+    """
+
+    windows: tuple[tuple[float, int], ...]
+    bins_per_step: int
+    everything: bool
+
+
+RATES = Plan(((1.0, 5), (4.0, 10), (16.0, 15)), 100_000, False)
+ALL = Plan(((0.3, 20), (1.0, 20), (4.0, 25), (16.0, 25)), 300_000, True)
 
 
 @dataclass(frozen=True)
@@ -60,7 +84,9 @@ class FreeFit:
     moments_off: tuple[float, ...]
 
 
-def fit_free(training: History, design: Design, forced: ForcedFit, *, seed: int = 0, progress: bool = False) -> FreeFit:
+def fit_free(
+    training: History, design: Design, forced: ForcedFit, plan: Plan, *, seed: int = 0, progress: bool = False
+) -> FreeFit:
     """Correct a forced fit until its free windows have the recorded moments.
 
     Parameters
@@ -69,12 +95,13 @@ def fit_free(training: History, design: Design, forced: ForcedFit, *, seed: int 
     design : Design
     forced : ForcedFit
         Where to start.
+    plan : Plan
     seed : int
     progress : bool
     """
-    solver = _Natural(design, forced)
+    solver = _Natural(design, forced, plan)
     rng = np.random.default_rng(seed)
-    schedule = list(_schedule(training))
+    schedule = list(_schedule(training, plan))
     states = collect_states(training, design.basis, max(n_steps for n_steps, _ in schedule))
     theta, off = forced.theta.copy(), []
     total, n_averaged = np.zeros_like(theta), 0
@@ -96,12 +123,12 @@ def fit_free(training: History, design: Design, forced: ForcedFit, *, seed: int 
     return FreeFit(assemble(training, design, theta), theta, tuple(off))
 
 
-def _schedule(training: History) -> Iterator[tuple[int, int]]:
+def _schedule(training: History, plan: Plan) -> Iterator[tuple[int, int]]:
     """Yield (bins, number of windows) of every step; windows are at most half the longest observed stretch."""
     longest = longest_stretch(training.observed)
-    for duration, repeats in WINDOWS:
+    for duration, repeats in plan.windows:
         n_steps = max(min(round(duration / training.bin_width), longest // 2), 1)
-        n_windows = max(MIN_WINDOWS, SIMULATED_PER_STEP // n_steps)
+        n_windows = max(MIN_WINDOWS, plan.bins_per_step // n_steps)
         for _ in range(repeats):
             yield n_steps, n_windows
 
@@ -120,13 +147,16 @@ def _stratified(n: int, n_windows: int, rng: np.random.Generator) -> NDArray[np.
 class _Natural:
     """Natural-gradient steps with the unit-averaged Fisher matrix of the forced fit."""
 
-    def __init__(self, design: Design, forced: ForcedFit) -> None:
+    def __init__(self, design: Design, forced: ForcedFit, plan: Plan) -> None:
         rows, weights = design.sample.rows, design.sample.weights
         p = expit(rows @ forced.theta.astype(np.float32))
         curvature = (design.capacity * p * (1 - p)).mean(1) * weights / weights.sum()
         scaled = rows * np.sqrt(curvature).astype(np.float32)[:, None]
         self.fisher = (scaled.T @ scaled).astype(np.float64)
-        self.inverse = np.linalg.inv(self.fisher + DAMPING / weights.sum() * np.eye(len(self.fisher)))
+        corrected = slice(None) if plan.everything else slice(-1, None)
+        self.inverse = np.zeros_like(self.fisher)
+        damped = self.fisher + DAMPING / weights.sum() * np.eye(len(self.fisher))
+        self.inverse[corrected, corrected] = np.linalg.inv(damped[corrected, corrected])
         rates = design.sample.spike_term[:, -1].sum(0)
         self.relative_rate = np.maximum(rates / max(rates.mean(), 1.0), RARE)
         self.forced = forced.theta
