@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from organoid.models.counter_rng import uniform_at
-from organoid.models.escape_kernels import binomial, potentials, receive
+from organoid.models.escape_kernels import binomial, pack_fields, pack_products, pack_units, potentials, receive
 from organoid.models.fields import LOG_GAIN
 
 OPEN_DRIVE, OPEN_POTENTIAL = 1, 2
@@ -98,8 +98,9 @@ def run_window(
     decay = np.exp(-par.dt / par.tau)
     features, v, jump = np.empty(par.field_weights.shape[0]), np.empty(n), np.empty(n_tau)
     whole, counts, p = np.empty(n, dtype=np.int64), np.empty(n), np.empty(n)
+    units, fields, products = pack_units(par), pack_fields(par.fields), pack_products(par.fields)
     for t in range(tape.counts.shape[1]):
-        potentials(par, drive, population, features, v)
+        potentials(units, par.field_weights, fields, products, drive, population, features, v)
         _flags(par, drive, v, tape.flags[window, t])
         for k in range(n_tau):
             for j in range(n):
@@ -124,7 +125,7 @@ def run_window(
         if expected:
             _receive_expected(par, traces, drive, counts, p)
         else:
-            receive(par, traces, drive, whole, jump)
+            receive(par.weights, par.saturation, traces, drive, whole, jump)
         for m in range(population.size):
             population[m] = population[m] * par.fields.decay[m] + total
 
