@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-from organoid.models import scan
 from organoid.models.constants import check_trainable, decay, trained
+from organoid.models.kernels import CanonicalCells, scan_compiled
+from organoid.models.kernels_pass import Outputs
 from organoid.models.lif import LIFCell, LIFParameters, LIFState, synapses_of
 from organoid.models.recurrent import RecurrentNetwork, check_size, loop
-from organoid.models.surrogate import FastSigmoid, SpikeFunction, Surrogate
+from organoid.models.surrogate import FastSigmoid, SpikeFunction
 from organoid.models.synapses import ExponentialSynapses
 from torch import Tensor, nn
 
@@ -90,11 +91,6 @@ class AdaptiveLIFCell(nn.Module):
         """What is left of the adaptation after a step: a number, or (unit,) where it is trained."""
         return decay(self.dt, self.tau_adapt, self.log_tau_adapt)
 
-    @property
-    def trains_constants(self) -> bool:
-        """Whether a time constant or threshold is trained."""
-        return self.membrane.trains_constants or self.log_tau_adapt is not None
-
     def initial_state(self, batch: int, like: Tensor) -> AdaptiveLIFState:
         """Return cells at rest with the threshold at 1."""
         membrane = self.membrane.initial_state(batch, like)
@@ -108,14 +104,18 @@ class AdaptiveLIFCell(nn.Module):
 
     def scan(self, drive: Tensor, state: AdaptiveLIFState) -> tuple[Tensor, Tensor, AdaptiveLIFState]:
         """Advance over (batch, time, unit) drive, compiled where possible."""
-        spike, increment = self.membrane.spike, self.log_increment.exp()
-        if self.trains_constants or not isinstance(spike, Surrogate) or not scan.available(drive):
-            return loop(self, drive, state)
-        rule = self.membrane.rule._replace(decay_adapt=math.exp(-self.dt / self.tau_adapt))
-        spikes, distance, voltage, refractory, adaptation = scan.scan(
-            drive, *state.membrane, state.adaptation, increment, rule, spike
+        return scan_compiled(self, drive, state) or loop(self, drive, state)
+
+    def canonical(self, state: AdaptiveLIFState) -> CanonicalCells:
+        """Return the form of these cells that compiled code takes."""
+        membrane = self.membrane.canonical(state.membrane)
+        return membrane._replace(
+            increment=self.log_increment.exp(), fade=self.decay, adaptive=True, adaptation=state.adaptation
         )
-        return spikes, distance, AdaptiveLIFState(LIFState(voltage, refractory), adaptation)
+
+    def after(self, before: AdaptiveLIFState, out: Outputs) -> AdaptiveLIFState:
+        """Return the state that compiled code found."""
+        return AdaptiveLIFState(self.membrane.after(before.membrane, out), out.adaptation)
 
 
 class AdaptiveLIF(RecurrentNetwork):

@@ -20,13 +20,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
-from organoid.models import scan
 from organoid.models.constants import check_trainable, decay, trained
+from organoid.models.kernels import CanonicalCells, scan_compiled
+from organoid.models.kernels_pass import Outputs
 from organoid.models.recurrent import RecurrentNetwork, check_size, loop
-from organoid.models.surrogate import FastSigmoid, SpikeFunction, Surrogate
+from organoid.models.surrogate import FastSigmoid, SpikeFunction
 from organoid.models.synapses import ExponentialSynapses, fitting_synapses, steps
 from torch import Tensor, nn
 
@@ -112,8 +113,6 @@ class LIFCell(nn.Module):
         self.n_refractory = steps(parameters.refractory, dt)
         self.hard = parameters.reset == "hard"
         self.detach_reset = parameters.detach_reset
-        fixed_decay = math.exp(-dt / parameters.tau_mem)
-        self.rule = scan.ScanRule(fixed_decay, 0.0, self.n_refractory, self.hard, self.detach_reset)
 
     @property
     def decay(self) -> float | Tensor:
@@ -124,11 +123,6 @@ class LIFCell(nn.Module):
     def threshold(self) -> float | Tensor:
         """Threshold: 1, or (unit,) where it is trained."""
         return 1.0 if self.log_threshold is None else self.log_threshold.exp()
-
-    @property
-    def trains_constants(self) -> bool:
-        """Whether a time constant or threshold is trained."""
-        return self.log_tau_mem is not None or self.log_threshold is not None
 
     def initial_state(self, batch: int, like: Tensor) -> LIFState:
         """Return cells at rest, none refractory."""
@@ -159,13 +153,17 @@ class LIFCell(nn.Module):
 
     def scan(self, drive: Tensor, state: LIFState) -> tuple[Tensor, Tensor, LIFState]:
         """Advance over (batch, time, unit) drive, compiled where possible."""
-        if self.trains_constants or not isinstance(self.spike, Surrogate) or not scan.available(drive):
-            return loop(self, drive, state)
-        none = torch.zeros_like(state.voltage)
-        spikes, distance, voltage, refractory, _ = scan.scan(
-            drive, state.voltage, state.refractory, none, drive.new_zeros(self.n_units), self.rule, self.spike
-        )
-        return spikes, distance, LIFState(voltage, refractory)
+        return scan_compiled(self, drive, state) or loop(self, drive, state)
+
+    def canonical(self, state: Any) -> CanonicalCells:
+        """Return the form of these cells that compiled code takes."""
+        keep, none = self.decay, torch.zeros_like(state.voltage)
+        kind = (self.n_refractory, self.hard, self.detach_reset, False)
+        return CanonicalCells(keep, 1 - keep, self.threshold, 0.0, 0.0, *kind, self.spike, *state, none)
+
+    def after(self, before: Any, out: Outputs) -> Any:
+        """Return the state that compiled code found."""
+        return LIFState(out.voltage, out.refractory)
 
     def _reset(self, voltage: Tensor, spikes: Tensor, refractory: Tensor, threshold: Tensor | float) -> LIFState:
         through = spikes.detach() if self.detach_reset else spikes

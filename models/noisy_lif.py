@@ -22,8 +22,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+from organoid.models.kernels import CanonicalCells
+from organoid.models.kernels_pass import Outputs
 from organoid.models.lif import LIFCell, LIFParameters, LIFState, synapses_of
-from organoid.models.recurrent import NetworkState, RecurrentNetwork, check_size, loop
+from organoid.models.recurrent import NetworkState, RecurrentNetwork, check_size
 from organoid.models.surrogate import Sigmoid, SpikeFunction, Surrogate
 from organoid.models.synapses import ExponentialSynapses
 from torch import Tensor
@@ -101,9 +103,14 @@ class EscapeNoiseCell(LIFCell):
         spikes, distance, membrane = super().step(drive, state.membrane, threshold, spike or draw)
         return spikes, distance, EscapeNoiseState(membrane, state.stream + state.stream.new_tensor([0, 1]))
 
-    def scan(self, drive: Tensor, state: EscapeNoiseState) -> tuple[Tensor, Tensor, EscapeNoiseState]:  # type: ignore[override]
-        """Advance over (batch, time, unit) drive."""
-        return loop(self, drive, state)
+    def canonical(self, state: EscapeNoiseState) -> CanonicalCells:
+        """Return the form of these cells that compiled code takes."""
+        return super().canonical(state.membrane)._replace(stream=state.stream)
+
+    def after(self, before: EscapeNoiseState, out: Outputs) -> EscapeNoiseState:
+        """Return the state that compiled code found."""
+        steps = before.stream.new_tensor([0, out.spikes.shape[1]])
+        return EscapeNoiseState(super().after(before.membrane, out), before.stream + steps)
 
     def _draw(self, uniform: Tensor, distance: Tensor) -> Tensor:
         spike: Any = self.spike

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from organoid.models.base import Trajectory
+from organoid.models.kernels import run_compiled
 from organoid.models.synapses import ExponentialSynapses, SynapseState
 from torch import Tensor, nn
 
@@ -131,9 +132,12 @@ class RecurrentNetwork(nn.Module):
         return spikes, state
 
     def run(self, x: Tensor, state: NetworkState | None = None) -> tuple[Tensor, NetworkState]:
-        """Advance over the external input ``x``, shape (batch, time, unit), from ``state`` or from rest."""
-        out = self.trajectory(x, state)
-        return out.spikes, out.state
+        """Advance over the external input ``x``, shape (batch, time, unit), from ``state`` or from rest.
+
+        Compiled where there is a form for it, else in plain torch: `organoid.models.kernels_backend`.
+        """
+        spikes, _, state = self._advance_all(x, state, None)
+        return spikes, state
 
     def trajectory(self, x: Tensor, state: NetworkState | None = None, *, forced: Tensor | None = None) -> Trajectory:
         """Run with everything visible; see `organoid.models.base.TrainableModel`.
@@ -143,23 +147,34 @@ class RecurrentNetwork(nn.Module):
         ModelError
             When ``x`` or ``forced`` do not have the shape (batch, time, n_units).
         """
+        spikes, distance, state = self._advance_all(x, state, forced)
+        return Trajectory(spikes, distance / self.escape_width, state)
+
+    def _advance_all(
+        self, x: Tensor, state: NetworkState | None, forced: Tensor | None
+    ) -> tuple[Tensor, Tensor, NetworkState]:
+        """Return spikes, distance to threshold and state, by the fastest code there is."""
         self._check_input(x, forced)
         state = self.initial_state(x.shape[0]) if state is None else state
+        found = run_compiled(self, x, state, forced)
+        if found is not None:
+            spikes, distance, cell, synapse = found
+            return spikes, distance, NetworkState(cell, synapse)
         if forced is None:
             return self._free(x, state)
         # Known presynaptic spikes make all currents known before the first step: one product for the whole run.
         current, synapse = self.synapses.forced(forced, state.synapse)
         spikes, distance, cell = self.cell.scan(self.bias + x + current, state.cell)
-        return Trajectory(spikes, distance / self.escape_width, NetworkState(cell, synapse))
+        return spikes, distance, NetworkState(cell, synapse)
 
-    def _free(self, x: Tensor, state: NetworkState) -> Trajectory:
+    def _free(self, x: Tensor, state: NetworkState) -> tuple[Tensor, Tensor, NetworkState]:
         weight = self.synapses.effective_weight()
         spikes, distances = [], []
         for part in x.unbind(1):
             out, distance, state = self.advance(part, state, weight)
             spikes.append(out)
             distances.append(distance)
-        return Trajectory(torch.stack(spikes, 1), torch.stack(distances, 1) / self.escape_width, state)
+        return torch.stack(spikes, 1), torch.stack(distances, 1), state
 
     def advance(self, x: Tensor, state: NetworkState, weight: Tensor) -> tuple[Tensor, Tensor, NetworkState]:
         """Advance one step with given weights; return spikes, distance to threshold and state."""

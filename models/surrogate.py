@@ -56,6 +56,11 @@ class Surrogate(ABC):
         return spikes
 
     @property
+    def support(self) -> float:
+        """Distance from threshold, thresholds, from which on the derivative is exactly 0."""
+        return math.inf
+
+    @property
     def relaxed(self) -> SpikeFunction:
         """The smooth function itself as a spike function, for gradient checks."""
         return self.smooth
@@ -184,6 +189,11 @@ class Triangular(Surrogate):
     def __post_init__(self) -> None:
         _positive(width=self.width, gamma=self.gamma)
 
+    @property
+    def support(self) -> float:
+        """Distance from threshold from which on the derivative is exactly 0."""
+        return self.width
+
     def smooth(self, v: Tensor) -> Tensor:
         """Return the smooth function."""
         u = (v / self.width).clamp(-1, 1)
@@ -208,6 +218,11 @@ class Boxcar(Surrogate):
 
     def __post_init__(self) -> None:
         _positive(width=self.width)
+
+    @property
+    def support(self) -> float:
+        """Distance from threshold from which on the derivative is exactly 0."""
+        return self.width / 2
 
     def smooth(self, v: Tensor) -> Tensor:
         """Return the smooth function."""

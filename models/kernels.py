@@ -1,0 +1,158 @@
+r"""The canonical network compiled: (adaptive) LIF cells behind exponential synapses, spikes and exact gradients.
+
+.. math::
+
+    I_k[t] = a_k I_k[t-1] + \sum_j z_j[t-d]\,W_{kj}, \qquad
+    \text{drive}[t] = b + x[t] + \sum_k I_k[t], \qquad
+    \lambda_k[t] = \frac{\partial L}{\partial\,\text{drive}[t]} + a_k \lambda_k[t+1], \qquad
+    \frac{\partial L}{\partial W_{kj}} = \sum_t z_j[t-d]\,\lambda_k[t], \qquad
+    \frac{\partial L}{\partial z_j[t-d]} \mathrel{+}= \sum_k W_{kj} \cdot \lambda_k[t]
+
+The rest is the chain rule of `organoid.models.lif` and `organoid.models.adaptive_lif`, resets, refractoriness and
+adaptation included. Sums over presynaptic units run over spikes only, the last one only over units whose
+surrogate has a slope there; what is left out is exactly zero. Here a network and its state are put into this form and
+back; `organoid.models.kernels_pass` runs it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from organoid.models.kernels_backend import announce, compiled_runs
+from organoid.models.kernels_pass import Inputs, Outputs, Rule, network_pass
+from organoid.models.surrogate import Surrogate
+from organoid.models.synapses import ExponentialSynapses, SynapseState
+from torch import Tensor
+
+
+class CanonicalCells(NamedTuple):
+    """What a cell with a compiled form says of itself and its state.
+
+    Parameters
+    ----------
+    keep, take : float or Tensor, shape (unit,)
+        What is left of a potential after a step, and what it takes of the drive.
+    threshold, increment, fade : float or Tensor, shape (unit,)
+        Threshold, its rise per spike, what is left of the adaptation after a step.
+    n_refractory : int
+        Steps.
+    hard, detach_reset, adaptive : bool
+        Kind of reset, whether the gradient passes by it, whether the threshold adapts.
+    spike : SpikeFunction
+        Spike function; there is a compiled form only for a `Surrogate`.
+    voltage, refractory, adaptation : Tensor, shape (batch, unit)
+        State.
+    """
+
+    keep: float | Tensor
+    take: float | Tensor
+    threshold: float | Tensor
+    increment: float | Tensor
+    fade: float | Tensor
+    n_refractory: int
+    hard: bool
+    detach_reset: bool
+    adaptive: bool
+    spike: Any
+    voltage: Tensor
+    refractory: Tensor
+    adaptation: Tensor
+
+
+def scan_compiled(cell: Any, drive: Tensor, state: Any) -> tuple[Tensor, Tensor, Any] | None:
+    """Advance a cell over a known drive (batch, time, unit); None where there is no compiled form for it.
+
+    With recorded spikes as history nothing a cell emits comes back to it, so all cells and copies are independent.
+    """
+    form = cell.canonical(state)
+    if not compiled_runs(type(cell).__name__, form.spike, (drive, form.voltage, form.refractory, form.adaptation)):
+        return None
+    n_batch, n_steps, n = drive.shape
+    nothing = {
+        "bias": drive.new_zeros(n),
+        "weight": drive.new_zeros(0, n, n),
+        "synapse_decay": drive.new_zeros(0),
+        "current": drive.new_zeros(n_batch, 0, n),
+        "inject": drive.new_zeros(n_batch, 0, 0, n),
+        "forced": drive.new_zeros(n_batch, 0, n),
+    }
+    out = _run(form, 1, x=drive, **nothing)
+    return out.spikes, out.distance, cell.state_of(out.voltage, out.refractory, out.adaptation)
+
+
+def run_compiled(
+    network: Any, x: Tensor, state: Any, forced: Tensor | None
+) -> tuple[Tensor, Tensor, Any, SynapseState] | None:
+    """Advance a `RecurrentNetwork` over ``x``; None where there is no compiled form for it.
+
+    Parameters
+    ----------
+    network : RecurrentNetwork
+        Cells and synapses.
+    x : Tensor, shape (batch, time, unit)
+        External input.
+    state : NetworkState
+        Where to start.
+    forced : Tensor, shape (batch, time, unit), optional
+        Spikes that travel along the synapses instead of the network's own.
+
+    Returns
+    -------
+    tuple or None
+        Spikes, distance to threshold (batch, time, unit), states of cells and of synapses.
+    """
+    what = f"{type(network).__name__} with {type(network.synapses).__name__}"
+    if type(network.synapses) is not ExponentialSynapses or not hasattr(network.cell, "canonical"):
+        announce(what, "there is no compiled form of these cells with these synapses")
+        return None
+    form, synapses = network.cell.canonical(state.cell), network.synapses
+    tensors = (x, network.bias, synapses.weight, form.voltage, form.refractory, form.adaptation, *state.synapse)
+    if not compiled_runs(what, form.spike, tensors if forced is None else (*tensors, forced)):
+        return None
+    if forced is not None and forced.requires_grad:
+        announce(what, "a gradient is wanted for the recorded spikes")
+        return None
+    weight = synapses.effective_weight()
+    decay = synapses.decays if isinstance(synapses.decays, Tensor) else weight.new_tensor(synapses.decays)
+    current, inject = _early(state.synapse, weight, x.shape[1])
+    given = {"bias": network.bias, "weight": weight, "synapse_decay": decay, "current": current, "inject": inject}
+    out = _run(form, synapses.delay, x=x, forced=forced, **given)
+    sent = out.spikes if forced is None else forced
+    cell = network.cell.state_of(out.voltage, out.refractory, out.adaptation)
+    return out.spikes, out.distance, cell, _late(state.synapse, decay, sent, out.trace)
+
+
+def _run(form: CanonicalCells, delay: int, **other: Any) -> Outputs:
+    like = form.voltage
+    names = ("keep", "take", "threshold", "increment", "fade")
+    numbers = {name: _per_unit(getattr(form, name), like) for name in names}
+    state = {"voltage": form.voltage, "refractory": form.refractory, "adaptation": form.adaptation}
+    rule = Rule(form.n_refractory, delay, form.hard, form.detach_reset, form.adaptive)
+    spike: Surrogate = form.spike
+    return network_pass(Inputs(**numbers, **state, **other), rule, spike)
+
+
+def _per_unit(value: float | Tensor, like: Tensor) -> Tensor:
+    n = like.shape[1]
+    return value.to(like).expand(n) if isinstance(value, Tensor) else like.new_full((n,), value)
+
+
+def _early(state: SynapseState, weight: Tensor, n_steps: int) -> tuple[Tensor, Tensor]:
+    """Return the currents before a run and those that spikes under way bring in its first steps."""
+    pending = state.pending[:, :n_steps]
+    if not (state.trace.requires_grad or pending.requires_grad or state.trace.any() or pending.any()):
+        return torch.zeros_like(state.trace), state.trace.new_zeros(len(pending), 0, *state.trace.shape[1:])
+    current = torch.einsum("bki,kij->bkj", state.trace, weight)
+    return current, torch.einsum("bti,kij->btkj", pending, weight)
+
+
+def _late(state: SynapseState, decay: Tensor, sent: Tensor, trace: Tensor) -> SynapseState:
+    """Return the synapses after a run in which ``sent`` was sent and left ``trace``."""
+    n_steps, delay = sent.shape[1], state.pending.shape[1]
+    arrived = state.pending[:, :n_steps]
+    lag = n_steps - 1 - torch.arange(arrived.shape[1])
+    left = torch.einsum("kt,bti->bki", decay[:, None] ** lag, arrived)
+    trace = decay[:, None] ** n_steps * state.trace + left + trace
+    pending = sent[:, n_steps - delay :] if n_steps >= delay else torch.cat([state.pending[:, n_steps:], sent], 1)
+    return SynapseState(trace, pending)

@@ -1,0 +1,291 @@
+"""Compiled forward pass of the canonical network: currents by spike, cells by vector.
+
+A step touches the weights of a presynaptic unit only when it spikes: the currents of the targets decay as vectors, and
+each arriving spike adds one row of weights. All arrays are C-contiguous with the batch first; a call advances copies
+``first`` to ``last`` and touches no other, so copies can run in parallel and the result does not depend on how many do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating[Any]]
+Index = NDArray[np.int32]
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Compile without the interpreter lock; kept on disk, or only in memory where no folder can be written."""
+    try:
+        return numba.njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # numba found no folder for its cache
+        return numba.njit(nogil=True)(function)
+
+
+def part(function: Callable[..., Any], fastmath: Any = False) -> Any:
+    """Compile a part of other compiled functions; without a door for Python, which takes longest to compile."""
+    return numba.njit(fastmath=fastmath, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+
+
+class Constants(NamedTuple):
+    """Numbers of the network.
+
+    Parameters
+    ----------
+    keep, take : ndarray, shape (unit,)
+        What is left of a potential after a step, and what it takes of the drive.
+    threshold, increment, fade : ndarray, shape (unit,)
+        Threshold, its rise per spike, what is left of the adaptation after a step.
+    synapse_decay : ndarray, shape (tau,)
+        What is left of a current after a step.
+    n_refractory, delay : int
+        Steps.
+    hard, adaptive, detach : bool
+        Hard reset (else by subtraction); whether the threshold adapts; whether gradients pass by the reset.
+    """
+
+    keep: Array
+    take: Array
+    threshold: Array
+    increment: Array
+    fade: Array
+    synapse_decay: Array
+    n_refractory: int
+    delay: int
+    hard: bool
+    adaptive: bool
+    detach: bool
+
+
+class Cells(NamedTuple):
+    """State, changed in place: (batch, unit), and current (batch, tau, unit)."""
+
+    voltage: Array
+    refractory: Array
+    adaptation: Array
+    current: Array
+
+
+class Events(NamedTuple):
+    """Spikes that travel, by the step they are emitted in.
+
+    Parameters
+    ----------
+    unit : ndarray of int32, shape (batch, capacity)
+        Presynaptic units.
+    amount : ndarray, shape (batch, capacity) or (batch, 0)
+        What each passes on; 1 where empty.
+    bounds : ndarray of int64, shape (batch, time + 1)
+        Step t owns ``bounds[b, t]`` to ``bounds[b, t + 1]``.
+    """
+
+    unit: Index
+    amount: Array
+    bounds: NDArray[np.int64]
+
+
+class Record(NamedTuple):
+    """What happened, (batch, time, unit); empty where it is not asked for, currents (batch, time, tau, unit)."""
+
+    spikes: Array
+    distance: Array
+    held: NDArray[np.uint8]
+    adaptation: Array
+    currents: Array
+
+
+@compiled
+def list_events(first: int, last: int, spikes: Array, events: Events) -> None:
+    """List the non-zero entries of known spikes (batch, time, unit)."""
+    for b in range(first, last):
+        count = 0
+        for t in range(spikes.shape[1]):
+            events.bounds[b, t] = count
+            for i in range(spikes.shape[2]):
+                if spikes[b, t, i] != 0:
+                    events.unit[b, count] = i
+                    events.amount[b, count] = spikes[b, t, i]
+                    count += 1
+        events.bounds[b, spikes.shape[1]] = count
+
+
+@compiled
+def run_forward(
+    first: int,
+    last: int,
+    x: Array,
+    bias: Array,
+    weight: Array,
+    c: Constants,
+    cells: Cells,
+    inject: Array,
+    events: Events,
+    forced: bool,
+    record: Record,
+) -> None:
+    """Advance copies ``first`` to ``last`` over x (batch, time, unit); ``inject`` (batch, step, tau, unit) arrives first."""
+    n = x.shape[2]
+    total, voltage, threshold = np.empty(n, x.dtype), np.empty(n, x.dtype), np.empty(n, x.dtype)
+    for i in range(n):
+        threshold[i] = c.threshold[i]
+    for b in range(first, last):
+        v, r, a = cells.voltage[b], cells.refractory[b], cells.adaptation[b]
+        events.bounds[b, 0] = 0
+        for t in range(x.shape[1]):
+            spikes, distance = record.spikes[b, t], record.distance[b, t]
+            _drive(x[b, t], bias, total)
+            _arrive(b, t, weight, c, cells.current[b], inject, events, total)
+            if record.currents.shape[1] > 0:
+                _copy_rows(cells.current[b], record.currents[b, t])
+            if c.adaptive:
+                _thresholds(c, a, record.adaptation[b, t], threshold)
+            _integrate(c, v, total, voltage)
+            if c.n_refractory > 0:
+                _hold(r, v, voltage, record.held[b, t])
+            _fire(voltage, threshold, distance, spikes)
+            if c.n_refractory > 0:
+                _refract(c.n_refractory, record.held[b, t], spikes, r)
+            _reset(c.hard, voltage, threshold, spikes, v)
+            if c.adaptive:
+                _adapt(c.fade, spikes, a)
+            if not forced:
+                _emit(b, t, spikes, events)
+
+
+@part
+def _drive(x: Array, bias: Array, total: Array) -> None:
+    for i in range(x.size):
+        total[i] = bias[i] + x[i]
+
+
+@part
+def _arrive(
+    b: int, t: int, weight: Array, c: Constants, current: Array, inject: Array, events: Events, total: Array
+) -> None:
+    """Let the currents decay, add what arrives, and add the currents to the drive."""
+    n, emitted = total.size, t - c.delay
+    for k in range(current.shape[0]):
+        decay = c.synapse_decay[k]
+        row = current[k]
+        for i in range(n):
+            row[i] *= decay
+        if t < inject.shape[1]:
+            for i in range(n):
+                row[i] += inject[b, t, k, i]
+        if emitted >= 0:
+            for e in range(events.bounds[b, emitted], events.bounds[b, emitted + 1]):
+                if events.amount.shape[1] > 0:
+                    _add_scaled(events.amount[b, e], weight, k, events.unit[b, e], row)
+                else:
+                    _add(weight, k, events.unit[b, e], row)
+        for i in range(n):
+            total[i] += row[i]
+
+
+@part
+def _add(weight: Array, k: int, j: int, row: Array) -> None:
+    for i in range(row.size):
+        row[i] += weight[k, j, i]
+
+
+@part
+def _add_scaled(amount: float, weight: Array, k: int, j: int, row: Array) -> None:
+    for i in range(row.size):
+        row[i] += amount * weight[k, j, i]
+
+
+@part
+def _copy_rows(rows: Array, out: Array) -> None:
+    # Assigning a slice would compile the formatting of an error message with it: seconds.
+    for k in range(rows.shape[0]):
+        for i in range(rows.shape[1]):
+            out[k, i] = rows[k, i]
+
+
+@part
+def _thresholds(c: Constants, a: Array, kept: Array, threshold: Array) -> None:
+    for i in range(a.size):
+        kept[i] = a[i]
+        threshold[i] = c.threshold[i] + c.increment[i] * a[i]
+
+
+@part
+def _integrate(c: Constants, v: Array, total: Array, voltage: Array) -> None:
+    for i in range(v.size):
+        voltage[i] = c.keep[i] * v[i] + c.take[i] * total[i]
+
+
+@part
+def _hold(r: Array, v: Array, voltage: Array, held: NDArray[np.uint8]) -> None:
+    for i in range(r.size):
+        held[i] = np.uint8(1) if r[i] > 0 else np.uint8(0)
+    for i in range(r.size):
+        voltage[i] = v[i] if r[i] > 0 else voltage[i]
+
+
+@part
+def _fire(voltage: Array, threshold: Array, distance: Array, spikes: Array) -> None:
+    for i in range(voltage.size):
+        distance[i] = voltage[i] - threshold[i]
+    zero, one = spikes.dtype.type(0), spikes.dtype.type(1)
+    for i in range(voltage.size):
+        spikes[i] = one if distance[i] >= 0 else zero
+
+
+@part
+def _refract(n_refractory: int, held: NDArray[np.uint8], spikes: Array, r: Array) -> None:
+    zero, one, full = spikes.dtype.type(0), spikes.dtype.type(1), spikes.dtype.type(n_refractory)
+    for i in range(r.size):
+        spikes[i] = zero if held[i] > 0 else spikes[i]
+    for i in range(r.size):
+        r[i] = full if spikes[i] > 0 else max(r[i] - one, zero)
+
+
+@part
+def _reset(hard: bool, voltage: Array, threshold: Array, spikes: Array, v: Array) -> None:
+    one = v.dtype.type(1)
+    if hard:
+        for i in range(v.size):
+            v[i] = voltage[i] * (one - spikes[i])
+    else:
+        for i in range(v.size):
+            v[i] = voltage[i] - spikes[i] * threshold[i]
+
+
+@part
+def _adapt(fade: Array, spikes: Array, a: Array) -> None:
+    for i in range(a.size):
+        a[i] = fade[i] * a[i] + spikes[i]
+
+
+@part
+def _emit(b: int, t: int, spikes: Array, events: Events) -> None:
+    """Append this step's spikes to the list."""
+    count, total = events.bounds[b, t], np.int64(0)
+    for i in range(spikes.size):
+        total += np.int64(spikes[i] > 0)
+    if total > 0:
+        for i in range(spikes.size):
+            if spikes[i] > 0:
+                events.unit[b, count] = i
+                count += 1
+    events.bounds[b, t + 1] = count
+
+
+@compiled
+def final_traces(n_steps: int, delay: int, decay: Array, events: Events, trace: Array) -> None:
+    """Add to the presynaptic traces (batch, tau, unit) what the listed spikes leave after the last step."""
+    powers = np.ones((decay.size, n_steps), trace.dtype)
+    for k in range(decay.size):
+        for t in range(1, n_steps):
+            powers[k, t] = powers[k, t - 1] * decay[k]
+    for b in range(trace.shape[0]):
+        for t in range(n_steps - delay):
+            for e in range(events.bounds[b, t], events.bounds[b, t + 1]):
+                amount = events.amount[b, e] if events.amount.shape[1] > 0 else trace.dtype.type(1)
+                for k in range(decay.size):
+                    trace[b, k, events.unit[b, e]] += amount * powers[k, n_steps - 1 - delay - t]

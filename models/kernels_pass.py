@@ -1,0 +1,302 @@
+"""The compiled network as one differentiable operation: threads, memory, and what autograd needs to know."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from organoid.models.kernels_adjoint import Adjoint, Near, Sums, list_near, run_adjoint, run_weights
+from organoid.models.kernels_forward import Cells, Constants, Events, Record, final_traces, list_events, run_forward
+from organoid.models.surrogate import Surrogate
+from torch import Tensor
+
+from organoid.errors import ModelError
+
+_SMALL = 50_000  # copies x steps x units below which a second thread costs more than it saves
+_COLUMNS = 64  # fewest targets whose weights are worth a thread
+_NEAR = 32_768  # units near threshold handled at once; torch does not start threads of its own below
+
+_pool: list[ThreadPoolExecutor] = []
+# Threads do not survive a fork.
+os.register_at_fork(after_in_child=_pool.clear)
+
+
+class Rule(NamedTuple):
+    """What is fixed: steps of refractoriness and of delay, reset, whether the threshold adapts."""
+
+    n_refractory: int
+    delay: int
+    hard: bool
+    detach_reset: bool
+    adaptive: bool
+
+
+class Inputs(NamedTuple):
+    """Everything the network is differentiable in, then what it is not.
+
+    Parameters
+    ----------
+    x : Tensor, shape (batch, time, unit)
+    bias, keep, take, threshold, increment, fade : Tensor, shape (unit,)
+        See `organoid.models.kernels_forward.Constants`.
+    weight : Tensor, shape (tau, pre, post)
+    synapse_decay : Tensor, shape (tau,)
+    voltage, adaptation : Tensor, shape (batch, unit)
+    current : Tensor, shape (batch, tau, unit)
+        Currents before the first step.
+    inject : Tensor, shape (batch, step, tau, unit)
+        Currents that arrive in the first steps from spikes before the run.
+    refractory : Tensor, shape (batch, unit)
+        Refractory steps left.
+    forced : Tensor, shape (batch, time, unit), or None
+        Spikes that travel along the synapses instead of the network's own.
+    """
+
+    x: Tensor
+    bias: Tensor
+    keep: Tensor
+    take: Tensor
+    threshold: Tensor
+    increment: Tensor
+    fade: Tensor
+    weight: Tensor
+    synapse_decay: Tensor
+    voltage: Tensor
+    adaptation: Tensor
+    current: Tensor
+    inject: Tensor
+    refractory: Tensor
+    forced: Tensor | None
+
+
+class Outputs(NamedTuple):
+    """Spikes and distance (batch, time, unit), state (batch, unit), traces left by spikes of the run (batch, tau, unit)."""
+
+    spikes: Tensor
+    distance: Tensor
+    voltage: Tensor
+    refractory: Tensor
+    adaptation: Tensor
+    trace: Tensor
+
+
+def network_pass(inputs: Inputs, rule: Rule, surrogate: Surrogate) -> Outputs:
+    """Run the network; differentiable once."""
+    events = _events(inputs.x, inputs.forced is not None)
+    spikes, *rest = _Pass.apply(rule, surrogate, events, *inputs)  # type: ignore[no-untyped-call]
+    sent = spikes if inputs.forced is None else inputs.forced
+    trace = _Trace.apply(sent, inputs.synapse_decay, rule.delay, events)  # type: ignore[no-untyped-call]
+    return Outputs(spikes, *rest, trace)
+
+
+def _in_parallel(work: Callable[[int, int], object], n: int, smallest: int, size: int) -> None:
+    """Call ``work(first, last)`` on parts of ``range(n)``, on as many threads as torch may use."""
+    n_parts = min(torch.get_num_threads(), n // smallest) if size >= _SMALL else 1
+    if n_parts <= 1:
+        work(0, n)
+        return
+    if not _pool:
+        _pool.append(ThreadPoolExecutor(os.cpu_count(), "organoid"))
+    edges = [n * k // n_parts for k in range(n_parts + 1)]
+    rest = [_pool[0].submit(work, a, b) for a, b in zip(edges[1:-1], edges[2:], strict=True)]
+    work(edges[0], edges[1])
+    for part in rest:
+        part.result()
+
+
+def _array(tensor: Tensor) -> Any:
+    return tensor.detach().contiguous().numpy()
+
+
+def _constants(inputs: Inputs, rule: Rule) -> Constants:
+    names = ("keep", "take", "threshold", "increment", "fade", "synapse_decay")
+    values = (_array(getattr(inputs, name)) for name in names)
+    return Constants(*values, rule.n_refractory, rule.delay, rule.hard, rule.adaptive, rule.detach_reset)
+
+
+def _events(x: Tensor, forced: bool) -> Events:
+    """Return room for a spike of every unit in every step; what is never written is never backed by memory."""
+    n_batch, n_steps, n = x.shape
+    amount = np.empty((n_batch, n_steps * n if forced else 0), x.new_empty(0).numpy().dtype)
+    bounds = np.zeros((n_batch, n_steps + 1), np.int64)
+    return Events(np.empty((n_batch, n_steps * n), np.int32), amount, bounds)
+
+
+def _record(inputs: Inputs, rule: Rule, currents: bool) -> tuple[Tensor, Tensor, Record]:
+    """Return spikes and distance as tensors, and the record with them."""
+    x = inputs.x
+    n_batch, n_steps, n = x.shape
+    dtype = _array(inputs.bias).dtype
+    spikes, distance = torch.empty(x.shape, dtype=x.dtype), torch.empty(x.shape, dtype=x.dtype)
+    held = np.empty((n_batch, n_steps if rule.n_refractory else 0, n), np.uint8)
+    adaptation = np.empty((n_batch, n_steps if rule.adaptive else 0, n), dtype)
+    kept = np.empty((n_batch, n_steps if currents else 0, inputs.weight.shape[0], n), dtype)
+    return spikes, distance, Record(spikes.numpy(), distance.numpy(), held, adaptation, kept)
+
+
+class _Pass(torch.autograd.Function):
+    """Forward pass and exact adjoint, compiled."""
+
+    @staticmethod
+    def forward(ctx: Any, rule: Rule, surrogate: Surrogate, events: Events, *tensors: Any) -> tuple[Tensor, ...]:
+        inputs = Inputs(*tensors)
+        constants, forced = _constants(inputs, rule), inputs.forced is not None
+        changed = (inputs.voltage, inputs.refractory, inputs.adaptation, inputs.current)
+        state = [t.detach().clone(memory_format=torch.contiguous_format) for t in changed]
+        wants = Inputs(*ctx.needs_input_grad[3:])
+        spikes, distance, record = _record(inputs, rule, bool(wants.synapse_decay))
+        given = (_array(inputs.x), _array(inputs.bias), _array(inputs.weight), constants)
+        cells, inject = Cells(*(t.numpy() for t in state)), _array(inputs.inject)
+
+        def work(first: int, last: int) -> None:
+            if inputs.forced is not None:
+                list_events(first, last, _array(inputs.forced), events)
+            run_forward(first, last, *given, cells, inject, events, forced, record)
+
+        _in_parallel(work, inputs.x.shape[0], 1, inputs.x.numel())
+        voltage, refractory, adaptation, _ = state
+        ctx.save_for_backward(spikes, distance, *(t for t in inputs if t is not None))
+        ctx.held = (rule, surrogate, constants, events, wants, record._replace(spikes=None, distance=None))
+        ctx.mark_non_differentiable(refractory)
+        ctx.set_materialize_grads(False)
+        return spikes, distance, voltage, refractory, adaptation
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        spikes, distance, *tensors = ctx.saved_tensors
+        inputs = Inputs(*tensors, *(None,) * (len(Inputs._fields) - len(tensors)))
+        rule, surrogate, constants, events, wants, rest = ctx.held
+        record = rest._replace(spikes=_array(spikes), distance=_array(distance))
+        run = _Backward(inputs, rule, surrogate, constants, events, record, wants)
+        found = _Once.apply(run, grads, *(g for g in grads if g is not None))  # type: ignore[no-untyped-call]
+        return None, None, None, *found, None, None
+
+
+class _Once(torch.autograd.Function):
+    """The adjoint, which has no derivative of its own."""
+
+    @staticmethod
+    def forward(ctx: Any, run: _Backward, grads: tuple[Tensor | None, ...], *_: Tensor) -> tuple[Tensor | None, ...]:
+        return run(*grads)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        raise ModelError(
+            "the compiled network can be differentiated once, and a second derivative was asked for; "
+            "run it in `with organoid.models.backend('torch'):`"
+        )
+
+
+class _Backward:
+    """One backward pass."""
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        rule: Rule,
+        surrogate: Surrogate,
+        constants: Constants,
+        events: Events,
+        record: Record,
+        wants: Inputs,
+    ) -> None:
+        self.inputs, self.rule, self.surrogate = inputs, rule, surrogate
+        self.constants, self.events, self.record, self.wants = constants, events, record, wants
+
+    def __call__(
+        self,
+        g_spikes: Tensor | None,
+        g_distance: Tensor | None,
+        g_voltage: Tensor | None,
+        _: Tensor | None,
+        g_adaptation: Tensor | None,
+    ) -> tuple[Tensor | None, ...]:
+        """Return the gradient of every input up to ``inject``, in their order."""
+        x, n_tau, n_early = self.inputs.x, self.inputs.weight.shape[0], self.inputs.inject.shape[1]
+        n_batch, _, n = x.shape
+        g_drive, g_inject = torch.empty(x.shape, dtype=x.dtype), x.new_zeros(n_batch, n_early, n_tau, n)
+        lv, la = (x.new_zeros(n_batch, n) if g is None else _copy(g) for g in (g_voltage, g_adaptation))
+        ring = x.new_zeros(n_batch, self.rule.delay, n_tau, n)
+        none = x.new_empty(n_batch, 0, n)
+        outside = [_array(none if g is None else g) for g in (g_spikes, g_distance)]
+        sums = self._sums(n_batch, n)
+        self._cells(outside, Adjoint(lv.numpy(), la.numpy(), ring.numpy()), g_drive.numpy(), g_inject.numpy(), sums)
+        g_weight, g_bias, g_decay = self._targets(g_drive.numpy())
+        threshold, increment, fade, keep, take = (torch.from_numpy(s.sum(0)).to(x.dtype) for s in sums)
+        g_current = ring[:, 0] * self.inputs.synapse_decay.detach()[:, None]
+        found = (g_drive, g_bias, keep, take, threshold, increment, fade, g_weight, g_decay, lv, la, g_current, g_inject)
+        return tuple(g if want else None for g, want in zip(found, self.wants, strict=False))
+
+    def _sums(self, n_batch: int, n: int) -> Sums:
+        wants = self.wants
+        cell, decay = self.rule.adaptive or wants.threshold, wants.keep or wants.take
+        return Sums(*(np.zeros((n_batch if wanted else 0, n)) for wanted in (cell, cell, cell, decay, decay)))
+
+    def _cells(self, outside: list[Any], adjoint: Adjoint, g_drive: Any, g_inject: Any, sums: Sums) -> None:
+        """Go back through time, copies in parallel; fills everything but the gradients of weights."""
+        inputs, record, constants = self.inputs, self.record, self.constants
+        n_batch, n_steps, n = inputs.x.shape
+        weight, initial, forced = _array(inputs.weight), _array(inputs.voltage), inputs.forced is not None
+
+        def work(first: int, last: int) -> None:
+            stop, room = n_steps, max(_NEAR, (last - first) * n)
+            bounds = np.empty(n_steps * (last - first) + 1, np.int64)
+            near = Near(np.empty(room, np.int32), np.empty(room, record.spikes.dtype), bounds)
+            while stop > 0:
+                start, count = list_near(first, last, stop, self.surrogate.support, record, near)
+                slope = self._slope(near.distance[:count])
+                given = (weight, constants, near, slope, *outside, record, initial, forced)
+                run_adjoint(first, last, start, stop, *given, adjoint, g_drive, g_inject, sums)
+                stop = start
+
+        _in_parallel(work, n_batch, 1, inputs.x.numel())
+
+    def _slope(self, distance: Any) -> Any:
+        with torch.no_grad():
+            return self.surrogate.derivative(torch.from_numpy(distance)).contiguous().numpy()
+
+    def _targets(self, g_drive: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the gradients of weights, biases and synaptic decays, targets in parallel."""
+        weight, n = self.inputs.weight, g_drive.shape[2]
+        wanted = bool(self.wants.weight)
+        g_weight = torch.zeros(weight.shape if wanted else (0, 0, 0), dtype=weight.dtype)
+        g_bias, g_decay = np.zeros(n), np.zeros((weight.shape[0], n))
+        given = (self.constants, self.events, g_drive, self.record.currents, _array(self.inputs.current))
+
+        def work(first: int, last: int) -> None:
+            run_weights(first, last, *given, g_weight.numpy(), g_bias, g_decay)
+
+        _in_parallel(work, n, _COLUMNS, g_drive.size)
+        return g_weight, *(torch.from_numpy(s).to(weight.dtype) for s in (g_bias, g_decay.sum(1)))
+
+
+def _copy(g: Tensor) -> Tensor:
+    return g.detach().clone(memory_format=torch.contiguous_format)
+
+
+class _Trace(torch.autograd.Function):
+    """What the spikes of a run leave on the presynaptic traces, from their list."""
+
+    @staticmethod
+    def forward(ctx: Any, sent: Tensor, decay: Tensor, delay: int, events: Events) -> Tensor:
+        n_batch, n_steps, n = sent.shape
+        ctx.save_for_backward(sent, decay)
+        ctx.delay = delay
+        trace = torch.zeros(n_batch, decay.numel(), n, dtype=sent.dtype)
+        final_traces(n_steps, delay, _array(decay), events, trace.numpy())
+        return trace
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        sent, decay = ctx.saved_tensors
+        early = sent[:, : max(0, sent.shape[1] - ctx.delay)]
+        lag = torch.arange(early.shape[1] - 1, -1, -1)
+        powers = decay[:, None] ** lag
+        g_sent = torch.zeros_like(sent)
+        g_sent[:, : early.shape[1]] = torch.einsum("kt,bki->bti", powers, grads[0])
+        slopes = lag * decay[:, None] ** (lag - 1).clamp(min=0)
+        return g_sent, torch.einsum("kt,bti,bki->k", slopes, early, grads[0]), None, None
