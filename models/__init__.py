@@ -5,6 +5,7 @@ from organoid.models.adex import AdEx, AdExParameters
 from organoid.models.base import SpikingModel, TrainableModel, Trajectory, check_model
 from organoid.models.dale import DalesLaw
 from organoid.models.izhikevich import Izhikevich, IzhikevichParameters
+from organoid.models.kernels_backend import backend, support_table
 from organoid.models.lif import LIF, LIFParameters
 from organoid.models.noisy_lif import EscapeNoiseLIF
 from organoid.models.plasticity import (
@@ -56,8 +57,10 @@ __all__ = [
     "TrainableModel",
     "Trajectory",
     "TripletSTDP",
+    "backend",
     "check_model",
     "distance_mask",
     "random_mask",
     "small_world_mask",
+    "support_table",
 ]

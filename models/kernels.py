@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from organoid.models.kernels_backend import announce, compiled_runs
+from organoid.models.kernels_backend import obstacle, refused
 from organoid.models.kernels_pass import Inputs, Outputs, Rule, network_pass
 from organoid.models.surrogate import Surrogate
 from organoid.models.synapses import ExponentialSynapses, SynapseState
@@ -43,6 +43,8 @@ class CanonicalCells(NamedTuple):
         Spike function; there is a compiled form only for a `Surrogate`.
     voltage, refractory, adaptation : Tensor, shape (batch, unit)
         State.
+    stream : Tensor of int64, shape (batch, 2), optional
+        Stream and step of the draws, for cells with escape noise.
     """
 
     keep: float | Tensor
@@ -58,6 +60,7 @@ class CanonicalCells(NamedTuple):
     voltage: Tensor
     refractory: Tensor
     adaptation: Tensor
+    stream: Tensor | None = None
 
 
 def scan_compiled(cell: Any, drive: Tensor, state: Any) -> tuple[Tensor, Tensor, Any] | None:
@@ -66,9 +69,10 @@ def scan_compiled(cell: Any, drive: Tensor, state: Any) -> tuple[Tensor, Tensor,
     With recorded spikes as history nothing a cell emits comes back to it, so all cells and copies are independent.
     """
     form = cell.canonical(state)
-    if not compiled_runs(type(cell).__name__, form.spike, (drive, form.voltage, form.refractory, form.adaptation)):
+    tensors = (drive, form.voltage, form.refractory, form.adaptation)
+    if refused(type(cell).__name__, obstacle(form.spike, form.stream is not None, tensors)):
         return None
-    n_batch, n_steps, n = drive.shape
+    n_batch, _, n = drive.shape
     nothing = {
         "bias": drive.new_zeros(n),
         "weight": drive.new_zeros(0, n, n),
@@ -78,7 +82,7 @@ def scan_compiled(cell: Any, drive: Tensor, state: Any) -> tuple[Tensor, Tensor,
         "forced": drive.new_zeros(n_batch, 0, n),
     }
     out = _run(form, 1, x=drive, **nothing)
-    return out.spikes, out.distance, cell.state_of(out.voltage, out.refractory, out.adaptation)
+    return out.spikes, out.distance, cell.after(state, out)
 
 
 def run_compiled(
@@ -102,25 +106,29 @@ def run_compiled(
     tuple or None
         Spikes, distance to threshold (batch, time, unit), states of cells and of synapses.
     """
-    what = f"{type(network).__name__} with {type(network.synapses).__name__}"
-    if type(network.synapses) is not ExponentialSynapses or not hasattr(network.cell, "canonical"):
-        announce(what, "there is no compiled form of these cells with these synapses")
+    synapses = network.synapses
+    if refused(f"{type(network).__name__} with {type(synapses).__name__}", _why_not(network, x, state, forced)):
         return None
-    form, synapses = network.cell.canonical(state.cell), network.synapses
-    tensors = (x, network.bias, synapses.weight, form.voltage, form.refractory, form.adaptation, *state.synapse)
-    if not compiled_runs(what, form.spike, tensors if forced is None else (*tensors, forced)):
-        return None
-    if forced is not None and forced.requires_grad:
-        announce(what, "a gradient is wanted for the recorded spikes")
-        return None
-    weight = synapses.effective_weight()
-    decay = synapses.decays if isinstance(synapses.decays, Tensor) else weight.new_tensor(synapses.decays)
+    form, weight = network.cell.canonical(state.cell), synapses.effective_weight()
+    decay = synapses.decay_column(weight)[:, 0]
     current, inject = _early(state.synapse, weight, x.shape[1])
     given = {"bias": network.bias, "weight": weight, "synapse_decay": decay, "current": current, "inject": inject}
     out = _run(form, synapses.delay, x=x, forced=forced, **given)
     sent = out.spikes if forced is None else forced
-    cell = network.cell.state_of(out.voltage, out.refractory, out.adaptation)
-    return out.spikes, out.distance, cell, _late(state.synapse, decay, sent, out.trace)
+    cell, synapse = network.cell.after(state.cell, out), _late(state.synapse, decay, sent, out.trace)
+    return out.spikes, out.distance, cell, synapse
+
+
+def _why_not(network: Any, x: Tensor, state: Any, forced: Tensor | None) -> str | None:
+    """Return why there is no compiled form, or None."""
+    if type(network.synapses) is not ExponentialSynapses or not hasattr(network.cell, "canonical"):
+        return "there is no compiled form of these cells with these synapses"
+    if forced is not None and forced.requires_grad:
+        return "a gradient is wanted for the recorded spikes"
+    form = network.cell.canonical(state.cell)
+    own = (network.bias, network.synapses.weight, form.voltage, form.refractory, form.adaptation, *state.synapse)
+    given = (x,) if forced is None else (x, forced)
+    return obstacle(form.spike, form.stream is not None, (*own, *given))
 
 
 def _run(form: CanonicalCells, delay: int, **other: Any) -> Outputs:
@@ -128,9 +136,10 @@ def _run(form: CanonicalCells, delay: int, **other: Any) -> Outputs:
     names = ("keep", "take", "threshold", "increment", "fade")
     numbers = {name: _per_unit(getattr(form, name), like) for name in names}
     state = {"voltage": form.voltage, "refractory": form.refractory, "adaptation": form.adaptation}
+    stream = torch.zeros(0, 2, dtype=torch.int64) if form.stream is None else form.stream
     rule = Rule(form.n_refractory, delay, form.hard, form.detach_reset, form.adaptive)
     spike: Surrogate = form.spike
-    return network_pass(Inputs(**numbers, **state, **other), rule, spike)
+    return network_pass(Inputs(**numbers, **state, stream=stream, **other), rule, spike)
 
 
 def _per_unit(value: float | Tensor, like: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from organoid.models.kernels_forward import Array, Constants, Events, Index, Record, compiled, part
+from organoid.models.kernels_forward import REORDERED, Array, Constants, Events, Index, Record, compiled, part
 
 
 class Near(NamedTuple):
@@ -52,24 +52,37 @@ class Sums(NamedTuple):
 @compiled
 def list_near(first: int, last: int, stop: int, support: float, record: Record, near: Near) -> Any:
     """List the units near threshold in steps before ``stop`` until the list is full; return first step and count."""
-    n, count, row = record.distance.shape[2], 0, 0
-    refractory = record.held.shape[1] > 0
+    n, row, t = record.distance.shape[2], 0, stop
+    count = np.uint64(0)  # without a sign, so that no index is checked for one
+    inside, edge = np.empty(n, np.uint8), record.distance.dtype.type(support)
     near.bounds[0] = 0
-    t = stop
-    while t > 0 and count + (last - first) * n <= near.unit.size:
+    while t > 0 and np.int64(count) + (last - first) * n <= near.unit.size:
         t -= 1
         for b in range(first, last):
             distance = record.distance[b, t]
+            _inside(edge, distance, inside)
+            if record.held.shape[1] > 0:
+                _not_held(record.held[b, t], inside)
             for i in range(n):
                 near.unit[count] = i
-                near.distance[count] = distance[i]
-                inside = not (abs(distance[i]) >= support)  # a NaN must not vanish
-                if refractory and record.held[b, t, i] > 0:
-                    inside = False
-                count += inside
+                count += np.uint64(inside[i])
+            for e in range(near.bounds[row], np.int64(count)):
+                near.distance[e] = distance[near.unit[e]]
             row += 1
             near.bounds[row] = count
-    return t, count
+    return t, np.int64(count)
+
+
+@part
+def _inside(edge: float, distance: Array, inside: NDArray[np.uint8]) -> None:
+    for i in range(inside.size):
+        inside[i] = np.uint8(0) if abs(distance[i]) >= edge else np.uint8(1)  # a NaN must not vanish
+
+
+@part
+def _not_held(held: NDArray[np.uint8], inside: NDArray[np.uint8]) -> None:
+    for i in range(inside.size):
+        inside[i] &= np.uint8(1) - held[i]
 
 
 def _dot_rows(weight: Array, j: int, current: Array, b: int, slot: int) -> Any:
@@ -80,8 +93,8 @@ def _dot_rows(weight: Array, j: int, current: Array, b: int, slot: int) -> Any:
     return total
 
 
-# Sums may be reordered here, and only here, so that they can be vectorised.
-_dot = part(_dot_rows, fastmath={"reassoc", "contract", "nsz"})
+_dot = part(_dot_rows, fastmath=REORDERED)
+_FEW = 16  # steps summed in the precision of the network before they go into the double one
 _TILE = 64  # rows of weights that are shared by the copies while they are in the cache
 
 
@@ -269,9 +282,13 @@ def _to_current(b: int, t: int, c: Constants, slot: int, g_drive: Array, current
     """Gradient of the currents: of this step's drive, and of the current one step later."""
     after = (t + 1) % c.delay
     for k in range(current.shape[2]):
-        decay, now, later = c.synapse_decay[k], current[b, slot, k], current[b, after, k]
-        for i in range(now.size):
-            now[i] = g_drive[b, t, i] + decay * later[i]
+        decay, now, later, part = c.synapse_decay[k], current[b, slot, k], current[b, after, k], g_drive[b, t]
+        if after == slot:  # one row: nothing for the compiler to suspect of overlapping
+            for i in range(now.size):
+                now[i] = part[i] + decay * now[i]
+        else:
+            for i in range(now.size):
+                now[i] = part[i] + decay * later[i]
         if t < g_inject.shape[1]:
             for i in range(now.size):
                 g_inject[b, t, k, i] = now[i]
@@ -304,11 +321,13 @@ def run_weights(
     n_batch, n_steps, _ = g_drive.shape
     n_tau = c.synapse_decay.size
     for b in range(n_batch):
-        g = np.zeros((n_tau, last - first), g_drive.dtype)
+        g, some = np.zeros((n_tau, last - first), g_drive.dtype), np.zeros(last - first, g_drive.dtype)
         for t in range(n_steps - 1, -1, -1):
             part = g_drive[b, t, first:last]
             for i in range(part.size):
-                g_bias[first + i] += part[i]
+                some[i] += part[i]
+            if t % _FEW == 0:
+                _move(some, g_bias[first:last])
             for k in range(n_tau):
                 row = g[k]
                 for i in range(part.size):
@@ -319,6 +338,15 @@ def run_weights(
                         g_decay[k, first + i] += row[i] * past
                 if g_weight.size > 0 and t >= c.delay:
                     _to_weight(b, t - c.delay, k, first, events, row, g_weight)
+
+
+@part
+def _move(some: Array, total: NDArray[np.float64]) -> None:
+    """Add a short sum to the long one, and empty it."""
+    for i in range(some.size):
+        total[i] += some[i]
+    for i in range(some.size):
+        some[i] = 0
 
 
 @part

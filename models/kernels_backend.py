@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from typing import Literal
 
 import torch
-from organoid.models.surrogate import Surrogate
+from organoid.models.surrogate import Sigmoid, Surrogate
 from torch import Tensor
 
 from organoid.errors import ModelError
@@ -24,7 +24,11 @@ _said: set[str] = set()
 _lock = threading.Lock()
 
 SUPPORT = (
-    ("LIF, adaptive LIF; one delay, exponential synapses; CPU", "compiled", "compiled, exact adjoint"),
+    (
+        "(adaptive) LIF, LIF with escape noise; one delay, exponential synapses; CPU",
+        "compiled",
+        "compiled, exact adjoint",
+    ),
     ("the same, driven by recorded spikes", "compiled", "compiled, exact adjoint"),
     ("the same cells behind other synapses, driven by recorded spikes", "currents torch, cells compiled", "the same"),
     ("the same cells behind other synapses, free", "torch", "torch"),
@@ -67,42 +71,50 @@ def support_table() -> str:
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows)
 
 
-def compiled_runs(what: str, spike: object, tensors: tuple[Tensor, ...]) -> bool:
-    """Tell whether compiled code can take these tensors; if not, say once why not.
+def refused(what: str, reason: str | None) -> bool:
+    """Tell whether plain torch runs this: because it was chosen, or for a reason, which is said once.
 
     Parameters
     ----------
     what : str
-        What would run, for the announcement.
+        What runs.
+    reason : str or None
+        Why compiled code cannot.
+    """
+    if _chosen.get() == "torch":
+        return True
+    if reason is not None:
+        _say_once(f"{what} runs step by step in torch: {reason}")
+    return reason is not None
+
+
+def obstacle(spike: object, drawn: bool, tensors: tuple[Tensor, ...]) -> str | None:
+    """Return why compiled code cannot take a spike function and tensors, or None.
+
+    Parameters
+    ----------
     spike : object
         Spike function.
+    drawn : bool
+        Whether spikes are drawn with the probability ``spike.smooth``.
     tensors : tuple of Tensor
         Everything that goes in.
     """
-    if _chosen.get() == "torch":
-        return False
-    reason = _obstacle(spike, tensors)
-    if reason is not None:
-        announce(what, reason)
-    return reason is None
-
-
-def announce(what: str, reason: str) -> None:
-    """Warn once in this process that something runs in plain torch, and why."""
-    text = f"{what} runs step by step in torch: {reason}"
-    with _lock:
-        if text in _said:
-            return
-        _said.add(text)
-    warnings.warn(text, stacklevel=2)
-
-
-def _obstacle(spike: object, tensors: tuple[Tensor, ...]) -> str | None:
     if not isinstance(spike, Surrogate):
         return "its spike function is no Surrogate"
+    if drawn and not isinstance(spike, Sigmoid):
+        return "spikes are drawn by compiled code only where their probability is a Sigmoid"
     devices, dtypes = {t.device.type for t in tensors}, {t.dtype for t in tensors}
     if devices != {"cpu"}:
         return f"compiled code is for the CPU, and there are tensors on {', '.join(sorted(devices))}"
     if len(dtypes) > 1 or not dtypes <= {torch.float32, torch.float64}:
         return f"compiled code takes float32 or float64 and no mixture, not {', '.join(sorted(map(str, dtypes)))}"
     return None
+
+
+def _say_once(text: str) -> None:
+    with _lock:
+        if text in _said:
+            return
+        _said.add(text)
+    warnings.warn(text, stacklevel=2)

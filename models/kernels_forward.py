@@ -7,12 +7,14 @@ each arriving spike adds one row of weights. All arrays are C-contiguous with th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
+from organoid.models.counter_rng import uniform_at
 
 Array = NDArray[np.floating[Any]]
 Index = NDArray[np.int32]
@@ -29,6 +31,13 @@ def compiled(function: Callable[..., Any]) -> Any:
 def part(function: Callable[..., Any], fastmath: Any = False) -> Any:
     """Compile a part of other compiled functions; without a door for Python, which takes longest to compile."""
     return numba.njit(fastmath=fastmath, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+
+
+_BLOCK = 64  # units looked at together for a spike
+_TINY = 1e-30  # thresholds; currents below count as 0: numbers near the smallest ones take many times longer
+
+
+REORDERED = {"reassoc", "contract", "nsz"}  # for sums alone: in any order, so that they can be vectorised
 
 
 class Constants(NamedTuple):
@@ -68,6 +77,13 @@ class Cells(NamedTuple):
     refractory: Array
     adaptation: Array
     current: Array
+
+
+class Draws(NamedTuple):
+    """Escape noise: stream and step (batch, 2), of no copies where spikes are not drawn; slope of the logistic."""
+
+    stream: NDArray[np.int64]
+    slope: float
 
 
 class Events(NamedTuple):
@@ -121,13 +137,14 @@ def run_forward(
     bias: Array,
     weight: Array,
     c: Constants,
+    draws: Draws,
     cells: Cells,
     inject: Array,
     events: Events,
     forced: bool,
     record: Record,
 ) -> None:
-    """Advance copies ``first`` to ``last`` over x (batch, time, unit); ``inject`` (batch, step, tau, unit) arrives first."""
+    """Advance copies ``first`` to ``last`` over x (batch, time, unit), ``inject`` (batch, step, tau, unit) first."""
     n = x.shape[2]
     total, voltage, threshold = np.empty(n, x.dtype), np.empty(n, x.dtype), np.empty(n, x.dtype)
     for i in range(n):
@@ -147,6 +164,8 @@ def run_forward(
             if c.n_refractory > 0:
                 _hold(r, v, voltage, record.held[b, t])
             _fire(voltage, threshold, distance, spikes)
+            if draws.stream.shape[0] > 0:
+                _draw(draws.stream[b, 0], draws.stream[b, 1] + t, draws.slope, distance, spikes)
             if c.n_refractory > 0:
                 _refract(c.n_refractory, record.held[b, t], spikes, r)
             _reset(c.hard, voltage, threshold, spikes, v)
@@ -168,11 +187,12 @@ def _arrive(
 ) -> None:
     """Let the currents decay, add what arrives, and add the currents to the drive."""
     n, emitted = total.size, t - c.delay
+    zero, tiny = total.dtype.type(0), total.dtype.type(_TINY)
     for k in range(current.shape[0]):
         decay = c.synapse_decay[k]
         row = current[k]
         for i in range(n):
-            row[i] *= decay
+            row[i] = decay * row[i] if abs(row[i]) > tiny else zero
         if t < inject.shape[1]:
             for i in range(n):
                 row[i] += inject[b, t, k, i]
@@ -237,6 +257,16 @@ def _fire(voltage: Array, threshold: Array, distance: Array, spikes: Array) -> N
 
 
 @part
+def _draw(stream: int, step: int, slope: float, distance: Array, spikes: Array) -> None:
+    """Draw spikes with logistic probability; the numbers depend on stream, step and unit only."""
+    zero, one = spikes.dtype.type(0), spikes.dtype.type(1)
+    first = np.uint64(step) * np.uint64(spikes.size)
+    for i in range(spikes.size):
+        probability = 1 / (1 + math.exp(-slope * distance[i]))
+        spikes[i] = one if uniform_at(np.uint64(stream), first + np.uint64(i)) < probability else zero
+
+
+@part
 def _refract(n_refractory: int, held: NDArray[np.uint8], spikes: Array, r: Array) -> None:
     zero, one, full = spikes.dtype.type(0), spikes.dtype.type(1), spikes.dtype.type(n_refractory)
     for i in range(r.size):
@@ -262,17 +292,27 @@ def _adapt(fade: Array, spikes: Array, a: Array) -> None:
         a[i] = fade[i] * a[i] + spikes[i]
 
 
+def _sum_of(values: Array, start: int, stop: int) -> Any:
+    total = values.dtype.type(0)
+    for i in range(start, stop):
+        total += values[i]
+    return total
+
+
+_sum = part(_sum_of, fastmath=REORDERED)
+
+
 @part
 def _emit(b: int, t: int, spikes: Array, events: Events) -> None:
     """Append this step's spikes to the list."""
-    count, total = events.bounds[b, t], np.int64(0)
-    for i in range(spikes.size):
-        total += np.int64(spikes[i] > 0)
-    if total > 0:
-        for i in range(spikes.size):
-            if spikes[i] > 0:
-                events.unit[b, count] = i
-                count += 1
+    count = events.bounds[b, t]
+    for start in range(0, spikes.size, _BLOCK):
+        stop = min(start + _BLOCK, spikes.size)
+        if _sum(spikes, start, stop) > 0:
+            for i in range(start, stop):
+                if spikes[i] > 0:
+                    events.unit[b, count] = i
+                    count += 1
     events.bounds[b, t + 1] = count
 
 

@@ -5,12 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from organoid.models.kernels_adjoint import Adjoint, Near, Sums, list_near, run_adjoint, run_weights
-from organoid.models.kernels_forward import Cells, Constants, Events, Record, final_traces, list_events, run_forward
+from organoid.models.kernels_forward import (
+    Cells,
+    Constants,
+    Draws,
+    Events,
+    Record,
+    final_traces,
+    list_events,
+    run_forward,
+)
 from organoid.models.surrogate import Surrogate
 from torch import Tensor
 
@@ -52,6 +62,8 @@ class Inputs(NamedTuple):
         Currents that arrive in the first steps from spikes before the run.
     refractory : Tensor, shape (batch, unit)
         Refractory steps left.
+    stream : Tensor of int64, shape (batch, 2) or (0, 2)
+        Stream and step of the draws where spikes are drawn.
     forced : Tensor, shape (batch, time, unit), or None
         Spikes that travel along the synapses instead of the network's own.
     """
@@ -70,11 +82,23 @@ class Inputs(NamedTuple):
     current: Tensor
     inject: Tensor
     refractory: Tensor
+    stream: Tensor
     forced: Tensor | None
 
 
+class Saved(NamedTuple):
+    """Tensors that the way back needs; see `Inputs` and `Outputs`."""
+
+    spikes: Tensor
+    distance: Tensor
+    weight: Tensor
+    synapse_decay: Tensor
+    current: Tensor
+    voltage: Tensor
+
+
 class Outputs(NamedTuple):
-    """Spikes and distance (batch, time, unit), state (batch, unit), traces left by spikes of the run (batch, tau, unit)."""
+    """Spikes and distance (batch, time, unit), state (batch, unit), traces that spikes left (batch, tau, unit)."""
 
     spikes: Tensor
     distance: Tensor
@@ -102,7 +126,7 @@ def _in_parallel(work: Callable[[int, int], object], n: int, smallest: int, size
     if not _pool:
         _pool.append(ThreadPoolExecutor(os.cpu_count(), "organoid"))
     edges = [n * k // n_parts for k in range(n_parts + 1)]
-    rest = [_pool[0].submit(work, a, b) for a, b in zip(edges[1:-1], edges[2:], strict=True)]
+    rest = [_pool[0].submit(work, a, b) for a, b in pairwise(edges[1:])]
     work(edges[0], edges[1])
     for part in rest:
         part.result()
@@ -150,30 +174,31 @@ class _Pass(torch.autograd.Function):
         wants = Inputs(*ctx.needs_input_grad[3:])
         spikes, distance, record = _record(inputs, rule, bool(wants.synapse_decay))
         given = (_array(inputs.x), _array(inputs.bias), _array(inputs.weight), constants)
+        draws = Draws(_array(inputs.stream), float(getattr(surrogate, "slope", 0.0)))
         cells, inject = Cells(*(t.numpy() for t in state)), _array(inputs.inject)
 
         def work(first: int, last: int) -> None:
             if inputs.forced is not None:
                 list_events(first, last, _array(inputs.forced), events)
-            run_forward(first, last, *given, cells, inject, events, forced, record)
+            run_forward(first, last, *given, draws, cells, inject, events, forced, record)
 
         _in_parallel(work, inputs.x.shape[0], 1, inputs.x.numel())
         voltage, refractory, adaptation, _ = state
-        ctx.save_for_backward(spikes, distance, *(t for t in inputs if t is not None))
-        ctx.held = (rule, surrogate, constants, events, wants, record._replace(spikes=None, distance=None))
+        needed = (inputs.weight, inputs.synapse_decay, inputs.current, inputs.voltage)
+        ctx.save_for_backward(spikes, distance, *needed)
+        rest = record._replace(spikes=None, distance=None)  # outputs: autograd must know that they are kept
+        ctx.held = (rule, surrogate, constants, events, rest, wants, forced, inject.shape[1])
         ctx.mark_non_differentiable(refractory)
         ctx.set_materialize_grads(False)
         return spikes, distance, voltage, refractory, adaptation
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-        spikes, distance, *tensors = ctx.saved_tensors
-        inputs = Inputs(*tensors, *(None,) * (len(Inputs._fields) - len(tensors)))
-        rule, surrogate, constants, events, wants, rest = ctx.held
-        record = rest._replace(spikes=_array(spikes), distance=_array(distance))
-        run = _Backward(inputs, rule, surrogate, constants, events, record, wants)
-        found = _Once.apply(run, grads, *(g for g in grads if g is not None))  # type: ignore[no-untyped-call]
-        return None, None, None, *found, None, None
+        run = _Backward(Saved(*ctx.saved_tensors), *ctx.held)
+        # Something that wants a gradient, so that whoever asks for a second derivative gets here and not a silent 0.
+        wanting = torch.zeros((), requires_grad=True)
+        found = _Once.apply(run, grads, wanting, *(g for g in grads if g is not None))  # type: ignore[no-untyped-call]
+        return None, None, None, *found, None, None, None
 
 
 class _Once(torch.autograd.Function):
@@ -196,16 +221,19 @@ class _Backward:
 
     def __init__(
         self,
-        inputs: Inputs,
+        saved: Saved,
         rule: Rule,
         surrogate: Surrogate,
         constants: Constants,
         events: Events,
-        record: Record,
+        rest: Record,
         wants: Inputs,
+        forced: bool,
+        n_early: int,
     ) -> None:
-        self.inputs, self.rule, self.surrogate = inputs, rule, surrogate
-        self.constants, self.events, self.record, self.wants = constants, events, record, wants
+        self.saved, self.rule, self.surrogate, self.constants, self.events = saved, rule, surrogate, constants, events
+        self.wants, self.forced, self.n_early = wants, forced, n_early
+        self.record = rest._replace(spikes=_array(saved.spikes), distance=_array(saved.distance))
 
     def __call__(
         self,
@@ -216,19 +244,20 @@ class _Backward:
         g_adaptation: Tensor | None,
     ) -> tuple[Tensor | None, ...]:
         """Return the gradient of every input up to ``inject``, in their order."""
-        x, n_tau, n_early = self.inputs.x, self.inputs.weight.shape[0], self.inputs.inject.shape[1]
-        n_batch, _, n = x.shape
-        g_drive, g_inject = torch.empty(x.shape, dtype=x.dtype), x.new_zeros(n_batch, n_early, n_tau, n)
-        lv, la = (x.new_zeros(n_batch, n) if g is None else _copy(g) for g in (g_voltage, g_adaptation))
-        ring = x.new_zeros(n_batch, self.rule.delay, n_tau, n)
-        none = x.new_empty(n_batch, 0, n)
-        outside = [_array(none if g is None else g) for g in (g_spikes, g_distance)]
+        saved, n_tau = self.saved, self.saved.weight.shape[0]
+        n_batch, _, n = saved.spikes.shape
+        zeros, empty, dtype = saved.voltage.new_zeros, saved.voltage.new_empty, saved.voltage.dtype
+        g_drive, g_inject = empty(saved.spikes.shape), zeros(n_batch, self.n_early, n_tau, n)
+        lv, la = (zeros(n_batch, n) if g is None else _copy(g) for g in (g_voltage, g_adaptation))
+        ring = zeros(n_batch, self.rule.delay, n_tau, n)
+        outside = [_array(empty(n_batch, 0, n) if g is None else g) for g in (g_spikes, g_distance)]
         sums = self._sums(n_batch, n)
         self._cells(outside, Adjoint(lv.numpy(), la.numpy(), ring.numpy()), g_drive.numpy(), g_inject.numpy(), sums)
         g_weight, g_bias, g_decay = self._targets(g_drive.numpy())
-        threshold, increment, fade, keep, take = (torch.from_numpy(s.sum(0)).to(x.dtype) for s in sums)
-        g_current = ring[:, 0] * self.inputs.synapse_decay.detach()[:, None]
-        found = (g_drive, g_bias, keep, take, threshold, increment, fade, g_weight, g_decay, lv, la, g_current, g_inject)
+        threshold, increment, fade, keep, take = (torch.from_numpy(s.sum(0)).to(dtype) for s in sums)
+        g_current = ring[:, 0] * saved.synapse_decay.detach()[:, None]
+        cells = (keep, take, threshold, increment, fade)
+        found = (g_drive, g_bias, *cells, g_weight, g_decay, lv, la, g_current, g_inject)
         return tuple(g if want else None for g, want in zip(found, self.wants, strict=False))
 
     def _sums(self, n_batch: int, n: int) -> Sums:
@@ -238,9 +267,9 @@ class _Backward:
 
     def _cells(self, outside: list[Any], adjoint: Adjoint, g_drive: Any, g_inject: Any, sums: Sums) -> None:
         """Go back through time, copies in parallel; fills everything but the gradients of weights."""
-        inputs, record, constants = self.inputs, self.record, self.constants
-        n_batch, n_steps, n = inputs.x.shape
-        weight, initial, forced = _array(inputs.weight), _array(inputs.voltage), inputs.forced is not None
+        record, constants, forced = self.record, self.constants, self.forced
+        n_batch, n_steps, n = record.spikes.shape
+        weight, initial = _array(self.saved.weight), _array(self.saved.voltage)
 
         def work(first: int, last: int) -> None:
             stop, room = n_steps, max(_NEAR, (last - first) * n)
@@ -253,7 +282,7 @@ class _Backward:
                 run_adjoint(first, last, start, stop, *given, adjoint, g_drive, g_inject, sums)
                 stop = start
 
-        _in_parallel(work, n_batch, 1, inputs.x.numel())
+        _in_parallel(work, n_batch, 1, record.spikes.size)
 
     def _slope(self, distance: Any) -> Any:
         with torch.no_grad():
@@ -261,11 +290,11 @@ class _Backward:
 
     def _targets(self, g_drive: Any) -> tuple[Tensor, Tensor, Tensor]:
         """Return the gradients of weights, biases and synaptic decays, targets in parallel."""
-        weight, n = self.inputs.weight, g_drive.shape[2]
+        weight, n = self.saved.weight, g_drive.shape[2]
         wanted = bool(self.wants.weight)
         g_weight = torch.zeros(weight.shape if wanted else (0, 0, 0), dtype=weight.dtype)
         g_bias, g_decay = np.zeros(n), np.zeros((weight.shape[0], n))
-        given = (self.constants, self.events, g_drive, self.record.currents, _array(self.inputs.current))
+        given = (self.constants, self.events, g_drive, self.record.currents, _array(self.saved.current))
 
         def work(first: int, last: int) -> None:
             run_weights(first, last, *given, g_weight.numpy(), g_bias, g_decay)

@@ -18,7 +18,6 @@ Processing Magazine 36.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 

@@ -1,0 +1,141 @@
+"""Forward and backward through a recurrent network: time and memory, against snnTorch, Norse and SpikingJelly.
+
+``python -m benchmarks.kernels [--json]``: 1000 steps of 1 ms, 4 copies, everybody connected to everybody. All sides
+take turns in one run; medians. A peer runs with one thread or with all of them, whichever is faster for it. Peers
+have their own requirements, ``benchmarks/requirements-kernels.txt``; one that is not installed is "not run".
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from benchmarks.kernels_sides import SIDES, Problem, Side, agreement, rate
+
+TARGET = 25.0
+MEANS = {1: 0.14, 5: 0.37, 10: 0.5, 20: 0.68, 50: 1.05}  # mean drive (thresholds) by the rate it makes, about, Hz
+
+
+def installed(name: str) -> bool:
+    return name == "organoid" or importlib.util.find_spec(name) is not None
+
+
+def seconds(run: Side, n_threads: int) -> tuple[float, dict[str, Any]]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    begin = time.perf_counter()
+    found = run()
+    took = time.perf_counter() - begin
+    torch.set_num_threads(before)
+    return took, found
+
+
+def timed(problem: Problem, names: list[str], repeats: int) -> dict[str, Any]:
+    """Return for each side the median seconds, rate and threads; sides take turns."""
+    sides = {name: SIDES[name](problem) for name in names if installed(name)}
+    threads, rates, times = {}, {}, {name: [] for name in sides}
+    for name, run in sides.items():
+        _, found = seconds(run, torch.get_num_threads())  # not counted: first use
+        rates[name] = rate(found)
+        tried = {n: seconds(run, n)[0] for n in {1, torch.get_num_threads()}}
+        threads[name] = min(tried, key=lambda n: tried[n])
+    for _ in range(repeats):
+        for name, run in sides.items():
+            times[name].append(seconds(run, threads[name])[0])
+    out: dict[str, Any] = {name: "not run: not installed" for name in names}
+    for name in sides:
+        out[name] = {"seconds": median(times[name]), "rate_hz": rates[name], "threads": threads[name]}
+        out[name]["ratio"] = median(times[name]) / median(times["organoid"])
+    return out
+
+
+def memory(name: str, problem: Problem) -> float:
+    """Return the MiB that a run takes on top of the network and its input, from a process of its own."""
+    words = [sys.executable, "-m", "benchmarks.kernels", "--one-memory", name, json.dumps(asdict(problem))]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def own_memory(name: str, problem: Problem) -> float:
+    """Measure this process: the highest resident set during a run, less that before it."""
+    SIDES[name](replace(problem, n_steps=20))()  # code is loaded, and compiled code too
+    run = SIDES[name](problem)
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+    before = _status("VmRSS")
+    run()
+    return _status("VmHWM") - before
+
+
+def _status(key: str) -> float:
+    line = next(row for row in Path("/proc/self/status").read_text().splitlines() if row.startswith(key + ":"))
+    return float(line.split()[1]) / 1024
+
+
+def measure(sizes: list[int], repeats: int, peers: list[str]) -> dict[str, Any]:
+    """Return everything but the curves."""
+    names = ["organoid", *peers]
+    result: dict[str, Any] = {"target": TARGET, "threads": torch.get_num_threads(), "sizes": {}, "rates": {}}
+    if installed("snntorch") and "snntorch" in peers:
+        result["same_network_as_snntorch"] = agreement()
+    for n in sizes:
+        problem = Problem(n)
+        entry = timed(problem, names, repeats)
+        entry["memory_mib"] = {name: memory(name, problem) for name in names if installed(name)}
+        result["sizes"][n] = entry
+    return result
+
+
+def by_rate(n: int, repeats: int) -> dict[str, Any]:
+    return {str(hz): timed(Problem(n, mean=mean), ["organoid", "snntorch"], repeats) for hz, mean in MEANS.items()}
+
+
+def by_width(n: int, repeats: int) -> dict[str, Any]:
+    widths = (0.1, 0.3, 1.0, 0.0)
+    return {str(w): timed(Problem(n, width=w), ["organoid", "snntorch"], repeats) for w in widths}
+
+
+def by_size(sizes: list[int], repeats: int) -> dict[str, Any]:
+    return {
+        f"{n} units, {hz} Hz": timed(Problem(n, mean=MEANS[hz]), ["organoid"], repeats)["organoid"]
+        for n in sizes
+        for hz in (1, 5, 50)
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Forward and backward through a recurrent network.")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024])
+    parser.add_argument("--peers", nargs="*", default=["snntorch", "norse", "spikingjelly"])
+    parser.add_argument("--part", choices=["sizes", "rates", "widths", "curve", "all"], default="all")
+    parser.add_argument("--one-memory", nargs=2, help=argparse.SUPPRESS)
+    parsed = parser.parse_args(arguments)
+    if parsed.one_memory:
+        name, values = parsed.one_memory
+        print(own_memory(name, Problem(**json.loads(values))))
+        return
+    result: dict[str, Any] = {}
+    if parsed.part in ("sizes", "all"):
+        result |= measure(parsed.sizes, parsed.repeats, parsed.peers)
+    if parsed.part in ("rates", "all"):
+        result["rates"] = {n: by_rate(n, parsed.repeats) for n in parsed.sizes}
+    if parsed.part in ("widths", "all"):
+        result["widths"] = {n: by_width(n, parsed.repeats) for n in parsed.sizes}
+    if parsed.part in ("curve", "all"):
+        result["curve"] = by_size([128, 256, 512, 1024, 2048, 4096], parsed.repeats)
+    print(json.dumps(result, indent=1) if parsed.json else json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,249 @@
+"""Compiled networks: equal to plain torch, gradients included, whatever the number of threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import numba
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kernel_checks import DT, Case, build, differences, relative, results
+from organoid.models import (
+    LIF,
+    MODELS,
+    SURROGATES,
+    AdEx,
+    LIFParameters,
+    backend,
+    kernels_backend,
+    kernels_forward,
+    kernels_pass,
+    support_table,
+)
+from organoid.models.surrogate import Triangular
+
+from organoid.errors import ModelError
+
+ALL = ("tau_mem", "tau_syn", "threshold")
+SILENT, USUAL, SATURATED = (-20.0, 1.0), (2.0, 5.0), (80.0, 20.0)
+
+
+def worst(case: Case) -> tuple[str, float]:
+    return max(differences(case).items(), key=lambda item: item[1])
+
+
+@st.composite
+def cases(draw: Any) -> Case:
+    n_steps = draw(st.integers(2, 40))
+    lif = LIFParameters(
+        tau_syn=draw(st.sampled_from([(0.005,), (0.003, 0.02)])),
+        refractory=draw(st.sampled_from([0, 1, 3])) * DT,
+        delay=draw(st.sampled_from([1, 2, 5])) * DT,
+        reset=draw(st.sampled_from(["hard", "subtract"])),
+        detach_reset=draw(st.booleans()),
+        weight_scale=draw(st.sampled_from([0.5, 3.0])),
+        trainable=draw(st.sampled_from([(), ALL])),
+    )
+    return Case(
+        kind=draw(st.sampled_from(["lif", "adaptive_lif", "escape_noise"])),
+        n=draw(st.integers(1, 6)),
+        batch=draw(st.integers(1, 3)),
+        n_steps=n_steps,
+        split=draw(st.integers(1, n_steps - 1)),
+        lif=lif,
+        spike=SURROGATES[draw(st.sampled_from(sorted(SURROGATES)))](),
+        forced=draw(st.booleans()),
+        drive=draw(st.sampled_from([SILENT, USUAL, SATURATED])),
+        density=draw(st.sampled_from([0.0, 0.3, 1.0])),
+        seed=draw(st.integers(0, 1000)),
+    )
+
+
+@given(case=cases())
+@settings(max_examples=60, deadline=None)
+def test_compiled_networks_are_the_plain_ones(case: Case) -> None:
+    name, gap = worst(case)
+    assert gap < 1e-10, name
+
+
+@pytest.mark.parametrize("kind", ["lif", "adaptive_lif"])
+@pytest.mark.parametrize("forced", [False, True])
+def test_single_precision_is_as_near_to_the_truth_as_plain_torch(kind: str, forced: bool) -> None:
+    """Values agree to 1e-6; gradients to what single precision leaves of them, against double precision."""
+    lif = LIFParameters(weight_scale=1.0, trainable=ALL)
+    case = Case(kind, n=30, batch=4, n_steps=120, split=50, lif=lif, forced=forced, dtype=torch.float32)
+    model = build(case)
+    compiled = results(model, case)
+    with backend("torch"):
+        plain, truth = results(model, case), results(model.double(), replace(case, dtype=torch.float64))
+    assert torch.equal(compiled["spikes"].double(), truth["spikes"])
+    for name, value in compiled.items():
+        if name.startswith("gradient"):
+            assert relative(value, truth[name]) < 2 * relative(plain[name], truth[name]) + 1e-6, name
+        else:
+            assert relative(value, plain[name]) < 1e-6, name
+
+
+def test_activity_of_the_cases_is_what_they_say() -> None:
+    rates = [float(results(build(c), c)["spikes"].mean()) for c in (Case(drive=d) for d in (SILENT, USUAL, SATURATED))]
+    assert rates[0] == 0
+    assert 0.01 < rates[1] < 0.3
+    assert rates[2] > 0.25  # a spike in every step that the refractory period leaves
+
+
+# Threads and memory
+
+
+def big() -> Case:
+    return Case("adaptive_lif", n=130, batch=5, n_steps=30, lif=LIFParameters(trainable=ALL), spike=Triangular(0.5))
+
+
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture
+def eager_threads(monkeypatch: pytest.MonkeyPatch) -> Any:
+    before = torch.get_num_threads()
+    monkeypatch.setattr(kernels_pass, "_SMALL", 0)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_same_bytes_whatever_the_number_of_threads(eager_threads: None) -> None:
+    found = []
+    for n_threads in (1, 2, 3):
+        torch.set_num_threads(n_threads)
+        found.append(results(build(big()), big()))
+    assert equal(found[0], found[1])
+    assert equal(found[0], found[2])
+
+
+def test_two_python_threads_do_not_disturb_each_other(eager_threads: None) -> None:
+    torch.set_num_threads(2)
+    alone = results(build(big()), big())
+    found: list[dict[str, torch.Tensor]] = []
+    threads = [threading.Thread(target=lambda: found.append(results(build(big()), big()))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 2
+    assert equal(alone, found[0])
+    assert equal(alone, found[1])
+
+
+def test_short_lists_of_near_units_give_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = results(build(big()), big())
+    monkeypatch.setattr(kernels_pass, "_NEAR", 1)  # a step at a time
+    assert equal(whole, results(build(big()), big()))
+
+
+def test_a_forked_process_can_run(eager_threads: None) -> None:
+    torch.set_num_threads(2)
+    results(build(big()), big())  # the threads exist now
+    torch.set_num_threads(1)  # torch's own threads do not survive a fork
+    pid = os.fork()
+    if pid == 0:
+        kernels_pass._in_parallel(lambda first, last: None, 4, 1, 10**6)
+        torch.get_num_threads = lambda: 2  # type: ignore[assignment]
+        kernels_pass._in_parallel(lambda first, last: None, 4, 1, 10**6)
+        os._exit(17)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 17
+
+
+def test_kernels_are_compiled_where_no_folder_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = numba.njit
+
+    def njit(*args: Any, cache: bool = False, **other: Any) -> Any:
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return real(*args, **other)
+
+    monkeypatch.setattr(numba, "njit", njit)
+    assert kernels_forward.compiled(lambda x: x + 1)(1) == 2
+
+
+def test_infinite_and_missing_numbers_reach_the_gradient() -> None:
+    model = LIF(2, DT, spike=Triangular(0.1)).double()
+    x = torch.zeros(1, 5, 2, dtype=torch.float64)
+    x[0, 2, 0] = float("nan")
+    x.requires_grad_()
+    model.trajectory(x).spikes.sum().backward()
+    assert x.grad is not None
+    assert x.grad[0, 2, 0].isnan()
+
+
+# Choice
+
+
+def test_second_derivatives_are_refused_and_the_way_out_works() -> None:
+    model = LIF(3, DT, spike=SURROGATES["gaussian"]()).double()
+    x = torch.full((1, 10, 3), 3.0, dtype=torch.float64, requires_grad=True)
+    (first,) = torch.autograd.grad(model.run(x)[0].sum(), x, create_graph=True)
+    with pytest.raises(ModelError, match=r"backend\('torch'\)"):
+        first.sum().backward()
+    with backend("torch"):
+        (first,) = torch.autograd.grad(model.run(x)[0].sum(), x, create_graph=True)
+        first.square().sum().backward()
+    assert x.grad is not None
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (LIF(3, DT, spike=SURROGATES["sigmoid"]().relaxed), "no Surrogate"),
+        (AdEx(3, DT), "no compiled form"),
+        (LIF(3, DT).to(torch.bfloat16), "float32 or float64"),
+        (LIF(3, DT).to("meta"), "for the CPU"),
+    ],
+)
+def test_a_fallback_is_said_once(model: Any, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels_backend, "_said", set())
+    x = torch.zeros(1, 4, 3).to(model.bias)
+    with pytest.warns(UserWarning, match=reason):
+        model.run(x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.run(x)
+
+
+def test_what_was_chosen_is_not_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels_backend, "_said", set())
+    with warnings.catch_warnings(), backend("torch"):
+        warnings.simplefilter("error")
+        AdEx(3, DT).run(torch.zeros(1, 4, 3))
+
+
+def test_an_unknown_backend_is_refused() -> None:
+    with pytest.raises(ModelError, match="choose 'auto' or 'torch'"), backend("cuda"):  # type: ignore[arg-type]
+        pass
+
+
+def test_the_table_tells_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models that the table calls compiled run without torch's loop, the others say that they do not."""
+    table = support_table()
+    compiled = set()
+    for name, make in MODELS.items():
+        monkeypatch.setattr(kernels_backend, "_said", set())
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            make(3, DT, seed=0).run(torch.zeros(1, 4, 3))
+        compiled |= {name} if not said else set()
+    assert {"lif", "adaptive_lif"} <= compiled
+    assert not {"adex", "izhikevich"} & compiled
+    assert "AdEx, Izhikevich" in table
+    assert all(len(row.split("  ")) >= 3 for row in table.splitlines())
+
+
+def test_on_another_device_the_plain_network_runs() -> None:
+    model = LIF(4, DT).to("meta")
+    out = model.trajectory(torch.zeros(2, 6, 4, device="meta"))
+    assert out.spikes.device.type == out.logits.device.type == "meta"
+    assert replace(Case(), n=4).n == out.spikes.shape[2]

@@ -1,0 +1,94 @@
+"""Every term of the compiled adjoint matters: with any one taken away, the comparison with plain torch fails.
+
+The source of the adjoint is changed, and run by the interpreter instead of the compiler.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+from kernel_checks import Case, differences
+from organoid.models import LIFParameters, kernels_adjoint, kernels_pass
+from organoid.models.surrogate import FastSigmoid, Triangular
+
+ALL = ("tau_mem", "tau_syn", "threshold")
+SMALL: dict[str, Any] = {"n": 3, "batch": 2, "n_steps": 14, "split": 5, "drive": (3.0, 12.0)}
+HARD = Case("adaptive_lif", lif=LIFParameters(weight_scale=6.0, trainable=ALL), spike=FastSigmoid(2.0), **SMALL)
+SUBTRACT = HARD.with_lif(reset="subtract")
+FREE = HARD.with_lif(refractory=0.0)
+NEAR = Case("lif", lif=LIFParameters(weight_scale=6.0, delay=0.001), spike=Triangular(2.0, 1.0), **SMALL)
+
+# What is changed, into what, and the case that must notice.
+DELETIONS = [
+    ("out[e] = _dot(weight, near.unit[e], current, first + c, slot)", "pass", NEAR),  # through the synapses
+    ("ds += g_spikes[b, t, i]", "pass", NEAR),
+    ("ds += la[i]", "pass", HARD),  # through the adaptation
+    ("ds -= lv[i] * (near.distance[e] + threshold[i] if c.hard else threshold[i])", "pass", HARD),  # hard reset
+    ("ds -= lv[i] * (near.distance[e] + threshold[i] if c.hard else threshold[i])", "pass", SUBTRACT),
+    ("near.distance[e] + threshold[i] if c.hard", "near.distance[e] if c.hard", HARD),
+    ("gap[i] += slope[e] * ds", "pass", NEAR),
+    ("gap[i] = g_distance[b, t, i]", "gap[i] = 0", NEAR),
+    ("-gap[i] - (zero if c.hard else lv[i] * spikes[i])", "(zero if c.hard else -lv[i] * spikes[i])", HARD),
+    ("-gap[i] - (zero if c.hard else lv[i] * spikes[i])", "-gap[i]", SUBTRACT),
+    ("sums.threshold[b, i] += d", "pass", HARD),
+    ("sums.increment[b, i] += d * a", "pass", HARD),
+    ("sums.fade[b, i] += la[i] * a", "pass", HARD),
+    ("la[i] = c.fade[i] * la[i] + d * c.increment[i]", "la[i] = d * c.increment[i]", HARD),
+    ("la[i] = c.fade[i] * la[i] + d * c.increment[i]", "la[i] = c.fade[i] * la[i]", HARD),
+    ("gap[i] + lv[i] * (one - spikes[i])", "gap[i] + lv[i]", HARD),
+    ("gap[i] + lv[i] * (one - spikes[i])", "gap[i]", HARD),
+    ("lv[i] = gap[i] + lv[i]\n", "lv[i] = gap[i]\n", SUBTRACT),
+    ("out[i] = c.take[i] * lv[i]", "out[i] = lv[i]", NEAR),
+    ("out[i] = zero if held[i] > 0 else out[i]", "pass", HARD),  # a held potential takes no drive
+    ("lv[i] = lv[i] if held[i] > 0 else c.keep[i] * lv[i]", "lv[i] = c.keep[i] * lv[i]", HARD),
+    ("if record.held.shape[1] > 0:\n                _not_held", "if False:\n                _not_held", HARD),
+    ("sums.keep[b, i] += d * before[i]", "pass", HARD),
+    ("sums.take[b, i] += d * (now - c.keep[i] * before[i]) / c.take[i]", "pass", HARD),
+    ("initial[b, i] if t == 0 else", "0.0 if t == 0 else", HARD),
+    ("voltage - record.spikes[b, t, i] * (voltage if c.hard else threshold)", "voltage", FREE),
+    ("part[i] + decay * later[i]", "part[i]", HARD),
+    ("part[i] + decay * later[i]", "decay * later[i]", HARD),
+    ("g_inject[b, t, k, i] = now[i]", "pass", HARD),
+    ("part[i] + decay * now[i]", "part[i]", NEAR),
+    ("some[i] += part[i]", "pass", NEAR),
+    ("part[i] + c.synapse_decay[k] * row[i]", "part[i]", NEAR),
+    ("g_decay[k, first + i] += row[i] * past", "pass", HARD),
+    ("if t > 0 else initial[b, k, first + i]", "if t > 0 else 0.0", HARD),
+    (
+        "            for i in range(row.size):\n                g_weight[k, j, first + i] += row[i]",
+        "            pass",
+        NEAR,
+    ),
+]
+
+
+def interpreted(old: str = "", new: str = "") -> dict[str, Any]:
+    """Return the functions of the adjoint, changed, as plain Python."""
+    source = inspect.getsource(kernels_adjoint)
+    assert old in source, "the source has changed: update the list"
+    source = source.replace(old, new).replace("@compiled\n", "").replace("@part\n", "")
+    names: dict[str, Any] = {"__name__": "adjoint", "part": lambda f, **_: f}
+    source = source.replace("compiled, part", "compiled")  # the part below keeps functions as they are
+    exec(compile(source, "adjoint", "exec"), names)
+    return names
+
+
+def use(monkeypatch: pytest.MonkeyPatch, names: dict[str, Any]) -> None:
+    for name in ("list_near", "run_adjoint", "run_weights"):
+        monkeypatch.setattr(kernels_pass, name, names[name])
+
+
+@pytest.mark.parametrize("case", [HARD, SUBTRACT, FREE, NEAR])
+def test_unchanged_the_comparison_holds(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, interpreted())
+    assert max(differences(case).values()) < 1e-10
+
+
+@pytest.mark.parametrize(("old", "new", "case"), DELETIONS)
+def test_a_missing_term_is_noticed(old: str, new: str, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, interpreted(old, new))
+    gaps = differences(case)
+    assert max(gaps.values()) > 1e-4
+    assert all(gap < 1e-10 for name, gap in gaps.items() if not name.startswith("gradient"))
