@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from organoid.io.hdf5_source import Source
 from organoid.io.registry import Evidence, Format
-from organoid.io.window import DOUBTFUL_SILENCE, covering_window, inferred_window
+from organoid.io.window import DOUBTFUL_SILENCE, covering_window, first_and_last, inferred_window
 
 from organoid.clock import DEFAULT_TICK_RATE
 from organoid.errors import RecordingError
@@ -160,7 +160,7 @@ def _window(
     times: NDArray[np.float64], tick_rate: float, settings: dict[str, str], notes: list[str]
 ) -> tuple[float, float]:
     """Return the exported section, unless the list was plainly cut after it was exported."""
-    first, last = (float(times.min()), float(times.max())) if times.size else (np.nan, np.nan)
+    first, last = first_and_last(times, "Time (s)")
     said = settings.get("Actual File Section Run", "")
     ends = [seconds(part) for part in said.split(" to ")]
     if len(ends) != 2 or ends[0] is None or ends[1] is None or ends[0] >= ends[1]:

@@ -17,10 +17,10 @@ import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from organoid.io.hdf5_source import Source, array, group, member, members, open_hdf5, scalar, text, texts
+from organoid.io.hdf5_source import Source, array, group, holds, member, members, open_hdf5, scalar, text, texts
 from organoid.io.numbering import unit_per_spike
 from organoid.io.registry import Evidence, Format
-from organoid.io.window import covering_window, inferred_window
+from organoid.io.window import covering_window, first_and_last, inferred_window
 
 from organoid.errors import RecordingError
 from organoid.layout_guard import DAMAGE, whole
@@ -173,11 +173,8 @@ def _note_oddities(times: NDArray[np.float64], counts: NDArray[np.int64], notes:
 
 def _window(h5: h5py.File, times: NDArray[np.float64], notes: list[str]) -> tuple[float, float]:
     """Return the window: as stored, widened to hold every spike, or inferred."""
-    first, last = (float(times.min()), float(times.max())) if times.size else (np.nan, np.nan)
-    if times.size and not np.isfinite([first, last]).all():
-        n_bad = int(np.sum(~np.isfinite(times)))
-        raise RecordingError(f"dataset 'spikes': {n_bad} of {times.size} times are NaN or infinite")
-    if "recordingtime" in h5:
+    first, last = first_and_last(times, "spikes")
+    if holds(h5, "recordingtime"):
         try:
             stored = array(h5, "recordingtime", ndim=1).astype(np.float64)
         except RecordingError as error:

@@ -18,6 +18,7 @@ from organoid.io.hdf5_source import (
     array,
     columns,
     group,
+    holds,
     members,
     number_attribute,
     open_hdf5,
@@ -26,7 +27,7 @@ from organoid.io.hdf5_source import (
 )
 from organoid.io.numbering import distinct
 from organoid.io.registry import Evidence, Format, NoSpikesError
-from organoid.io.window import covering_window, inferred_window
+from organoid.io.window import covering_window, first_and_last, inferred_window
 
 from organoid.errors import RecordingError
 from organoid.layout_guard import attribute
@@ -59,12 +60,12 @@ def read(path: Path, well: str | None, recording: str | None) -> SpikeRecording:
 def _read(h5: h5py.File) -> SpikeRecording:
     notes: list[str] = []
     rate = _rate(h5, notes)
-    if "spikes" not in h5:
+    if not holds(h5, "spikes"):
         raise NoSpikesError("recognised, holds no detected spikes (no table 'spikes')")
-    held = {name: columns(h5, name, ("timestamp", "channel")) for name in ("spikes", "stims") if name in h5}
+    held = {name: columns(h5, name, ("timestamp", "channel")) for name in ("spikes", "stims") if holds(h5, name)}
     for name, rows in held.items():
         _check_rows(h5, name, rows, notes)
-    if "stims" not in h5:
+    if "stims" not in held:
         notes.append("no table 'stims': stimulation was not stored")
     origin = _origin(h5, held, notes)
     times = {name: frame_times(rows["timestamp"], origin, rate, name) for name, rows in held.items()}
@@ -130,7 +131,7 @@ def _origin(h5: h5py.File, held: dict[str, dict[str, NDArray[Any]]], notes: list
 
 
 def _window(h5: h5py.File, times: NDArray[np.float64], rate: float, notes: list[str]) -> tuple[float, float]:
-    first, last = (float(times.min()), float(times.max())) if times.size else (np.nan, np.nan)
+    first, last = first_and_last(times, "spikes")
     frames = scalar(attribute(h5, "duration_frames"))
     ends = [scalar(attribute(h5, name)) for name in ("start_timestamp", "end_timestamp")]
     span = None if ends[0] is None or ends[1] is None else ends[1] - ends[0]

@@ -86,6 +86,14 @@ def member(h5: h5py.Group, name: str) -> h5py.Dataset | h5py.Group | None:
     return found if isinstance(found, h5py.Dataset | h5py.Group) else None
 
 
+def holds(h5: h5py.Group, name: str) -> bool:
+    """Tell whether a group has a member of this name, whatever it is: also a link that leads nowhere."""
+    try:
+        return h5.get(name, getlink=True) is not None
+    except DAMAGE:
+        return False
+
+
 def group(h5: h5py.Group, name: str) -> h5py.Group | None:
     """Return a group, or None where there is none."""
     found = member(h5, name)

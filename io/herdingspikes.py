@@ -9,7 +9,7 @@ from organoid.io.frames import frame_times, rate_of
 from organoid.io.hdf5_source import Source, array, member, open_hdf5
 from organoid.io.numbering import are_whole, distinct
 from organoid.io.registry import Evidence, Format, NoSpikesError
-from organoid.io.window import inferred_window
+from organoid.io.window import first_and_last, inferred_window
 
 from organoid.errors import RecordingError
 from organoid.recording import SpikeRecording
@@ -43,7 +43,7 @@ def _read(h5: h5py.File) -> SpikeRecording:
         raise RecordingError("dataset 'Sampling' is missing, so frames cannot be turned into seconds")
     times = frame_times(frames, 0, rate, "times")
     numbers, units = distinct(clusters)
-    first, last = (float(times.min()), float(times.max())) if times.size else (np.nan, np.nan)
+    first, last = first_and_last(times, "times")
     start, stop = inferred_window(first, last, notes, rate)
     table = pd.DataFrame({"name": [str(number) for number in numbers]})
     try:

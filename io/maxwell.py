@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 from organoid.io.entries import choose
 from organoid.io.frames import rate_of, runs_of_frames
-from organoid.io.hdf5_source import Source, dataset, group, member, members, number_at, open_hdf5, text_at
+from organoid.io.hdf5_source import Source, dataset, group, holds, member, members, number_at, open_hdf5, text_at
 from organoid.io.maxwell_common import build, take_electrodes, take_events, take_spikes
 from organoid.io.maxwell_legacy import read_legacy
 from organoid.io.registry import Entry, Evidence, Format, NoSpikesError
@@ -105,11 +105,13 @@ def _read_entry(h5: h5py.File, found: h5py.Group, well: str | None, recording: s
     _check_ids(found, well, recording, notes)
     rate = rate_of(found, "settings/sampling")
     if rate is None:
-        raise RecordingError("dataset 'settings/sampling' is missing, so frames cannot be turned into seconds")
+        raise RecordingError(
+            f"dataset '{found.name}/settings/sampling' is missing, so frames cannot be turned into seconds"
+        )
     runs = _runs(found, notes)
-    if "spikes" not in found:
+    if not holds(found, "spikes"):
         if runs:
-            raise NoSpikesError(f"recognised, holds no detected spikes (well {well}, recording {recording})")
+            raise NoSpikesError(f"recognised, holds no detected spikes (no dataset '{found.name}/spikes')")
         notes.append("recognised, holds no detected spikes and no frames")
     spikes = take_spikes(found, "spikes")
     names = {key: value for key, value in (("well", well), ("recording", recording)) if value}

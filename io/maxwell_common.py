@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from organoid.io.frames import frame_times, note_unobserved
-from organoid.io.hdf5_source import columns, dataset, texts
+from organoid.io.hdf5_source import columns, dataset, holds, texts
 from organoid.io.numbering import are_whole, distinct
 
 from organoid.errors import RecordingError
@@ -38,7 +38,7 @@ class Spikes:
 
 def take_spikes(h5: h5py.Group, name: str) -> Spikes:
     """Read the spikes, or none where the dataset is absent."""
-    if name not in h5:
+    if not holds(h5, name):
         return Spikes(np.empty(0, np.int64), np.empty(0, np.int64), name)
     held = columns(h5, name, ("frameno", "channel"))
     if not are_whole(held["channel"]):
@@ -109,7 +109,7 @@ def units_of(
 
 def take_events(h5: h5py.Group, name: str, origin: int, rate: float, notes: list[str]) -> pd.DataFrame | None:
     """Read stored events as stimuli of unknown strength, by field name where the fields are there."""
-    if name not in h5:
+    if not holds(h5, name):
         notes.append(f"no dataset {name!r}: stimulation, if there was any, is not in the file")
         return None
     try:

@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 from organoid.io.frames import rate_of
-from organoid.io.hdf5_source import member, number_at, text_at
+from organoid.io.hdf5_source import holds, member, number_at, text_at
 from organoid.io.maxwell_common import build, take_electrodes, take_events, take_spikes
 from organoid.io.registry import NoSpikesError
 
@@ -29,9 +29,9 @@ def read_legacy(h5: h5py.File, metadata: dict[str, Any], notes: list[str]) -> Sp
         rate = ASSUMED_RATE
         notes.append("the sampling rate is not stored; 20000 Hz is assumed, as MaxOne records")
     runs = _runs(h5, notes)
-    if SPIKES not in h5:
+    if not holds(h5, SPIKES):
         if runs:
-            raise NoSpikesError("recognised, holds no detected spikes")
+            raise NoSpikesError(f"recognised, holds no detected spikes (no dataset {SPIKES!r})")
         notes.append("recognised, holds no detected spikes and no frames (header only)")
     spikes = take_spikes(h5, SPIKES)
     settings = {name: number_at(h5, f"settings/{name}", notes) for name in ("gain", "hpf", "lsb")}

@@ -29,7 +29,7 @@ from organoid.io.mcs_positions import channel_positions
 from organoid.io.mcs_streams import SpikeStream, event_stimuli, observed_spans, spike_streams
 from organoid.io.numbering import unit_per_spike
 from organoid.io.registry import Entry, Evidence, Format, NoSpikesError
-from organoid.io.window import covering_window, inferred_window
+from organoid.io.window import covering_window, first_and_last, inferred_window
 
 from organoid.clock import DEFAULT_TICK_RATE
 from organoid.errors import RecordingError
@@ -139,7 +139,7 @@ def _window(
     notes: list[str],
 ) -> tuple[float, float]:
     """Return the window from the start stamp and the duration, which must hold the spikes."""
-    first, last = (float(times.min()), float(times.max())) if times.size else (np.nan, np.nan)
+    first, last = first_and_last(times, "stamps")
     said = scalar(attribute(found, "TimeStamp"))
     duration = scalar(attribute(found, "Duration"))
     if said is None:

@@ -18,6 +18,7 @@ from organoid.io.hdf5_source import (
     Source,
     array,
     group,
+    holds,
     member,
     members,
     open_hdf5,
@@ -30,7 +31,7 @@ from organoid.io.numbering import unit_per_spike
 from organoid.io.nwb_intervals import observed_spans, recorded_span, stimulus_table
 from organoid.io.ragged import ragged_ends
 from organoid.io.registry import Entry, Evidence, Format, NoSpikesError
-from organoid.io.window import covering_window, inferred_window
+from organoid.io.window import covering_window, first_and_last, inferred_window
 
 from organoid.clock import DEFAULT_TICK_RATE
 from organoid.errors import RecordingError
@@ -82,15 +83,13 @@ def _tables(h5: h5py.File) -> dict[Entry, h5py.Group]:
 
 def _read(h5: h5py.File, units: h5py.Group, name: str) -> SpikeRecording:
     notes: list[str] = []
-    if "spike_times" not in units:
+    if not holds(units, "spike_times"):
         raise NoSpikesError(f"recognised, holds no detected spikes ({name} has no column spike_times)")
     times = array(units, "spike_times", ndim=1).astype(np.float64, copy=False)
     n_units = _n_units(units)
     ends = ragged_ends(units, "spike_times_index", times.size, n_units, notes)
     sizes = np.diff(ends, prepend=0)
-    first, last = (float(times.min()), float(times.max())) if times.size else (np.nan, np.nan)
-    if times.size and not np.isfinite([first, last]).all():
-        raise RecordingError(f"dataset 'spike_times': {int(np.sum(~np.isfinite(times)))} times are NaN or infinite")
+    first, last = first_and_last(times, "spike_times")
     if first < 0:
         notes.append(f"{int(np.sum(times < 0))} of {times.size} spikes lie before time 0; kept")
     observed = observed_spans(units, sizes.size, notes)
@@ -197,12 +196,12 @@ def _first_electrodes(
     """Return the row of the first electrode each unit lists (-1 for none): rows, not ids."""
     if electrodes is None:
         return None
-    if "electrodes" not in units:
+    if not holds(units, "electrodes"):
         notes.append("units list no electrodes: their positions are unknown")
         return None
     try:
         rows = array(units, "electrodes", ndim=1, kinds="iu").astype(np.int64)
-        if "electrodes_index" in units:
+        if holds(units, "electrodes_index"):
             ends = ragged_ends(units, "electrodes_index", rows.size, n, notes)
         else:
             ends = np.arange(1, rows.size + 1)

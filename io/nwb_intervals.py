@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from organoid.io.hdf5_source import array, group, member, members, number_at, scalar, text
+from organoid.io.hdf5_source import array, group, holds, member, members, number_at, scalar, text
 from organoid.io.ragged import ragged_ends
 
 from organoid.errors import RecordingError
@@ -19,7 +19,7 @@ _LARGEST_SECONDS = 1e9
 
 def observed_spans(units: h5py.Group, n_units: int, notes: list[str]) -> NDArray[np.float64] | None:
     """Return when all units were observed (or any, if never all), or None where the file does not say."""
-    if "obs_intervals" not in units:
+    if not holds(units, "obs_intervals"):
         return None
     try:
         spans = array(units, "obs_intervals", ndim=2).astype(np.float64)

@@ -17,7 +17,7 @@ from organoid.io.hdf5_source import Source, array, group, member, members, open_
 from organoid.io.numbering import are_whole, distinct, unit_per_spike
 from organoid.io.ragged import ragged_ends
 from organoid.io.registry import Entry, Evidence, Format
-from organoid.io.window import covering_window, inferred_window
+from organoid.io.window import covering_window, first_and_last, inferred_window
 
 from organoid.errors import RecordingError
 from organoid.layout_guard import attribute
@@ -88,12 +88,12 @@ def _read(h5: h5py.File, held: h5py.Group, name: str) -> SpikeRecording:
     layout = str(_layout(held))
     take = {"ragged": _ragged, "paired": _paired, "units": _per_unit, "raster": _raster}[layout]
     times, units, names = take(held, notes)
-    if times.size and not np.isfinite([times.min(), times.max()]).all():
-        raise RecordingError(f"{int(np.sum(~np.isfinite(times)))} of {times.size} spike times are NaN or infinite")
+    where = {"ragged": RAGGED[0], "paired": PAIRED[1]}.get(layout, layout)
+    first_and_last(times, where)
     length, start = _milliseconds(held, "length_ms", notes), _milliseconds(held, "start_time", notes)
     scale = _scale(times, layout, held is not h5, length, start or 0.0, notes)
     seconds = times * scale if scale == 1 else times / 1000
-    first, last = (float(seconds.min()), float(seconds.max())) if seconds.size else (np.nan, np.nan)
+    first, last = first_and_last(seconds, where)
     if length is None:
         window = inferred_window(first, last, notes)
     else:

@@ -17,6 +17,7 @@ from organoid.io.hdf5_source import (
     Source,
     array,
     group,
+    holds,
     member,
     members,
     number_attribute,
@@ -28,7 +29,7 @@ from organoid.io.hdf5_source import (
 from organoid.io.numbering import distinct, joined
 from organoid.io.registry import Evidence, Format, NoSpikesError
 from organoid.io.threebrain_v2 import read_v2
-from organoid.io.window import covering_window, inferred_window
+from organoid.io.window import covering_window, first_and_last, inferred_window
 
 from organoid.errors import RecordingError
 from organoid.layout_guard import attribute
@@ -68,9 +69,11 @@ def _wells(h5: h5py.File) -> list[str]:
 
 def _read(h5: h5py.File) -> SpikeRecording:
     notes: list[str] = []
-    wells = [well for well in _wells(h5) if "SpikeTimes" in h5[well]]
+    wells = [well for well in _wells(h5) if holds(h5[well], "SpikeTimes")]
     if not wells:
-        raise NoSpikesError("recognised, holds no detected spikes (raw voltage or noise only)")
+        raise NoSpikesError(
+            f"recognised, holds no detected spikes (no SpikeTimes in {', '.join(_wells(h5)) or 'any Well_*'})"
+        )
     settings = _settings(h5, notes)
     rate = _rate(h5, settings, notes)
     model = str(_inside(settings, "MeaPlate", "Model") or "")
@@ -237,7 +240,7 @@ def _recorded_spans(h5: h5py.File, rate: float, notes: list[str]) -> NDArray[np.
 def _window(
     times: NDArray[np.float64], spans: NDArray[np.float64] | None, rate: float, notes: list[str]
 ) -> tuple[float, float]:
-    first, last = (float(times.min()), float(times.max())) if times.size else (np.nan, np.nan)
+    first, last = first_and_last(times, "SpikeTimes")
     if spans is None:
         return inferred_window(first, last, notes, rate)
     return covering_window((float(spans[0, 0]), float(spans[-1, 1])), first, last, "TOC", notes, rate)

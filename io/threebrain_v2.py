@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from organoid.io.frames import frame_times, rate_of
-from organoid.io.hdf5_source import array, columns, member, number_at
+from organoid.io.hdf5_source import array, columns, holds, member, number_at
 from organoid.io.numbering import distinct
 from organoid.io.registry import NoSpikesError
-from organoid.io.window import covering_window, inferred_window
+from organoid.io.window import covering_window, first_and_last, inferred_window
 
 from organoid.errors import RecordingError
 from organoid.recording import SpikeRecording
@@ -29,8 +29,8 @@ PITCH = 42.0
 def read_v2(h5: h5py.File) -> SpikeRecording:
     """Read the spikes of a BXR v2 file."""
     notes: list[str] = []
-    if f"{EVENTS}/SpikeTimes" not in h5:
-        raise NoSpikesError("recognised, holds no detected spikes (raw voltage only)")
+    if not holds(h5, f"{EVENTS}/SpikeTimes"):
+        raise NoSpikesError(f"recognised, holds no detected spikes (no dataset '{EVENTS}/SpikeTimes')")
     rate = rate_of(h5, f"{VARIABLES}/SamplingRate")
     if rate is None:
         raise RecordingError(f"dataset '{VARIABLES}/SamplingRate' is missing, so frames cannot be turned into seconds")
@@ -61,7 +61,7 @@ def read_v2(h5: h5py.File) -> SpikeRecording:
 
 
 def _window(h5: h5py.File, times: NDArray[np.float64], rate: float, notes: list[str]) -> tuple[float, float]:
-    first, last = (float(times.min()), float(times.max())) if times.size else (np.nan, np.nan)
+    first, last = first_and_last(times, "SpikeTimes")
     frames = number_at(h5, f"{VARIABLES}/NRecFrames", notes)
     if frames is None or not 0 < frames < 2**52:
         return inferred_window(first, last, notes, rate)

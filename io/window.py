@@ -1,6 +1,7 @@
 """The window of a recording where a file does not say it, or says it wrongly."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from organoid.clock import DEFAULT_TICK_RATE, LARGEST_EXACT_TICK, to_ticks
 from organoid.errors import RecordingError
@@ -14,6 +15,28 @@ DOUBTFUL_SILENCE = 0.5
 def tick_after(time: float, tick_rate: float = DEFAULT_TICK_RATE) -> float:
     """Return the time one tick after `time`, s: the smallest end that keeps a spike at `time` inside."""
     return float(int(to_ticks(time, tick_rate)) + 1) / tick_rate
+
+
+def first_and_last(times: NDArray[np.float64], name: str) -> tuple[float, float]:
+    """Return the first and last of some times, s; NaN if there are none.
+
+    Raises
+    ------
+    RecordingError
+        Naming the dataset, if one is NaN, infinite or too large to be a time in seconds.
+    """
+    if not times.size:
+        return np.nan, np.nan
+    first, last = float(times.min()), float(times.max())
+    if not np.isfinite([first, last]).all():
+        n_bad = int(np.sum(~np.isfinite(times)))
+        raise RecordingError(f"dataset {name!r}: {n_bad} of {times.size} times are NaN or infinite")
+    if max(-first, last) * DEFAULT_TICK_RATE >= LARGEST_EXACT_TICK:
+        raise RecordingError(
+            f"dataset {name!r} runs from {first:g} to {last:g} s, which cannot be times of a recording "
+            "(are they in samples or milliseconds instead of seconds?)"
+        )
+    return first, last
 
 
 def covering_window(

@@ -185,8 +185,8 @@ def take_recording(group: h5py.Group, *, interrupted: bool = False) -> SpikeReco
     times, units = _numbers(group, SPIKE_TIMES, 1), _numbers(group, SPIKE_UNITS, 1, "iu")
     times.flags.writeable = False  # ours alone: need not be copied
     window = _numbers(group, WINDOW, 1)
-    if window.shape != (2,):
-        raise RecordingError(f"dataset {WINDOW!r} has shape {window.shape}; expected (2,): t_start, t_stop")
+    if window.shape != (2,) or not np.all(np.abs(window) < 1e15):
+        raise RecordingError(f"dataset {WINDOW!r} is {window[:4].tolist()}; expected t_start and t_stop, s")
     n = min(times.size, units.size) if interrupted else times.size
     if not interrupted and times.shape != units.shape:
         raise RecordingError(f"{SPIKE_TIMES!r} has shape {times.shape} but {SPIKE_UNITS!r} {units.shape}")
@@ -223,6 +223,8 @@ def _take_rate(said: dict[str, Any], notes: list[str]) -> float | None:
         return None
     if not isinstance(rate, float):
         raise RecordingError(f"attribute {SAMPLING_RATE!r} is {rate!r}; expected one floating-point number of Hz")
+    if np.isnan(rate) and CHECKSUM not in said:
+        notes.append(f"attribute {SAMPLING_RATE!r} is not a number: the sampling rate is unknown")
     return None if np.isnan(rate) else float(rate)
 
 

@@ -76,7 +76,7 @@ class TestMaxWell:
         path = files.maxwell(tmp_path)
         with h5py.File(path, "a") as h5:
             del h5["data_store/data0000/settings/sampling"]
-        with pytest.raises(RecordingError, match="'settings/sampling' is missing"):
+        with pytest.raises(RecordingError, match="settings/sampling' is missing"):
             read_recording(path)
 
     def test_without_frames_the_first_spike_is_time_0(self, tmp_path: Path) -> None:
