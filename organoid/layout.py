@@ -206,7 +206,7 @@ def take_recording(group: h5py.Group, *, interrupted: bool = False) -> SpikeReco
         units[:n],
         t_start=float(window[0]),
         t_stop=float(window[1]),
-        sampling_rate=_take_rate(said, notes),
+        sampling_rate=_take_rate(said, interrupted, notes),
         units=tables[UNITS],
         electrodes=tables.get(ELECTRODES),
         stimuli=tables.get(STIMULI),
@@ -216,14 +216,14 @@ def take_recording(group: h5py.Group, *, interrupted: bool = False) -> SpikeReco
     )
 
 
-def _take_rate(said: dict[str, Any], notes: list[str]) -> float | None:
+def _take_rate(said: dict[str, Any], interrupted: bool, notes: list[str]) -> float | None:
     rate = said.get(SAMPLING_RATE)
     if rate is None:
         notes.append(f"the file has no attribute {SAMPLING_RATE!r}")
         return None
     if not isinstance(rate, float):
         raise RecordingError(f"attribute {SAMPLING_RATE!r} is {rate!r}; expected one floating-point number of Hz")
-    if np.isnan(rate) and CHECKSUM not in said:
+    if np.isnan(rate) and interrupted:  # a journal always has one
         notes.append(f"attribute {SAMPLING_RATE!r} is not a number: the sampling rate is unknown")
     return None if np.isnan(rate) else float(rate)
 

@@ -16,6 +16,7 @@ _LARGEST_COMPRESSION = 1100
 _UNSUSPICIOUS_BYTES = 1 << 24
 _HEAP_MARK = b"GCOL\x01\x00\x00\x00"
 _HEAP_HEADER = 16
+_TEXT_POINTER = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
 _LARGEST_SEARCH = 1 << 26  # larger files are mostly voltage, and take long to search
 # What h5py raises on damaged objects, links, types and filters.
 DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError, AttributeError, SystemError)
@@ -53,6 +54,7 @@ def whole(found: h5py.Dataset, name: str, view: Any = None) -> Any:
         if dtype.hasobject:
             _check_pointers(dtype, name)
             check_heaps(found.file.filename)
+            _check_lengths(found, name)
         return (found if view is None else view)[()]
     except RecordingError:
         raise
@@ -103,6 +105,18 @@ def _check_pointers(dtype: np.dtype[Any], name: str) -> None:
     parts = [dtype.fields[field][0] for field in dtype.names] if dtype.fields and dtype.names else [dtype.base]
     if any(part.hasobject and h5py.check_vlen_dtype(part) not in (None, str, bytes) for part in parts):
         raise RecordingError(f"{name!r} has the damaged type {dtype}: rows of varying length")
+
+
+def _check_lengths(found: h5py.Dataset, name: str) -> None:
+    """Refuse texts longer than their file, for which the HDF5 library would ask for gigabytes of memory."""
+    place, path = found.id.get_offset(), found.file.filename
+    if place is None or found.size * _TEXT_POINTER.itemsize != found.id.get_storage_size() or not os.path.isfile(path):
+        return
+    pointers = np.fromfile(path, _TEXT_POINTER, found.size, offset=place)
+    if pointers.size and int(pointers["length"].max()) > os.path.getsize(path):
+        raise RecordingError(
+            f"dataset {name!r} claims a text of {pointers['length'].max()} bytes, longer than its file"
+        )
 
 
 def check_heaps(path: str) -> None:

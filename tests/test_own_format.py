@@ -169,3 +169,56 @@ def test_a_table_cut_between_a_column_and_its_flags(tmp_path):
         h5.attrs["organoid_kind"] = "session"
         h5.attrs.pop("crc32", None)
     assert read_recording(path).stimuli["channel"].isna().tolist() == [False, True, False]
+
+
+def test_a_text_that_claims_to_be_longer_than_its_file_is_refused_at_once(file: Path) -> None:
+    with h5py.File(file) as h5:
+        place = h5["notes"].id.get_offset()
+    content = bytearray(file.read_bytes())
+    content[place : place + 4] = (2**31 - 1).to_bytes(4, "little")
+    file.write_bytes(content)
+    with pytest.raises(RecordingError, match="'notes' claims a text of 2147483647 bytes, longer than its file"):
+        read_recording(file)
+
+
+def test_texts_that_look_like_rows_of_varying_length_are_refused(file: Path) -> None:
+    with h5py.File(file, "a") as h5:
+        unseal(h5)
+        rows = np.empty(1, dtype=object)
+        rows[0] = np.array([1, 2], dtype="i4")
+        h5["units/name"].attrs.create("kind", rows, dtype=h5py.vlen_dtype("i4"))
+    with pytest.raises(RecordingError, match="'kind' has the damaged type object: rows of varying length"):
+        read_recording(file)
+
+
+@pytest.mark.parametrize("lost", ["channel", "well"])
+def test_lost_flags_of_missing_values_are_named(file: Path, lost: str) -> None:
+    with h5py.File(file, "a") as h5:
+        unseal(h5)
+        del h5[f"units/missing/{lost}"]
+    with pytest.raises(RecordingError, match="table 'units' has lost the flags of missing values"):
+        read_recording(file)
+
+
+def test_flags_of_another_length_than_their_column_are_named(file: Path) -> None:
+    with h5py.File(file, "a") as h5:
+        unseal(h5)
+        del h5["units/missing/channel"]
+        h5["units/missing/channel"] = np.ones(5, dtype=bool)
+    with pytest.raises(RecordingError, match="column 'channel' of 'units' has 2 rows, its flags 5"):
+        read_recording(file)
+
+
+def test_a_journal_cut_between_two_columns_says_what_it_kept(file: Path) -> None:
+    with h5py.File(file, "a") as h5:
+        unseal(h5)
+        h5.attrs["organoid_kind"] = "session"
+        for name in ("units/name", "spikes/time_s"):
+            values = h5[name][()]
+            attributes = dict(h5[name].attrs)
+            del h5[name]
+            h5.create_dataset(name, data=[*values, values[-1]]).attrs.update(attributes)
+    rec = read_recording(file)
+    assert (rec.n_spikes, rec.n_units) == (3, 2)
+    assert any("the columns of 'spikes' hold 3 to 4 rows" in note for note in rec.notes)
+    assert any("the columns of 'units' hold 2 to 3 rows" in note for note in rec.notes)
