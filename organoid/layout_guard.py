@@ -9,11 +9,13 @@ from typing import Any
 import h5py
 import numpy as np
 
+from organoid.chunks import unpacked
 from organoid.errors import RecordingError
 
 # Deflate packs at most 1032 to 1; anything claiming more than this holds unwritten values.
 _LARGEST_COMPRESSION = 1100
 _UNSUSPICIOUS_BYTES = 1 << 24
+_LARGE = 1 << 20
 _HEAP_MARK = b"GCOL\x01\x00\x00\x00"
 _HEAP_HEADER = 16
 _TEXT_POINTER = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
@@ -40,9 +42,9 @@ def whole(found: h5py.Dataset, name: str, view: Any = None) -> Any:
         cannot be read.
     """
     try:
-        if found.shape is None:
+        shape, dtype, size = found.shape, found.dtype, int(found.size or 0)
+        if shape is None:
             raise RecordingError(f"dataset {name!r} holds nothing (its space is null)")
-        dtype, size = found.dtype, int(found.size)
         claimed, stored = size * dtype.itemsize, int(found.id.get_storage_size())
         if claimed > _UNSUSPICIOUS_BYTES and claimed > _LARGEST_COMPRESSION * stored:
             raise RecordingError(
@@ -55,17 +57,28 @@ def whole(found: h5py.Dataset, name: str, view: Any = None) -> Any:
             _check_pointers(dtype, name)
             check_heaps(found.file.filename)
             _check_lengths(found, name)
-        return (found if view is None else view)[()]
+        if view is None and claimed > _LARGE and (values := unpacked(found)) is not None:
+            return values
+        return _numbers(found) if view is None and dtype.kind in "biuf" else (found if view is None else view)[()]
     except RecordingError:
         raise
     except DAMAGE as error:
         raise RecordingError(f"dataset {name!r} cannot be read: {reason(error)}") from None
 
 
+def _numbers(found: h5py.Dataset) -> Any:
+    """Return what ``found[()]`` returns for numbers, with fewer steps."""
+    values = np.empty(found.shape, found.dtype)
+    if values.size:
+        found.id.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
+    return values[()]
+
+
 def attribute(owner: h5py.Group | h5py.Dataset, name: str) -> Any:
     """Return an attribute, or None where it is absent, empty or damaged."""
     try:
-        value = _attribute(owner, name) if name in owner.attrs else None
+        held = owner.attrs
+        value = _attribute(owner, held.get_id(name)) if name in held else None
     except RecordingError:
         raise
     except DAMAGE:
@@ -82,19 +95,26 @@ def attributes(owner: h5py.Group | h5py.Dataset, name: str) -> dict[str, Any]:
         If one of them is damaged.
     """
     try:
-        return {str(key): _attribute(owner, key) for key in owner.attrs}
+        places = range(h5py.h5a.get_num_attrs(owner.id))
+        held = [h5py.h5a.open(owner.id, index=k) for k in places]  # much quicker than owner.attrs
+        return {found.name.decode("utf-8", "surrogateescape"): _attribute(owner, found) for found in held}
     except RecordingError:
         raise
     except DAMAGE as error:
         raise RecordingError(f"the attributes of {name!r} cannot be read: {reason(error)}") from None
 
 
-def _attribute(owner: h5py.Group | h5py.Dataset, name: str) -> Any:
-    dtype = owner.attrs.get_id(name).dtype
+def _attribute(owner: h5py.Group | h5py.Dataset, found: h5py.h5a.AttrID) -> Any:
+    dtype, name = found.dtype, found.name.decode("utf-8", "surrogateescape")
     if dtype.hasobject:
         _check_pointers(dtype, name)
         check_heaps(owner.file.filename)
-    return owner.attrs[name]
+    if found.shape != () or dtype.kind not in "iufO" or (dtype.hasobject and h5py.check_string_dtype(dtype) is None):
+        return owner.attrs[name]
+    value = np.empty((), dtype)  # most of them: one number or text
+    found.read(value)
+    held = value[()]
+    return held.decode("utf-8", "surrogateescape") if isinstance(held, bytes) and dtype.hasobject else held
 
 
 def _check_pointers(dtype: np.dtype[Any], name: str) -> None:
