@@ -17,7 +17,8 @@ _TO_UNIT = 1.0 / 9007199254740992.0  # 2**-53
 
 
 @numba.njit(cache=True, inline="always")
-def _mix(z: np.uint64) -> np.uint64:
+def mix(z: np.uint64) -> np.uint64:
+    """Scramble 64 bits (for use inside numba code)."""
     z = (z ^ (z >> _S30)) * _MIX_A
     z = (z ^ (z >> _S27)) * _MIX_B
     return z ^ (z >> _S31)
@@ -26,7 +27,7 @@ def _mix(z: np.uint64) -> np.uint64:
 @numba.njit(cache=True, inline="always")
 def uniform_at(key: np.uint64, counter: np.uint64) -> float:
     """Return the number in [0, 1) at one position of one stream (for use inside numba code)."""
-    return np.float64(_mix(key + (counter + np.uint64(1)) * _GOLDEN) >> _S11) * _TO_UNIT
+    return np.float64(mix(key + (counter + np.uint64(1)) * _GOLDEN) >> _S11) * _TO_UNIT
 
 
 @numba.njit(cache=True)
@@ -41,7 +42,7 @@ def _uniform(key: np.uint64, counters: NDArray[np.uint64]) -> NDArray[np.float64
 def _fold(words: NDArray[np.uint64]) -> np.uint64:
     key = np.uint64(0)
     for word in words:
-        key = _mix(key + word + _GOLDEN)
+        key = mix(key + word + _GOLDEN)
     return key
 
 

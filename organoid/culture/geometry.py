@@ -14,6 +14,32 @@ _POSITION = ["x_um", "y_um"]
 
 
 @dataclass(frozen=True)
+class OwnElectrodes:
+    """Distances where electrode `k` reaches unit `k` and no other; a row is made when it is asked for.
+
+    Parameters
+    ----------
+    n_units : int
+        Units, and electrodes. A matrix would not fit into memory for 100,000 of them.
+    """
+
+    n_units: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Electrodes and units."""
+        return self.n_units, self.n_units
+
+    def __getitem__(self, electrode: int) -> NDArray[np.float64]:
+        row = np.full(self.n_units, np.inf)
+        row[electrode] = 0.0
+        return row
+
+
+Distances = NDArray[np.float64] | OwnElectrodes
+
+
+@dataclass(frozen=True)
 class Geometry:
     """Units and electrodes in the plane of the array.
 
@@ -23,7 +49,7 @@ class Geometry:
         One row a unit; see `SpikeRecording.units`.
     electrodes : DataFrame
         One row an electrode; row number = electrode index in pulses.
-    distances : ndarray of float64, shape (n_electrodes, n_units), um
+    distances : ndarray of float64, shape (n_electrodes, n_units), um, or OwnElectrodes
         Infinite where a position is unknown.
     warnings : tuple of str
         What had to be assumed.
@@ -31,7 +57,7 @@ class Geometry:
 
     units: pd.DataFrame
     electrodes: pd.DataFrame
-    distances: NDArray[np.float64]
+    distances: Distances
     warnings: tuple[str, ...] = ()
 
     @property
@@ -42,7 +68,10 @@ class Geometry:
     @property
     def unreachable(self) -> NDArray[np.int64]:
         """Indices of electrodes that cannot be stimulated: no position, or the table says so."""
-        blocked = ~np.isfinite(self.distances).any(axis=1) if self.distances.size else np.ones(self.n_electrodes, bool)
+        if isinstance(self.distances, OwnElectrodes):
+            blocked = np.zeros(self.n_electrodes, dtype=bool)
+        else:
+            blocked = ~np.isfinite(self.distances).any(axis=1) | (self.distances.size == 0)
         if "can_stimulate" in self.electrodes:
             blocked |= ~self.electrodes["can_stimulate"].to_numpy(dtype=bool)
         return np.flatnonzero(blocked)
@@ -50,6 +79,8 @@ class Geometry:
     @property
     def nearest_electrode(self) -> NDArray[np.int64]:
         """Electrode nearest to each unit, -1 where unknown, shape (n_units,)."""
+        if isinstance(self.distances, OwnElectrodes):
+            return np.arange(self.distances.n_units)
         if not self.distances.size:
             return np.full(len(self.units), -1, dtype=np.int64)
         known = np.isfinite(self.distances).any(axis=0)
@@ -113,10 +144,8 @@ def _electrodes_at_units(units: pd.DataFrame) -> pd.DataFrame:
 def _one_electrode_a_unit(units: pd.DataFrame) -> Geometry:
     n_units = len(units)
     electrodes = pd.DataFrame({"channel": np.arange(n_units), "electrode": np.arange(n_units)})
-    distances = np.full((n_units, n_units), np.inf)
-    np.fill_diagonal(distances, 0.0)
     warning = "no positions known: one virtual electrode for each unit, reaching that unit alone"
-    return Geometry(units, electrodes, distances, (warning,))
+    return Geometry(units, electrodes, OwnElectrodes(n_units), (warning,))
 
 
 def _distances(electrodes: NDArray[np.float64], units: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from organoid.culture.geometry import Distances
 from organoid.errors import StimulationError
 from organoid.stimulation import Phase, Pulse
 
@@ -93,13 +94,13 @@ class Recruitment:
                 f"below {_LATEST_DIRECT} s, the end of what counts as direct"
             )
 
-    def probability(self, pulse: Pulse, distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    def probability(self, pulse: Pulse, distances: Distances) -> NDArray[np.float64]:
         """Return the probability that each unit, well rested, is recruited.
 
         Parameters
         ----------
         pulse : Pulse
-        distances : ndarray, shape (n_electrodes, n_units), um
+        distances : ndarray, shape (n_electrodes, n_units), um, or OwnElectrodes
             Of all electrodes of the device; the pulse picks its rows.
 
         Returns

@@ -22,6 +22,7 @@ from organoid.stimulation import Pulse, pulses_from_table, stimulus_table
 
 Stimuli = pd.DataFrame | Sequence[tuple[float, Pulse]]
 Planned = list[tuple[int, Pulse]]
+Index = NDArray[np.int64]
 
 _CHUNK_S = 2.0
 _PROGRESS_AFTER_S = 2.0
@@ -56,7 +57,8 @@ def simulate(
     Returns
     -------
     SpikeRecording
-        At 20 kHz. If the network runs away, up to that time only, with a note and
+        At 20 kHz. A network that counts its work adds it to the metadata: ``synaptic_operations`` and
+        ``neuron_updates``. If the network runs away, up to that time only, with a note and
         ``metadata["runaway"]`` true.
 
     Raises
@@ -69,8 +71,12 @@ def simulate(
     tissue = Tissue(source.network, geometry, recruitment, calibration or source.calibration)
     n_frames = _frames_of(duration, tissue)
     planned = _plan(stimuli, tissue, n_frames)
-    blocks = list(_run(tissue, n_frames, planned, seed))
-    return _recording(tissue, blocks, planned, n_frames, seed)
+    parts = []
+    for block in _run(tissue, n_frames, planned, seed):
+        parts.append((block.spike_frames, block.spike_units))
+        state = block.state  # the last one alone: that of a large network is large
+    frames, units = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return _recording(tissue, frames, units, state, planned, n_frames, seed)
 
 
 def _frames_of(duration: float, tissue: Tissue) -> int:
@@ -124,13 +130,15 @@ def _is_impossible(tissue: Tissue, block: TissueBlock, chunk: int) -> bool:
     return block.spike_frames.size > _IMPOSSIBLE_RATE * tissue.n_units * chunk / tissue.rate
 
 
-def _recording(tissue: Tissue, blocks: list[TissueBlock], planned: Planned, n_frames: int, seed: int) -> SpikeRecording:
-    state: TissueState = blocks[-1].state
+def _recording(
+    tissue: Tissue, frames: Index, units: Index, state: TissueState, planned: Planned, n_frames: int, seed: int
+) -> SpikeRecording:
     rate = tissue.rate
-    frames: NDArray[np.int64] = np.concatenate([block.spike_frames for block in blocks])
     given = [(frame, pulse) for frame, pulse in planned if frame < state.frame]
     runaway = state.frame < n_frames or state.runaway
     metadata: dict[str, Any] = {"simulated": True, "seed": seed, **tissue.describe(), "runaway": runaway}
+    if hasattr(tissue.network, "work"):
+        metadata |= tissue.network.work(state.network)
     notes = list(tissue.warnings if given else ())
     if runaway:
         metadata["runaway_time_s"] = state.frame / rate
@@ -140,7 +148,7 @@ def _recording(tissue: Tissue, blocks: list[TissueBlock], planned: Planned, n_fr
         )
     return SpikeRecording(
         frames / rate,
-        np.concatenate([block.spike_units for block in blocks]),
+        units,
         n_units=tissue.n_units,
         t_start=0.0,
         t_stop=state.frame / rate,
