@@ -1,7 +1,7 @@
 """Sparse connections of large networks: lists of pairs, and the rows that a kernel walks along.
 
-Memory is proportional to the number of connections: 8 bytes each with weights in single precision and one delay, 2 more
-where delays differ. Nothing of the size ``n_units x n_units`` is ever made.
+Memory is proportional to the number of connections: 8 bytes each, 2 more where delays differ. Nothing of the size
+``n_units x n_units`` is ever made.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Connections:
     pre, post : array_like of int, shape (n,)
         Sender and receiver of each connection.
     weight : array_like, shape (n,) or scalar
-        Rise of the receiver's current with each spike, thresholds. Weights in single precision stay so and take half of
-        the memory.
+        Rise of the receiver's current with each spike, thresholds; kept in single precision (currents are summed in
+        double precision).
     delay : array_like, shape (n,) or scalar, optional
         From spike to rise, s; rounded to whole steps, at least one. The network's own if not given.
     current : array_like of int, shape (n,) or scalar
@@ -54,7 +54,7 @@ class Rows(NamedTuple):
         Where the connections of each sender start.
     target : ndarray of uint32, shape (n,)
         ``current * n_units + receiver``.
-    weight : ndarray of float32 or float64, shape (n,)
+    weight : ndarray of float32, shape (n,)
         Thresholds.
     delay : ndarray of uint16, shape (n,), or (1,) where all are the same
         Steps.
@@ -62,7 +62,7 @@ class Rows(NamedTuple):
 
     start: Index
     target: NDArray[np.uint32]
-    weight: NDArray[Any]
+    weight: NDArray[np.float32]
     delay: NDArray[np.uint16]
 
 
@@ -106,10 +106,9 @@ def random_connections(n_units: int, fan_out: int, *, seed: int | np.random.Gene
             rows[same] = rng.integers(0, n_units - 1, int(same.sum()))
             post[again] = np.sort(rows, axis=1)
             again = again[same.any(axis=1)]
-    pre = np.repeat(np.arange(n_units), fan_out)
-    post = post.ravel()
-    post += post >= pre
-    return pre, post
+    senders = np.repeat(np.arange(n_units), fan_out)
+    receivers = post.ravel()
+    return senders, receivers + (receivers >= senders)  # nobody receives from itself
 
 
 def rows_of(connections: Connections, n_units: int, n_currents: int, dt: float, usual_delay: float) -> Rows:
@@ -143,29 +142,16 @@ def rows_of(connections: Connections, n_units: int, n_currents: int, dt: float, 
     )
 
 
-def rows_of_dense(weights: NDArray[Any], delay: int) -> Rows:
-    """Return the connections of weight matrices (current, pre, post) that are not 0, all with one delay, steps."""
-    n_units = weights.shape[1]
-    pre, post, current = np.nonzero(np.moveaxis(weights, 0, 2))
-    return Rows(
-        start=np.concatenate([[0], np.cumsum(np.bincount(pre, minlength=n_units))]).astype(np.int64),
-        target=(current * n_units + post).astype(np.uint32),
-        weight=np.ascontiguousarray(weights[current, pre, post]),
-        delay=np.array([delay], dtype=np.uint16),
-    )
-
-
 def check_rows(rows: Rows, n_units: int, n_currents: int) -> None:
     """Raise `ModelError` unless the rows belong to so many units with so many currents.
 
     Kernels trust the numbers in them: a target out of range would be written to.
     """
     n = rows.target.size
-    types = (np.int64, np.uint32, rows.weight.dtype, np.uint16)
-    if rows.weight.dtype not in (np.float32, np.float64) or any(a.dtype != t for a, t in zip(rows, types)):
-        raise ModelError(
-            f"connections have types {[str(a.dtype) for a in rows]}; expected int64, uint32, float, uint16"
-        )
+    types = ("int64", "uint32", "float32", "uint16")
+    found = tuple(str(a.dtype) for a in (rows.start, rows.target, rows.weight, rows.delay))
+    if found != types:
+        raise ModelError(f"connections have types {found}; expected {types}")
     if rows.start.shape != (n_units + 1,) or rows.weight.shape != (n,) or rows.delay.shape not in ((1,), (n,)):
         raise ModelError(
             f"connections have shapes {[a.shape for a in rows]}; expected ({n_units + 1},), (n,), (n,), (n,) or (1,)"
@@ -185,7 +171,8 @@ def _order(pre: Index, post: Index, n_units: int) -> Index | None:
 
 
 def _ordered(values: NDArray[Any], order: Index | None) -> NDArray[Any]:
-    return np.ascontiguousarray(values if order is None else values[order])
+    # Writable, though nobody writes: kernels are compiled anew for arrays of another kind.
+    return np.require(values if order is None else values[order], requirements=["C", "W"])
 
 
 def _is_one(delay: NDArray[np.uint16]) -> bool:
@@ -201,9 +188,8 @@ def _indices(name: str, values: ArrayLike, bound: int) -> Index:
     return found.astype(np.int64, copy=False)
 
 
-def _weights(values: ArrayLike) -> NDArray[Any]:
-    found = np.asarray(values)
-    found = found if found.dtype == np.float32 else found.astype(np.float64, copy=False)
+def _weights(values: ArrayLike) -> NDArray[np.float32]:
+    found = np.asarray(values).astype(np.float32, copy=False)
     if not np.all(np.isfinite(found)):
         raise ModelError("connection weights hold NaN or infinite values; expected thresholds")
     return found

@@ -1,9 +1,9 @@
 """Compiled steps of large sparse networks: tiles of units over blocks of steps, threads split by receiver.
 
-A spike acts ``d`` steps later at the earliest, ``d`` the shortest delay. So a block of ``d`` steps needs nothing from the
-same block: each tile of units runs through the whole block while its state stays in the innermost cache, and threads
-meet once a block. What is on its way lies in a ring of ``longest delay`` rows; a row is added to the currents in its step
-and cleared.
+A spike acts ``d`` steps later at the earliest, ``d`` the shortest delay. So a block of ``d`` steps needs nothing from
+the same block: each tile of units runs through the whole block while its state stays in the innermost cache, and
+threads meet once a block. What is on its way lies in a ring of ``longest delay`` rows; a row is added to the currents
+in its step and cleared.
 
 Every sum onto a unit is taken by one thread in one order: step of the spike, sender, connection. Neither the number of
 threads nor the cut of a run can change a bit.
@@ -15,6 +15,7 @@ import numba
 import numpy as np
 from numba import prange
 from numpy.typing import NDArray
+from organoid.models.event_cells import plain, receive, rich, start_drive
 from organoid.models.event_noise import gaussian, logistic
 
 Array = NDArray[np.float64]
@@ -41,7 +42,7 @@ class Way(NamedTuple):
     noise_key: np.uint64
     escape_key: np.uint64
     noisy: bool
-    rich: bool  # adaptive or soft thresholds
+    rich: bool  # cells that differ, adapt, or have a soft threshold
 
 
 class Forced(NamedTuple):
@@ -95,70 +96,8 @@ def _deliver(ring: Array, rows: Any, bound: Index, part: int, scratch: Scratch, 
 @numba.njit(cache=True, inline="always")
 def _unit(spike: np.int32) -> int:
     """Return the unit of a spike, forced or not."""
-    signed = np.int64(spike)
+    signed = int(spike)
     return signed if signed >= 0 else -1 - signed
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _receive(decay: float, current: Array, arriving: Array, drive: Array) -> None:
-    """Let a current decay, add what arrives, and add all of it to the drive of a tile."""
-    for i in range(current.size):
-        now = decay * current[i] + arriving[i]
-        current[i] = now
-        arriving[i] = 0.0
-        drive[i] += now
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _plain(
-    decay: float, rest: int, hard: bool, voltage: Array, refractory: Index, drive: Array, fired: NDArray[np.uint8]
-) -> int:
-    """Advance the membranes of a tile with a constant sharp threshold; return how many spiked."""
-    gain, total = 1.0 - decay, 0
-    for i in range(voltage.size):
-        ready = refractory[i] <= 0
-        now = decay * voltage[i] + gain * drive[i]
-        now = now if ready else voltage[i]
-        over = now - 1.0
-        spike = (over >= 0.0) & ready
-        after = 0.0 if hard else over
-        voltage[i] = after if spike else now
-        left = max(refractory[i] - 1, 0)
-        refractory[i] = rest if spike else left
-        fired[i] = spike
-        total += np.int64(spike)
-    return total
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _rich(
-    par: Any,
-    voltage: Array,
-    refractory: Index,
-    adaptation: Array,
-    increment: Array,
-    drive: Array,
-    luck: NDArray[np.float32],
-    fired: NDArray[np.uint8],
-) -> int:
-    """Advance the membranes of a tile with adaptive or soft thresholds; `luck` is what softness adds."""
-    decay, gain, hard, rest = par.membrane_decay, 1.0 - par.membrane_decay, par.hard_reset, par.refractory
-    forget, width, total = par.adaptation_decay, par.escape_width, 0
-    for i in range(voltage.size):
-        ready = refractory[i] <= 0
-        now = decay * voltage[i] + gain * drive[i]
-        now = now if ready else voltage[i]
-        over = now - (1.0 + increment[i] * adaptation[i])
-        spike = (over + width * np.float64(luck[i]) >= 0.0) & ready
-        after = 0.0 if hard else over
-        voltage[i] = after if spike else now
-        left = max(refractory[i] - 1, 0)
-        refractory[i] = rest if spike else left
-        faded = forget * adaptation[i]
-        adaptation[i] = faded + 1.0 if spike else faded
-        fired[i] = spike
-        total += np.int64(spike)
-    return total
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -166,11 +105,11 @@ def _force(par: Any, a: Arrays, unit: int, before: Array, drive: float) -> None:
     """Make a unit spike that did not by itself; `before` is its potential, adaptation, refractory steps."""
     now = before[0]
     if before[2] <= 0:
-        now = par.membrane_decay * now + (1.0 - par.membrane_decay) * drive
-    over = now - (1.0 + par.increment[unit] * before[1])
+        now = par.membrane_decay[unit] * now + (1.0 - par.membrane_decay[unit]) * drive
+    over = now - (par.threshold[unit] + par.increment[unit] * before[1])
     a.voltage[unit] = 0.0 if par.hard_reset else over
     a.refractory[unit] = par.refractory
-    a.adaptation[unit] = par.adaptation_decay * before[1] + 1.0
+    a.adaptation[unit] = par.adaptation_decay[unit] * before[1] + 1.0
 
 
 @numba.njit(cache=True, nogil=True)
@@ -187,13 +126,6 @@ def _collect(fired: NDArray[np.uint8], low: int, out: NDArray[np.int32], place: 
 
 
 @numba.njit(cache=True, nogil=True)
-def _start_drive(bias: Array, sd: Array, xi: NDArray[np.float32], drive: Array) -> None:
-    """Write bias and noise; without noise `xi` is 0."""
-    for i in range(bias.size):
-        drive[i] = bias[i] + sd[i] * np.float64(xi[i])
-
-
-@numba.njit(cache=True, nogil=True)
 def _run_tile(
     par: Any, a: Arrays, way: Way, tile: int, first_step: int, n_steps: int, forced: Forced, scratch: Scratch
 ) -> None:
@@ -203,6 +135,7 @@ def _run_tile(
     even, n_pairs, n_rows = high - low + (high - low) % 2, (n + 1) // 2, a.ring.shape[0]
     voltage, refractory, adaptation = a.voltage[low:high], a.refractory[low:high], a.adaptation[low:high]
     bias, sd, increment = par.bias[low:high], par.noise_sd[low:high], par.increment[low:high]
+    keep, threshold, forget = par.membrane_decay[low:high], par.threshold[low:high], par.adaptation_decay[low:high]
     drive, fired = np.empty(high - low), np.zeros(TILE, dtype=np.uint8)
     xi, luck = np.zeros(even, dtype=np.float32), np.zeros(even, dtype=np.float32)
     origin = forced.ends[0]
@@ -217,16 +150,16 @@ def _run_tile(
                 before[f - origin, 2] = a.refractory[unit]
         if way.noisy:
             gaussian(way.noise_key, step, n_pairs, low // 2, xi)
-        _start_drive(bias, sd, xi, drive)
+        start_drive(bias, sd, xi, drive)
         for k in range(par.synapse_decay.size):
             arriving = a.ring[step % n_rows, k * n + low : k * n + high]
-            _receive(par.synapse_decay[k], a.current[k, low:high], arriving, drive)
+            receive(par.synapse_decay[k], a.current[k, low:high], arriving, drive)
         if way.rich:
             if par.escape_width > 0.0:
                 logistic(way.escape_key, step, n_pairs, low // 2, luck)
-            total = _rich(par, voltage, refractory, adaptation, increment, drive, luck, fired)
+            total = rich(par, voltage, refractory, adaptation, keep, threshold, forget, increment, drive, luck, fired)
         else:
-            total = _plain(par.membrane_decay, par.refractory, par.hard_reset, voltage, refractory, drive, fired)
+            total = plain(keep[0], threshold[0], par.refractory, par.hard_reset, voltage, refractory, drive, fired)
         for f in range(pushed, until):
             unit = forced.units[f]
             if low <= unit < high:
@@ -283,7 +216,13 @@ def _gather(scratch: Scratch, n_steps: int, start: Index) -> int:
 @numba.njit(cache=True, nogil=True)
 def _ends_in(inj_steps: Index, done: int, n_steps: int) -> Index:
     """Return where the forced spikes of each step of a block end, counted from the start of the call."""
-    return np.searchsorted(inj_steps, done + np.arange(n_steps + 1))
+    ends = np.empty(n_steps + 1, dtype=np.int64)
+    place = 0
+    for t in range(n_steps + 1):
+        while place < inj_steps.size and inj_steps[place] < done + t:
+            place += 1
+        ends[t] = place
+    return ends
 
 
 @numba.njit(cache=True, nogil=True)

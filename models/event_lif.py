@@ -6,13 +6,13 @@ The equations are those of `organoid.models.free_lif`,
 
     I_k[t] &= e^{-dt/\tau_k} I_k[t-1] + \sum_j \sum_{c: j \to i} w_c\, z_j[t - d_c] \\
     V[t]   &= \beta V^+[t-1] + (1-\beta) \Big(b + \sigma \xi[t] + \sum_k I_k[t]\Big) \\
-    z[t]   &= H\big(V[t] - 1 - A\,a[t] + \epsilon\,\lambda[t]\big)
+    z[t]   &= H\big(V[t] - \theta - A\,a[t] + \epsilon\,\lambda[t]\big)
 
 with resets, refractoriness and adaptation as there, and a delay :math:`d_c` for each connection :math:`c`.
 :math:`\xi` is Gaussian; :math:`\lambda` is logistic, which makes the threshold soft: a spike has the probability
-:math:`1 / (1 + e^{-(V - 1 - A a) / \epsilon})` (escape noise of width :math:`\epsilon`; 0 is a sharp threshold). Both come
-from a counter for each unit and step. The same seed gives the same spikes, bit for bit, whatever the number of threads
-and however a run is cut into pieces.
+:math:`1 / (1 + e^{-(V - \theta - A a) / \epsilon})` (escape noise of width :math:`\epsilon`; 0 is a sharp threshold).
+Both come from a counter for each unit and step. The same seed gives the same spikes, bit for bit, whatever the number
+of threads and however a run is cut into pieces.
 
 The number of threads is numba's (``numba.set_num_threads``).
 """
@@ -28,19 +28,13 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from organoid.models import event_kernels as kernels
-from organoid.models.adaptive_lif import AdaptiveLIFCell, AdaptiveLIFParameters
 from organoid.models.counter_rng import stream_key
 from organoid.models.escape_lif import ACTIVITY_TAU
-from organoid.models.event_connections import Connections, Rows, check_rows, rows_of, rows_of_dense
+from organoid.models.event_connections import Rows, check_rows
 from organoid.models.event_noise import gaussian
-from organoid.models.free_lif import noise_sd as noise_of
-from organoid.models.free_lif import numbers
 from organoid.models.free_running import Advance, Injection, check_injection
-from organoid.models.lif import LIFCell, LIFParameters
-from organoid.models.recurrent import RecurrentNetwork, check_size
-from organoid.models.synapses import steps
 
 from organoid.errors import ModelError
 
@@ -62,13 +56,15 @@ class EventLIFParameters(NamedTuple):
         What is left of a synaptic current after a step.
     bias, noise_sd : ndarray, shape (n_units,)
         Constant input, and standard deviation of the white input of a step.
-    membrane_decay : float
+    membrane_decay : ndarray, shape (n_units,)
         ``beta``.
+    threshold : ndarray, shape (n_units,)
+        ``theta``: threshold without adaptation.
     refractory : int
         Steps after a spike in which the potential stands still.
     hard_reset : bool
         Whether a spike sets the potential to 0; otherwise it takes the threshold away.
-    adaptation_decay : float
+    adaptation_decay : ndarray, shape (n_units,)
         What is left of the adaptation trace after a step.
     increment : ndarray, shape (n_units,)
         ``A``: rise of the threshold per spike.
@@ -82,10 +78,11 @@ class EventLIFParameters(NamedTuple):
     synapse_decay: Array
     bias: Array
     noise_sd: Array
-    membrane_decay: float
+    membrane_decay: Array
+    threshold: Array
     refractory: int
     hard_reset: bool
-    adaptation_decay: float
+    adaptation_decay: Array
     increment: Array
     escape_width: float
     rate_limit: float
@@ -132,7 +129,7 @@ class EventLIF:
 
     It keeps the contract of `organoid.models.free_running.FreeRunningNetwork`; forced spikes act as in
     `organoid.models.free_lif.FreeLIF`. Memory is proportional to the connections, plus ``n_units`` times the longest
-    delay in steps. Make one with `event_lif`.
+    delay in steps. `organoid.models.event_network` makes them.
 
     Parameters
     ----------
@@ -152,6 +149,8 @@ class EventLIF:
         self.parameters, self.rows = parameters, rows
         self._longest = int(rows.delay.max())
         self._block = min(int(rows.delay.min()), kernels.LONGEST_BLOCK)
+        same = all(np.all(values == values[0]) for values in (parameters.membrane_decay, parameters.threshold))
+        self._rich = bool(not same or np.any(parameters.increment) or parameters.escape_width > 0)
         self._splits: dict[int, tuple[Index, Index]] = {}
 
     @property
@@ -202,7 +201,7 @@ class EventLIF:
         forced = none, none
         if injection is not None:
             check_injection(injection, n_steps, self.n_units)
-            forced = injection.steps, injection.units
+            forced = np.ascontiguousarray(injection.steps), np.ascontiguousarray(injection.units)
         arrays = kernels.Arrays(
             *(getattr(state, name).copy() for name in ("voltage", "adaptation", "refractory", "current", "ring"))
         )
@@ -244,7 +243,7 @@ class EventLIF:
     def _sha256(self) -> str:
         digest = hashlib.sha256()
         for value in (*self.rows, *self.parameters):
-            digest.update(np.ascontiguousarray(value))
+            digest.update(np.ascontiguousarray(value).data)
         return digest.hexdigest()
 
     def _run(self, arrays: kernels.Arrays, state: EventLIFState, n_steps: int, forced: tuple[Index, Index]) -> Any:
@@ -254,7 +253,7 @@ class EventLIF:
             np.uint64(state.key),
             np.uint64(state.escape_key),
             bool(np.any(p.noise_sd)),
-            p.escape_width > 0 or bool(np.any(p.increment)),
+            self._rich,
         )
         scratch = kernels.make_scratch(self.n_units, block)
         leak = math.exp(-p.dt / ACTIVITY_TAU)
@@ -274,7 +273,7 @@ class EventLIF:
     def _n_parts(self) -> int:
         if self.n_units * self._block < _WORTH_THREADS:
             return 1
-        return max(1, min(numba.get_num_threads(), -(-self.n_units // kernels.TILE)))
+        return max(1, min(int(numba.get_num_threads()), -(-self.n_units // kernels.TILE)))
 
     def _split(self, n_parts: int) -> tuple[Index, Index]:
         """Return where each sender's connections to each part start, and the tiles of each part."""
@@ -289,103 +288,6 @@ class EventLIF:
         return self._splits[n_parts]
 
 
-def event_lif(
-    n_units: int,
-    dt: float,
-    connections: Connections,
-    parameters: LIFParameters | AdaptiveLIFParameters | None = None,
-    *,
-    bias: ArrayLike = 0.0,
-    soft: bool = False,
-    rate_limit: float = math.inf,
-) -> EventLIF:
-    """Return a large network from lists of connections.
-
-    Parameters
-    ----------
-    n_units : int
-        Number of units.
-    dt : float
-        Step, s.
-    connections : Connections
-        Who sends to whom, after `LIFParameters.delay` unless they have delays of their own.
-    parameters : LIFParameters or AdaptiveLIFParameters, optional
-        Properties of the cells. What concerns training (initial weights, gradients) has no effect.
-    bias : array_like, shape (n_units,) or scalar
-        Constant input, thresholds: 1 takes a resting cell just to threshold.
-    soft : bool
-        Whether the threshold is soft, with `LIFParameters.escape_width`.
-    rate_limit : float
-        Population rate averaged over about 2 s above which the network counts as run away, spikes/s.
-
-    Returns
-    -------
-    EventLIF
-        For `organoid.simulate`.
-
-    Raises
-    ------
-    ModelError
-        If a value is out of range, or lengths differ.
-    """
-    check_size(n_units, dt)
-    p = parameters or LIFParameters()
-    lif = p.lif if isinstance(p, AdaptiveLIFParameters) else p
-    if not lif.tau_syn or any(not tau > 0 for tau in lif.tau_syn):
-        raise ModelError(f"tau_syn needs at least one positive time constant in s, got {lif.tau_syn!r}")
-    if not lif.noise_sd >= 0:
-        raise ModelError(f"noise_sd must not be negative, got {lif.noise_sd!r} thresholds")
-    decay = math.exp(-dt / lif.tau_mem)
-    adaptive = p if isinstance(p, AdaptiveLIFParameters) else None
-    return EventLIF(
-        EventLIFParameters(
-            dt=float(dt),
-            synapse_decay=np.exp(-dt / np.array(lif.tau_syn)),
-            bias=_per_unit("bias", bias, n_units),
-            # White input of sd q gives V the stationary sd q (1 - decay) / sqrt(1 - decay^2).
-            noise_sd=np.full(n_units, lif.noise_sd * math.sqrt((1 + decay) / (1 - decay))),
-            membrane_decay=decay,
-            refractory=steps(lif.refractory, dt),
-            hard_reset=lif.reset == "hard",
-            adaptation_decay=math.exp(-dt / adaptive.tau_adapt) if adaptive else 0.0,
-            increment=np.full(n_units, adaptive.increment if adaptive else 0.0),
-            escape_width=float(lif.escape_width) if soft else 0.0,
-            rate_limit=float(rate_limit),
-        ),
-        rows_of(connections, n_units, len(lif.tau_syn), dt, lif.delay),
-    )
-
-
-def event_form(model: RecurrentNetwork, rate_limit: float = math.inf) -> EventLIF:
-    """Return a trained `LIF` or `AdaptiveLIF` as an event-driven network, weights of 0 left out.
-
-    Raises
-    ------
-    ModelError
-        If its cells are of another kind.
-    """
-    if type(model.cell) not in (LIFCell, AdaptiveLIFCell):
-        raise ModelError(f"cells of {type(model).__name__} are {type(model.cell).__name__}; expected (adaptive) LIF")
-    adaptive = model.cell if isinstance(model.cell, AdaptiveLIFCell) else None
-    membrane: LIFCell = model.cell.membrane if isinstance(model.cell, AdaptiveLIFCell) else model.cell
-    return EventLIF(
-        EventLIFParameters(
-            dt=model.dt,
-            synapse_decay=np.array(model.synapses.decays),
-            bias=numbers(model.bias),
-            noise_sd=noise_of(model),
-            membrane_decay=membrane.decay,
-            refractory=membrane.n_refractory,
-            hard_reset=membrane.hard,
-            adaptation_decay=adaptive.decay if adaptive else 0.0,
-            increment=numbers(adaptive.log_increment.exp()) if adaptive else np.zeros(model.n_units),
-            escape_width=0.0,
-            rate_limit=float(rate_limit),
-        ),
-        rows_of_dense(numbers(model.synapses.effective_weight()), model.synapses.delay),
-    )
-
-
 def _until(injection: Injection | None, n_steps: int) -> Injection | None:
     """Return the part of an injection before step `n_steps`."""
     if injection is None:
@@ -394,16 +296,9 @@ def _until(injection: Injection | None, n_steps: int) -> Injection | None:
     return replace(injection, steps=injection.steps[:n], units=injection.units[:n], volley=injection.volley[:n_steps])
 
 
-def _per_unit(name: str, value: ArrayLike, n_units: int) -> Array:
-    found = np.asarray(value, dtype=np.float64)
-    if found.shape not in ((), (n_units,)):
-        raise ModelError(f"{name} has shape {found.shape}; expected one for all or one for each of {n_units} units")
-    return np.ascontiguousarray(np.broadcast_to(found, (n_units,)))
-
-
 def _check(p: EventLIFParameters) -> None:
     n = np.size(p.bias)
-    for name in ("bias", "noise_sd", "increment", "synapse_decay"):
+    for name in ("bias", "noise_sd", "membrane_decay", "threshold", "adaptation_decay", "increment", "synapse_decay"):
         value = np.asarray(getattr(p, name))
         shape = value.shape if name == "synapse_decay" and value.ndim == 1 else (n,)
         if value.shape != shape or value.dtype != np.float64 or not np.all(np.isfinite(value)):
@@ -415,6 +310,6 @@ def _check(p: EventLIFParameters) -> None:
             "expected a unit or more, dt > 0 s, refractory >= 0 steps, escape_width >= 0 thresholds and "
             f"rate_limit > 0 spikes/s; got {n} units, {p.dt!r}, {p.refractory!r}, {p.escape_width!r}, {p.rate_limit!r}"
         )
-    decays = np.array([*p.synapse_decay, p.membrane_decay, p.adaptation_decay])
+    decays = np.concatenate([p.synapse_decay, p.membrane_decay, p.adaptation_decay])
     if not (np.all((decays >= 0) & (decays < 1)) and np.all(p.noise_sd >= 0)):
         raise ModelError("decays must lie in [0, 1), noise_sd must not be negative")

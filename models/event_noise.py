@@ -16,7 +16,6 @@ Box and Muller (1958), A note on the generation of random normal deviates, Annal
 """
 
 import math
-from typing import Any
 
 import numba
 import numpy as np
@@ -99,5 +98,5 @@ def logistic(key: np.uint64, step: int, n_pairs: int, first_pair: int, out: NDAr
 
 @numba.njit(cache=True, inline="always")
 def _logit(half: np.uint32) -> np.float32:
-    other = np.uint32(~half)
-    return _log(_open_unit(half)) - _log(_open_unit(other))
+    ratio: np.float32 = _log(_open_unit(half)) - _log(_open_unit(np.uint32(~half)))
+    return ratio

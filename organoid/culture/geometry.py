@@ -69,9 +69,9 @@ class Geometry:
     def unreachable(self) -> NDArray[np.int64]:
         """Indices of electrodes that cannot be stimulated: no position, or the table says so."""
         if isinstance(self.distances, OwnElectrodes):
-            blocked = np.zeros(self.n_electrodes, dtype=bool)
+            blocked: NDArray[np.bool_] = np.zeros(self.n_electrodes, dtype=bool)
         else:
-            blocked = ~np.isfinite(self.distances).any(axis=1) | (self.distances.size == 0)
+            blocked = np.asarray(~np.isfinite(self.distances).any(axis=1) | (self.distances.size == 0))
         if "can_stimulate" in self.electrodes:
             blocked |= ~self.electrodes["can_stimulate"].to_numpy(dtype=bool)
         return np.flatnonzero(blocked)
