@@ -26,6 +26,7 @@ def fit(
     well: str | None = None,
     free_run: bool = True,
     refit: bool = False,
+    exact: bool = False,
     bin_width: float | None = None,
     seed: int = 0,
     progress: bool = False,
@@ -53,6 +54,8 @@ def fit(
         likelihood path also corrects the network by them.
     refit : bool
         Fit again on the whole recording after scoring (likelihood path).
+    exact : bool
+        Fit on every bin instead of a sample of 40,000 (likelihood path; slower, for recordings with few spikes).
     bin_width : float, optional, s
         Default: 1 ms (likelihood), 2 ms (gradient).
     seed : int
@@ -90,9 +93,12 @@ def fit(
             free_run=free_run,
             bin_width=BIN_WIDTH if bin_width is None else bin_width,
             refit=refit,
+            exact=exact,
             seed=seed,
             progress=progress,
         )
+    if exact:
+        raise FitError("exact=True belongs to the likelihood fit; a fit by gradient sees every window it trains on")
     if refit:
         raise FitError("refit=True belongs to the likelihood fit; a fit by gradient keeps what it learned on 80 %")
     options = _gradient_options(settings)

@@ -2,12 +2,13 @@
 
 The training part is cut into five blocks with gaps between them. A fold holds one block out, and leaves
 out the gaps beside it; the rest is fitted. The search is greedy: first the basis (couplings; with
-population fields; with their products), then one change at a time (weaker or stronger priors, no
-couplings, slow fields for a drifting baseline), then all changes that helped, together. Each unit keeps
-its own history alone, or a constant rate, where that predicts held-out blocks better.
+population fields; with their products), then one change at a time (stronger priors, slow fields for a
+drifting baseline), then all changes that helped, together, and last the winner without couplings or with
+a weaker prior on them. Units may follow a simpler model than the winner: fields alone, own history alone
+or a constant rate, whichever predicts their held-out blocks best.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -25,7 +26,9 @@ Array = NDArray[np.float64]
 MAX_COUPLED = 400  # units; above, couplings between all pairs are not fitted
 _MANY_FOLDS = 1e8  # rows x columns x units up to which every block is held out once, instead of two of them
 _FEW_FOLDS = 3e9  # above this, one block only
-_FOLDS = (4, 1, 2, 0, 3)  # blocks in the order they are held out: the last is most like what comes after
+_OTHERS = (1, 2, 0, 3)  # blocks held out beside the last, in this order
+_FEW_ROWS = 10_000
+_PARTS = 8  # of the units, for threads
 HELPS = (4.0, 0.5)  # nats, and nats a unit, a culture has to gain over own histories on the held-out blocks
 BASES = (
     Candidate("couplings", 300.0, "none"),
@@ -37,12 +40,14 @@ ALONE = (
     Candidate("fields and products", None, "products"),
 )
 CHANGES: dict[str, dict[str, float | bool | None]] = {
-    "weak prior": {"coupling_ridge": 30.0},
     "strong prior": {"coupling_ridge": 3000.0},
-    "no couplings": {"coupling_ridge": None},
     "strong prior on fields": {"field_ridge": 30.0},
     "slow drift": {"drift": True},
+    "weak prior": {"coupling_ridge": 30.0},
+    "no couplings": {"coupling_ridge": None},
 }
+FIRST_CHANGES = ("strong prior", "slow drift", "strong prior on fields")  # large cultures try the first two only
+_CHANGED = ("coupling_ridge", "field_ridge", "drift")
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class Fold:
     Parameters
     ----------
     inner, held : ForcedSample
-        What is fitted, and what is predicted.
+        What is fitted (every second row is enough to compare choices), and what is predicted.
     own, constant : ndarray, shape (n_units,)
         Negative log-likelihood of own histories and of constant rates on the held-out block, nats.
     """
@@ -120,18 +125,31 @@ class _Search:
         self.starts: dict[str, list[Tensor | None]] = {}
 
     def run(self) -> Choice:
-        coupled = self.design.n_units > 1 and self.design.n_units <= MAX_COUPLED
-        bases = BASES if coupled else ALONE
-        usable = [basis for basis in bases if self._has(basis)]
-        best = self._best(usable, None)
-        changed = [self._change(best, name) for name in CHANGES if self._sensible(best, name)]
-        self._best(changed, best)
-        helped = [c for c in changed if self._total(c) > self._total(best)]
-        winner = max((best, *helped), key=self._total)
-        if len(helped) > 1:
-            together = _together(best, helped, winner)
-            winner = self._best([winner, together], best) if together is not None else winner
-        return self._choice(winner)
+        coupled = 1 < self.design.n_units <= MAX_COUPLED
+        best = self._best([basis for basis in (BASES if coupled else ALONE) if self._has(basis)], None)
+        first = (
+            FIRST_CHANGES if len(self.folds) > 2 else FIRST_CHANGES[:2] if self.design.n_units <= MAX_COUPLED else ()
+        )
+        changed = [self._change(best, name) for name in first if self._sensible(best, name)]
+        if changed:
+            self._best(changed, best)
+        helped = sorted((c for c in changed if self._total(c) > self._total(best)), key=self._total, reverse=True)
+        winner = helped[0] if helped else best
+        together = _together(best, helped)
+        if together is not None:
+            winner = self._best([winner, together], best)
+        if winner.coupling_ridge is None:
+            return self._choice(winner)
+        last = [self._change(winner, "no couplings")]
+        if winner.coupling_ridge == best.coupling_ridge:  # a stronger prior on couplings did not help
+            last.append(self._change(winner, "weak prior"))
+        return self._choice(self._best([winner, *last], winner))
+
+    def _first_changes(self) -> Sequence[str]:
+        """Large cultures try less: there the prior on fields hardly matters."""
+        if self.design.n_units > MAX_COUPLED:
+            return ()
+        return FIRST_CHANGES if len(self.folds) > 2 else FIRST_CHANGES[:2]
 
     def _has(self, basis: Candidate) -> bool:
         fields = self.design.basis.fields
@@ -191,16 +209,16 @@ class _Search:
         )
 
 
-def _together(best: Candidate, helped: Iterable[Candidate], winner: Candidate) -> Candidate | None:
-    """Return the winner with every other change that helped; of several changes of one prior the winner's counts."""
-    combined, names = winner, [winner.name]
+def _together(best: Candidate, helped: Sequence[Candidate]) -> Candidate | None:
+    """Return `best` with all changes that helped, None for fewer than two."""
+    if len(helped) < 2:
+        return None
+    combined = best
     for other in helped:
-        for key in ("coupling_ridge", "field_ridge", "drift"):
-            value = getattr(other, key)
-            if value != getattr(best, key) and getattr(combined, key) == getattr(best, key):
-                combined = replace(combined, **{key: value})
-                names.append(other.name.removeprefix(f"{best.name}, "))
-    return None if combined == winner else replace(combined, name=", ".join(names))
+        changes = {key: getattr(other, key) for key in _CHANGED if getattr(other, key) != getattr(best, key)}
+        combined = replace(combined, **changes)
+    names = [other.name.removeprefix(f"{best.name}, ") for other in helped]
+    return replace(combined, name=", ".join([best.name, *names]))
 
 
 def held_blocks(design: Design) -> tuple[int, ...]:
@@ -208,13 +226,15 @@ def held_blocks(design: Design) -> tuple[int, ...]:
     work = float(len(design.sample.rows)) * design.scale.size * design.n_units
     spikes = design.sample.spike_term[::2, -1].sum(1)
     n = 5 if work < _MANY_FOLDS else 2 if work < _FEW_FOLDS else 1
-    return tuple(block for block in _FOLDS if spikes[block] > 0)[:n] or _FOLDS[:1]
+    last = spikes.size - 1  # the last block is most like what comes after
+    order = (last, *(block for block in _OTHERS if block < last and spikes[block] > 0))
+    return order[:n]
 
 
 def _fold(design: Design, block: int) -> Fold:
     """Split the sample; blocks lie at even places, the gaps between them at odd ones."""
     places = np.arange(design.sample.spike_term.shape[0])
-    inner = design.sample.part(np.abs(places - 2 * block) > 1)
+    inner = design.sample.part(np.abs(places - 2 * block) > 1, stride=2 if len(design.sample.rows) > _FEW_ROWS else 1)
     held = design.sample.part(places == 2 * block)
     own = loss_alone(design, held, OWN_HISTORY, fit_alone(design, inner, OWN_HISTORY))
     constant = loss_alone(design, held, OWN_HISTORY, constant_rates(design, inner))
@@ -232,9 +252,13 @@ def constant_rates(design: Design, sample: ForcedSample) -> Array:
 def fit_alone(design: Design, sample: ForcedSample, candidate: Candidate) -> Array:
     """Fit every unit without couplings; shape (n_features, n_units), zero elsewhere."""
     theta = np.zeros((design.scale.size, design.n_units))
-    for unit in range(design.n_units):
-        problem, columns = design.unit_problem(sample, candidate, unit)
-        theta[columns, unit] = solve(problem).theta[:, 0].numpy()
+
+    def fit_part(units: NDArray[np.int64]) -> None:
+        for unit in units:
+            problem, columns = design.unit_problem(sample, candidate, unit)
+            theta[columns, unit] = solve(problem).theta[:, 0].numpy()
+
+    list(in_threads(fit_part, np.array_split(np.arange(design.n_units), _PARTS)))
     return theta
 
 

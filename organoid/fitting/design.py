@@ -21,6 +21,8 @@ DRIFT_TAUS = (10.0, 30.0, 100.0)  # s, population fields that follow a drifting 
 SATURATION = 3.0
 N_CONTROL_BINS = 40_000
 N_BLOCKS = 5
+MAX_WIDTH = 2000  # columns; above, memory allows only ...
+FEW_BLOCKS = 3  # ... so many blocks and half of the control bins
 GAP = (1.0, 0.1)  # s, and share of a block: what separates blocks, whichever is less
 OWN_RIDGE = 3.0
 BIAS_RIDGE = 1e-3
@@ -168,7 +170,8 @@ def make_design(
     else:
         fields = no_fields()
     basis = Basis(np.array(synaptic_taus), SATURATION, fields)
-    sample = sample_forced(training, basis, N_CONTROL_BINS, N_BLOCKS, rng, gap=_gap(training))
+    n_rows, n_blocks = _affordable(basis.n_features(training.n_units))
+    sample = sample_forced(training, basis, n_rows, n_blocks, rng, gap=_gap(training))
     scale = np.ones(sample.rows.shape[1])
     n_couplings = basis.tau.size * training.n_units
     scale[:n_couplings] = _deviation(sample, n_couplings)
@@ -182,6 +185,11 @@ def forced_design(training: History, rng: np.random.Generator) -> Design:
     return make_design(training, rng, synaptic_taus=(*SYNAPTIC_TAUS, SLOW_TAU), drift_taus=DRIFT_TAUS)
 
 
+def _affordable(width: int) -> tuple[int, int]:
+    """Return the number of control bins and of blocks for rows of a width: fewer for very large cultures."""
+    return (N_CONTROL_BINS, N_BLOCKS) if width < MAX_WIDTH else (N_CONTROL_BINS // 2, FEW_BLOCKS)
+
+
 def _gap(training: History) -> int:
     seconds, share = GAP
     return int(min(round(seconds / training.bin_width), share * training.n_bins / N_BLOCKS))
@@ -189,10 +197,11 @@ def _gap(training: History) -> int:
 
 def _deviation(sample: ForcedSample, n_columns: int) -> Array:
     share = sample.weights / sample.weights.sum()
-    rows = sample.rows[:, :n_columns]
-    first = share @ rows
-    second = share @ (rows.astype(np.float64) ** 2)
-    deviation = np.sqrt(np.maximum(second - first**2, 0.0))
+    deviation = np.empty(n_columns)
+    for column in range(n_columns):
+        values = sample.rows[:, column].astype(np.float64)
+        first = share @ values
+        deviation[column] = np.sqrt(max(share @ (values * values) - first * first, 0.0))
     return np.where(deviation > 1e-6, deviation, 1.0)
 
 

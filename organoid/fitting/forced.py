@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from organoid.fitting.choice import HELPS, Choice, choose, constant_rates, fit_alone
 from organoid.fitting.design import OWN_HISTORY, Candidate, Design, assemble, make_design
 from organoid.fitting.history import History
-from organoid.fitting.solver import Solution, solve
+from organoid.fitting.refine import refine
+from organoid.fitting.solver import Solution, sampling_error, solve
 from organoid.models.escape_lif import EscapeLIFParameters
 
 __all__ = ["Candidate", "Design", "ForcedFit", "assemble", "fit_forced", "make_design", "negative_log_likelihood"]
@@ -43,6 +44,9 @@ class ForcedFit:
         Bits/spike every candidate gains over own history on the held-out blocks; units it does not
         help count as 0, since they would keep their own history.
     gradient_norm : float
+        Largest over units of the gradient against the spike term.
+    sampling_error : float
+        Bits/spike (of the training part) lost because the integral term is sampled, about.
     converged : bool
     """
 
@@ -53,6 +57,7 @@ class ForcedFit:
     kind: NDArray[np.str_]
     validation: dict[str, float]
     gradient_norm: float
+    sampling_error: float
     converged: bool
 
     @property
@@ -61,14 +66,27 @@ class ForcedFit:
         return np.isin(self.kind, (COUPLED, FIELDS_ONLY))
 
 
-def fit_forced(training: History, design: Design) -> ForcedFit:
-    """Choose a candidate by cross-validation, then fit it on the whole training part."""
+def fit_forced(training: History, design: Design, *, exact: bool = False) -> ForcedFit:
+    """Choose a candidate by cross-validation, then fit it on the whole training part.
+
+    Parameters
+    ----------
+    training : History
+    design : Design
+    exact : bool
+        Refine the couplings' fit on every bin instead of a sample (`organoid.fitting.refine`).
+    """
     choice = choose(design)
     kind = _kinds(design, choice)
     own = fit_alone(design, design.sample, OWN_HISTORY)
-    theta, solution = own.copy(), None
+    theta, solution, lost = own.copy(), None, 0.0
     if (kind == COUPLED).any():
-        solution = solve(design.problem(design.sample, choice.best), choice.start)
+        problem = design.problem(design.sample, choice.best)
+        solution = solve(problem, choice.start)
+        lost = 0.0 if exact else sampling_error(problem, solution.theta)
+        if exact:
+            columns = design.columns(choice.best.fields, choice.best.drift)
+            solution = refine(training, design, problem, columns, solution)
         theta = np.where(kind == COUPLED, _spread(design, choice.best, solution), theta)
     if (kind == FIELDS_ONLY).any():
         alone = fit_alone(design, design.sample, replace(choice.best, coupling_ridge=None))
@@ -82,6 +100,7 @@ def fit_forced(training: History, design: Design) -> ForcedFit:
         chosen=choice.best.name if np.isin(kind, (COUPLED, FIELDS_ONLY)).any() else OWN_HISTORY.name,
         kind=kind,
         validation={name: choice.pooled(name) / unit for name in choice.gains},
+        sampling_error=lost / (np.log(2) * max(training.bins.size, 1)),
         gradient_norm=0.0 if solution is None else solution.gradient_norm,
         converged=solution is None or solution.converged,
     )

@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 
 SAMPLING_TAU = 0.020  # s, population trace control bins are drawn by
 SAMPLING_FLOOR = 0.5
-_NOTHING = 1e-12  # traces below it are 0 in the rows: numbers near the smallest float make products 10 times slower
+_NOTHING = 1e-12  # traces below it are 0: numbers near the smallest float make products 10 times slower
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,13 @@ class ForcedSample:
     spike_term: Array
     n_observed: NDArray[np.int64]
 
-    def part(self, keep: NDArray[np.bool_]) -> "ForcedSample":
-        """Return the sample of some blocks only (`keep`: one flag a block)."""
-        chosen = keep[self.blocks]
-        return ForcedSample(
-            self.rows[chosen], self.weights[chosen], self.blocks[chosen], self.spike_term[keep], self.n_observed[keep]
-        )
+    def part(self, keep: NDArray[np.bool_], stride: int = 1) -> "ForcedSample":
+        """Return the sample of some blocks only (`keep`: one flag a block), with every `stride`-th of its rows."""
+        chosen = np.flatnonzero(keep[self.blocks])
+        thin = chosen[::stride]
+        total = self.weights[chosen].sum()
+        weights = self.weights[thin] * (total / max(self.weights[thin].sum(), 1e-300))
+        return ForcedSample(self.rows[thin], weights, self.blocks[thin], self.spike_term[keep], self.n_observed[keep])
 
 
 @numba.njit(cache=True)
@@ -235,7 +236,7 @@ def _sweep(
         if sampled:
             for k in range(n_tau):
                 for j in range(n):
-                    rows[row, k * n + j] = traces[k, j] if traces[k, j] > _NOTHING else 0.0
+                    rows[row, k * n + j] = traces[k, j]
             for f in range(n_fields):
                 rows[row, n_tau * n + f] = g[f]
             rows[row, n_tau * n + n_fields] = 1.0
@@ -251,7 +252,8 @@ def _sweep(
                 target[n_tau * n + n_fields] += 1.0
         for k in range(n_tau):
             for j in range(n):
-                traces[k, j] *= decay[k]
+                faded = traces[k, j] * decay[k]
+                traces[k, j] = faded if faded > _NOTHING else 0.0
         for spike in range(here, at):
             add_spike(traces, units[spike], saturation, jump)
         for m in range(population.size):

@@ -13,8 +13,9 @@ import torch
 from tqdm import tqdm
 
 from organoid.errors import FitError
+from organoid.fitting.choice import MAX_COUPLED
 from organoid.fitting.design import Design, forced_design
-from organoid.fitting.edges import infer_edges
+from organoid.fitting.edges import EDGE_COLUMNS, infer_edges
 from organoid.fitting.forced import CONSTANT, FIELDS_ONLY, OWN, ForcedFit, fit_forced
 from organoid.fitting.free_run import judge_free_runs
 from organoid.fitting.gate import FreeWeights, choose_free_weights
@@ -29,6 +30,7 @@ from organoid.statistics import firing_rates
 BIN_WIDTH = 0.001  # s
 MIN_TRAINING_SPIKES = 50
 MIN_DURATION = 10.0  # s
+SAMPLING_ERROR = 0.01  # bits/spike above which a note tells of it
 NOT_CALIBRATED = "not calibrated in free run: the network was fitted to predict the next spike, not to live on its own"
 CHOICES = {
     "forced": "left alone, the network fitted on recorded history passes the free-run check; it is used as it is",
@@ -37,6 +39,7 @@ CHOICES = {
     "free": "left alone, the network fitted on recorded history fails the free-run check; "
     "`network` (for simulation) was corrected in free run, `forced` (for prediction and edges) was not",
     "between": "`network` (for simulation) lies half way between the forced weights and those corrected in free run",
+    "forced, too many units": "the network is too large for a correction in free run: " + NOT_CALIBRATED,
     "forced, not alive": "no weights were found that live like the culture when left alone: " + NOT_CALIBRATED,
 }
 _SIMPLER = {"fields_only": FIELDS_ONLY, "own_history": OWN, "constant_rate": CONSTANT}
@@ -49,6 +52,7 @@ def fit_likelihood(
     free_run: bool = True,
     bin_width: float = BIN_WIDTH,
     refit: bool = False,
+    exact: bool = False,
     seed: int = 0,
     progress: bool = False,
 ) -> FitResult:
@@ -59,13 +63,13 @@ def fit_likelihood(
     training = history.training()
     with tqdm(total=5, desc="fit", disable=not progress) as bar, one_torch_thread():
         design = forced_design(training, np.random.default_rng(seed))
-        forced = fit_forced(training, design)
+        forced = fit_forced(training, design, exact=exact)
         bar.update()
         coupled, alone = assess(history, [forced.parameters, forced.uncoupled])
         bar.update()
-        edges = infer_edges(training, np.random.default_rng(seed + 1))
+        edges = _edges(training, seed)
         bar.update()
-        used, seen = (_refitted(history, seed), history) if refit else (_Fitted(design, forced), training)
+        used, seen = (_refitted(history, seed, exact), history) if refit else (_Fitted(design, forced), training)
         weights = _free_weights(rec, seen, used, free_run, seed, progress)
         bar.update()
         network = EscapeLIF(weights.parameters)
@@ -98,14 +102,22 @@ def fit_likelihood(
             "t_stop": rec.t_stop,
             "training_stop": rec.t_start + training.n_bins * bin_width,
             "refit": refit,
+            "exact": exact,
             "chosen": forced.chosen,
             "validation": forced.validation,
             "gradient_norm": forced.gradient_norm,
+            "sampling_error": forced.sampling_error,
             "converged": forced.converged,
             "free_run_weights": weights.choice,
             "free_run_loss": weights.loss,
         },
     )
+
+
+def _edges(training: History, seed: int) -> pd.DataFrame:
+    if training.n_units > MAX_COUPLED:
+        return pd.DataFrame({name: pd.Series(dtype=float) for name in EDGE_COLUMNS})
+    return infer_edges(training, np.random.default_rng(seed + 1))
 
 
 @dataclass(frozen=True)
@@ -120,6 +132,8 @@ def _free_weights(
     """Choose the weights to simulate with from the bins that were fitted, and no others."""
     if not free_run:
         return FreeWeights(fitted.forced.parameters, "forced", np.nan, 0.0)
+    if seen.n_units > MAX_COUPLED:
+        return FreeWeights(fitted.forced.parameters, "forced, too many units", np.nan, 0.0)
     part = rec.select(t_stop=min(rec.t_start + seen.n_bins * seen.bin_width, rec.t_stop))
     return choose_free_weights(part, seen, fitted.design, fitted.forced, seed=seed, progress=progress)
 
@@ -149,10 +163,10 @@ def _check_enough(rec: SpikeRecording, history: History) -> None:
         raise FitError("nothing was observed in the first 80 % or in the last 20 % of the recording; see rec.observed")
 
 
-def _refitted(history: History, seed: int) -> _Fitted:
+def _refitted(history: History, seed: int, exact: bool) -> _Fitted:
     """Fit again on the whole recording; scores remain those of the fit to the training part."""
     design = forced_design(history, np.random.default_rng(seed))
-    return _Fitted(design, fit_forced(history, design))
+    return _Fitted(design, fit_forced(history, design, exact=exact))
 
 
 def _notes(rec: SpikeRecording, history: History, forced: ForcedFit, refit: bool) -> Iterator[str]:
@@ -164,6 +178,17 @@ def _notes(rec: SpikeRecording, history: History, forced: ForcedFit, refit: bool
     constant = int((forced.kind == CONSTANT).sum())
     if constant:
         yield f"own history did not help {constant} units in validation; they have constant rates"
+    if rec.n_units > MAX_COUPLED:
+        yield (
+            f"{rec.n_units} units are too many for couplings between all pairs (at most {MAX_COUPLED}): units follow "
+            "their own history and the population, and no edges are given; for couplings fit a part, such as "
+            "rec.select(units=...) of the most active units or of one region"
+        )
+    if forced.sampling_error > SAMPLING_ERROR:
+        yield (
+            f"sampling of bins costs about {forced.sampling_error:.2g} bits/spike of the training part; "
+            "exact=True uses every bin"
+        )
     if not forced.converged:
         yield f"the solver stopped at a relative gradient of {forced.gradient_norm:.2g}; treat weights with care"
     several = forced.parameters.capacity > 1
