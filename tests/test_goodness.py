@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from organoid.models.counter_rng import stream_key
 from scipy import stats
 
 from organoid.fitting.goodness import (
@@ -14,7 +15,6 @@ from organoid.fitting.goodness import (
     ks_distance,
 )
 from organoid.fitting.goodness_kernels import GRID, rescale
-from organoid.models.counter_rng import stream_key
 
 CAPACITY = np.array([1, 1, 2, 1, 3])
 N_BINS = 40_000
