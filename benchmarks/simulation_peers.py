@@ -1,7 +1,7 @@
 """One network in another simulator: ``python -m benchmarks.simulation_peers PEER NETWORK.npz SECONDS RUNS``.
 
-Prints one line of JSON: median seconds of the run itself (building, compiling and loading are not counted), and
-where its spikes lie. Imports numpy and the peer only, so that it runs in an environment of the peer's own.
+Prints one line of JSON: seconds of each run itself (building, compiling and loading are not counted), and the spike
+statistics of each. Imports numpy and the peer only, so that it runs in an environment of the peer's own.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.simulation_statistics import summary
+
 # The same steps as ours: over a step the current stands still and the potential relaxes exponentially.
 EQUATIONS = """
 dv/dt = (bias + current + push - v) / tau_mem : 1 (unless refractory)
@@ -22,6 +24,9 @@ dcurrent/dt = -current / tau_syn : 1
 push = {push} : 1{flag}
 bias : 1
 """
+
+
+Runs = tuple[list[float], list[dict[str, float]]]
 
 
 def _brian2_objects(b2: Any, net: Any) -> tuple[Any, ...]:
@@ -48,31 +53,35 @@ def _brian2_objects(b2: Any, net: Any) -> tuple[Any, ...]:
     return cells, synapses, monitor, b2.Network(cells, synapses, monitor)
 
 
-def brian2_cpp(net: Any, seconds: float, runs: int) -> tuple[list[float], Any, Any]:
+def brian2_cpp(net: Any, seconds: float, runs: int) -> Runs:
     """Brian2's C++ standalone mode; the time is what the binary reports of its own loop."""
     import brian2 as b2
 
-    took = []
+    took, found = [], []
     with tempfile.TemporaryDirectory() as folder:
         b2.set_device("cpp_standalone", build_on_run=False, directory=folder)
         b2.prefs.devices.cpp_standalone.openmp_threads = 0
-        b2.seed(1)
+        b2.seed()  # another one in each run
         *_, monitor, network = _brian2_objects(b2, net)
         network.run(seconds * b2.second)
         b2.device.build(directory=folder, compile=True, run=False, debug=False)
         for _ in range(runs):
             b2.device.run(with_output=False)
             took.append(float((Path(folder) / "results" / "last_run_info.txt").read_text().split()[0]))
-        return took, np.asarray(monitor.t / b2.second), np.asarray(monitor.i)
+            found.append(_of_monitor(b2, monitor, net, seconds))
+        return took, found
 
 
-def brian2_cython(net: Any, seconds: float, runs: int) -> tuple[list[float], Any, Any]:
+def _of_monitor(b2: Any, monitor: Any, net: Any, seconds: float) -> dict[str, float]:
+    return summary(np.asarray(monitor.t / b2.second), np.asarray(monitor.i), int(net["n_units"]), seconds)
+
+
+def brian2_cython(net: Any, seconds: float, runs: int) -> Runs:
     """Brian2's runtime mode; a first short run compiles."""
     import brian2 as b2
 
     b2.prefs.codegen.target = "cython"
-    b2.seed(1)
-    took = []
+    took, found = [], []
     *_, monitor, network = _brian2_objects(b2, net)
     network.store()
     network.run(10 * float(net["dt"]) * b2.second)
@@ -81,14 +90,15 @@ def brian2_cython(net: Any, seconds: float, runs: int) -> tuple[list[float], Any
         began = time.perf_counter()
         network.run(seconds * b2.second)
         took.append(time.perf_counter() - began)
-    return took, np.asarray(monitor.t / b2.second), np.asarray(monitor.i)
+        found.append(_of_monitor(b2, monitor, net, seconds))
+    return took, found
 
 
-def nest(net: Any, seconds: float, runs: int) -> tuple[list[float], Any, Any]:
+def nest(net: Any, seconds: float, runs: int) -> Runs:
     """NEST on one thread: ``iaf_psc_exp`` in units of the threshold (1 mV), exact integration."""
     import nest as ns
 
-    took = []
+    took, found = [], []
     for _ in range(runs):
         ns.ResetKernel()
         ns.set(resolution=float(net["dt"]) * 1e3, local_num_threads=1, print_time=False)
@@ -118,7 +128,8 @@ def nest(net: Any, seconds: float, runs: int) -> tuple[list[float], Any, Any]:
         took.append(time.perf_counter() - began)
         ns.Cleanup()
         events = recorder.get("events")
-    return took, events["times"] / 1e3, events["senders"] - first
+        found.append(summary(events["times"] / 1e3, events["senders"] - first, int(net["n_units"]), seconds))
+    return took, found
 
 
 PEERS = {"brian2_cpp": brian2_cpp, "brian2_cython": brian2_cython, "nest": nest}
@@ -128,10 +139,8 @@ def main(peer: str, path: str, seconds: str, runs: str) -> None:
     """Run and report."""
     with np.load(path) as stored:
         net = {name: stored[name] for name in stored.files}
-    took, times, units = PEERS[peer](net, float(seconds), int(runs))
-    spikes = Path(path).with_name(f"{peer}.npz")
-    np.savez(spikes, times=times, units=units)
-    print(json.dumps({"peer": peer, "seconds": took, "spikes": str(spikes)}))
+    took, found = PEERS[peer](net, float(seconds), int(runs))
+    print(json.dumps({"seconds": took, "statistics": found}))
 
 
 if __name__ == "__main__":

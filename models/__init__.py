@@ -4,6 +4,9 @@ from organoid.models.adaptive_lif import AdaptiveLIF, AdaptiveLIFParameters
 from organoid.models.adex import AdEx, AdExParameters
 from organoid.models.base import SpikingModel, TrainableModel, Trajectory, check_model
 from organoid.models.dale import DalesLaw
+from organoid.models.event_connections import Connections, random_connections
+from organoid.models.event_lif import EventLIF
+from organoid.models.event_network import event_form, event_lif
 from organoid.models.izhikevich import Izhikevich, IzhikevichParameters
 from organoid.models.kernels_backend import backend, support_table
 from organoid.models.lif import LIF, LIFParameters
@@ -36,6 +39,8 @@ __all__ = [
     "AdExParameters",
     "AdaptiveLIF",
     "AdaptiveLIFParameters",
+    "Connections",
+    "EventLIF",
     "HomeostaticScaling",
     "Izhikevich",
     "IzhikevichParameters",
@@ -60,6 +65,9 @@ __all__ = [
     "backend",
     "check_model",
     "distance_mask",
+    "event_form",
+    "event_lif",
+    "random_connections",
     "random_mask",
     "small_world_mask",
     "support_table",

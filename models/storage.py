@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from organoid.models.base import TrainableModel
 from organoid.models.escape_lif import EscapeLIF, EscapeLIFParameters
+from organoid.models.event_connections import Rows
+from organoid.models.event_lif import EventLIF, EventLIFParameters
 from organoid.models.fields import PopulationFields
 from organoid.models.free_lif import FreeLIF, FreeLIFParameters
 from organoid.models.free_model import FreeModel
@@ -26,6 +28,7 @@ from organoid.errors import ModelError
 
 _MODEL = "model"
 _FIELDS = "fields"
+_ROWS = "rows"
 _STATE = "state"
 _TRAINED = "trained"
 
@@ -109,6 +112,23 @@ def _one_for_each_unit(values: dict[str, Any]) -> None:
             values[name] = np.full(np.shape(values["bias"]), values[name])
 
 
+def _put_event(group: h5py.Group, network: EventLIF) -> None:
+    for name, value in network.parameters._asdict().items():
+        group.create_dataset(name, data=value)
+    for part, values in network.rows._asdict().items():
+        group.create_dataset(f"{_ROWS}/{part}", data=values)
+
+
+def _take_event(group: h5py.Group) -> EventLIF:
+    parts = [f"{_ROWS}/{part}" for part in Rows._fields]
+    _check_present(group, (*EventLIFParameters._fields, *parts))
+    values = {name: _value(group[name]) for name in EventLIFParameters._fields}
+    wrong = [name for name, value in values.items() if not isinstance(value, int | float | np.ndarray)]
+    if wrong:
+        raise ModelError(f"group {group.name!r} holds {wrong} that are no numbers")
+    return EventLIF(EventLIFParameters(**values), Rows(*(np.asarray(group[part][()]) for part in parts)))
+
+
 def _put_model(group: h5py.Group, network: FreeModel) -> None:
     put_trained(group.create_group(_TRAINED), network.model)
     group.attrs["rate_limit"] = network.rate_limit
@@ -133,6 +153,7 @@ def _value(dataset: h5py.Dataset) -> Any:
 
 _KINDS: dict[str, _Kind] = {
     "escape_lif": _Kind(EscapeLIF, _put_escape, _take_escape),
+    "event_lif": _Kind(EventLIF, _put_event, _take_event),
     "free_lif": _Kind(FreeLIF, _put_lif, _take_lif),
     "free_model": _Kind(FreeModel, _put_model, _take_model),
 }

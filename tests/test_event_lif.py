@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import tracemalloc
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from organoid.models import LIF, AdaptiveLIFParameters, LIFParameters
 from organoid.models import event_kernels as kernels
+from organoid.models import storage as model_storage
 from organoid.models.event_connections import Connections, random_connections
 from organoid.models.event_lif import EventLIF, EventLIFState
 from organoid.models.event_network import event_form, event_lif
@@ -23,7 +27,10 @@ from organoid.models.sparse_synapses import SparseSynapses
 from scipy.stats import kstest
 
 import organoid
-from organoid import ModelError
+from organoid import ModelError, OrganoidError
+from organoid.culture import storage as culture_storage
+from organoid.protocols import RateClamp
+from organoid.sessions import replay
 
 Array = NDArray[np.float64]
 ARRAYS = ("voltage", "adaptation", "refractory", "current", "ring")
@@ -306,6 +313,48 @@ def test_it_says_what_it_is() -> None:
     heavier = EventLIF(network.parameters, network.rows._replace(weight=2 * network.rows.weight))
     other = EventLIF(network.parameters._replace(escape_width=0.3), network.rows)
     assert len({said["sha256"], heavier.describe()["sha256"], other.describe()["sha256"]}) == 3
+
+
+@pytest.mark.parametrize("of", [model_storage, culture_storage])
+def test_a_file_gives_it_back_bit_for_bit(tmp_path: Path, of: Any) -> None:
+    network = lively()
+    with h5py.File(tmp_path / "n.h5", "w") as h5:
+        of.put_network(h5.create_group("net"), network)
+    with h5py.File(tmp_path / "n.h5") as h5:
+        back = of.take_network(h5["net"])
+    assert back.describe() == network.describe()
+    state = network.initial_state(0)
+    assert same_states(back.advance(state, 100).state, network.advance(state, 100).state)
+
+
+@pytest.mark.parametrize(("name", "value"), [("rows/target", None), ("bias", b"text"), ("rows/delay", np.zeros(2))])
+def test_damaged_networks_are_refused(tmp_path: Path, name: str, value: Any) -> None:
+    with h5py.File(tmp_path / "n.h5", "w") as h5:
+        model_storage.put_network(h5.create_group("net"), lively())
+        del h5["net"][name]
+        if value is not None:
+            h5["net"][name] = value
+        with pytest.raises(OrganoidError):
+            model_storage.take_network(h5["net"])
+
+
+def test_a_session_on_it_is_replayed_from_its_journal(tmp_path: Path) -> None:
+    path = tmp_path / "session.h5"
+    session = organoid.run_session(
+        RateClamp(target_rate=80.0, baseline=1.0), organoid.SimulatedCulture(lively()), 3.0, journal=path
+    )
+    assert len(session.stimuli)
+    assert replay(path).status == "same"
+
+
+def test_the_page_on_large_networks_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = Path(__file__).parent.parent / "docs" / "how-to" / "large-networks.md"
+    (block,) = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert len(block.splitlines()) <= 12
+    names: dict[str, Any] = {}
+    exec(block.replace("10_000", "1_000").replace("8_000", "800"), names)  # the same in a tenth of the time
+    assert 1 < names["rec"].n_spikes / 1000 < 100
+    assert "synaptic operations" in capsys.readouterr().out
 
 
 # --- refusals -----------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from organoid.errors import ModelError
 from organoid.layout import put_table, take_table
 from organoid.models import storage as model_storage
 from organoid.models.escape_lif import EscapeLIF
+from organoid.models.event_lif import EventLIF
 from organoid.models.free_lif import FreeLIF
 from organoid.models.free_model import FreeModel
 from organoid.models.free_running import FreeRunningNetwork
@@ -98,6 +99,7 @@ def _take_preset(group: h5py.Group) -> PresetCulture:
 
 NETWORK_KINDS: dict[str, NetworkKind] = {
     "escape_lif": NetworkKind(EscapeLIF, model_storage.put_network, model_storage.take_network),
+    "event_lif": NetworkKind(EventLIF, model_storage.put_network, model_storage.take_network),
     "free_lif": NetworkKind(FreeLIF, model_storage.put_network, model_storage.take_network),
     "free_model": NetworkKind(FreeModel, model_storage.put_network, model_storage.take_network),
     "preset": NetworkKind(PresetCulture, _put_preset, _take_preset),
