@@ -68,7 +68,8 @@ def features_of(fields: Any, q: Array) -> Array:
     z = np.clip((np.log(1 + 4 * q / fields.mean) - fields.shift) / fields.scale, fields.low, fields.high)
     if not len(fields.product_shift):
         return z
-    products = np.array([z[a] * z[b] for a in range(len(z)) for b in range(a, len(z))])
+    paired = next(m for m in range(len(z) + 1) if m * (m + 1) // 2 == len(fields.product_shift))  # the first ones
+    products = np.array([z[a] * z[b] for a in range(paired) for b in range(a, paired)])
     return np.concatenate([z, (products - fields.product_shift) / fields.product_scale])
 
 

@@ -33,8 +33,9 @@ Array = NDArray[np.float64]
 
 _PARTS = 8
 _MAX_STATES = 20_000
-_MAX_OCCUPANCY = 0.12  # of all unit-bins, plus ...
-_EXTRA_SPIKES = 2000  # ... above which a window is given up
+_MAX_BYTES = 6.4e7  # of their traces, in recordings of very many units
+MAX_OCCUPANCY = 0.12  # of all unit-bins, plus ...
+EXTRA_SPIKES = 2000  # ... above which a window is given up
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,9 @@ def _collect(
 
 
 def collect_states(training: History, basis: Basis, longest: int) -> RecordedStates:
-    """Keep the traces at up to 20,000 evenly spaced bins from which `longest` observed bins follow."""
-    stride = max(1, training.n_bins // _MAX_STATES)
+    """Keep the traces at evenly spaced bins (up to 20,000) from which `longest` observed bins follow."""
+    n_states = min(_MAX_STATES, int(_MAX_BYTES / (4 * basis.tau.size * training.n_units)))
+    stride = max(1, training.n_bins // n_states)
     wanted = np.arange(0, max(training.n_bins - longest, 1), stride)
     unseen = np.concatenate([[0], np.cumsum(~training.observed)])
     wanted = wanted[unseen[np.minimum(wanted + longest, training.n_bins)] == unseen[wanted]]
@@ -151,7 +153,7 @@ def _free_window(
         for m in range(population.size):
             population[m] = population[m] * field_decay[m] + own
         total += own
-        if total > _MAX_OCCUPANCY * n * (t + 1) + _EXTRA_SPIKES:
+        if total > MAX_OCCUPANCY * n * (t + 1) + EXTRA_SPIKES:
             return t + 1
     return n_steps
 
@@ -172,6 +174,25 @@ class Moments:
     share_given_up: float
 
 
+@dataclass(frozen=True)
+class Windows:
+    """Sums over the bins of free windows.
+
+    Parameters
+    ----------
+    sums : ndarray, shape (n_units, n_features)
+        Of features times spikes.
+    n_bins : int
+        Bins run.
+    n_given_up : int
+        Windows stopped for firing far too much.
+    """
+
+    sums: Array
+    n_bins: int
+    n_given_up: int
+
+
 def compare_windows(
     training: History,
     parameters: EscapeLIFParameters,
@@ -179,42 +200,59 @@ def compare_windows(
     chosen: NDArray[np.int64],
     n_steps: int,
     seed: int,
+    *,
+    device: str | None = None,
 ) -> Moments:
-    """Run windows of `n_steps` bins from the chosen states, and replay the recording beside them."""
+    """Run windows of `n_steps` bins from the chosen states, and replay the recording beside them.
+
+    Parameters
+    ----------
+    training : History
+    parameters : EscapeLIFParameters
+    states : RecordedStates
+    chosen : ndarray of int64, shape (n_windows,)
+        Which states; the same one may be chosen twice.
+    n_steps : int
+    seed : int
+    device : str, optional
+        Where torch runs all windows as one batch ("cpu", "cuda"). Default: compiled loops on the processors. Both
+        draw from the same distribution, not the same spikes.
+    """
     basis = Basis(parameters.tau, parameters.saturation, parameters.fields)
     parts = [part for part in np.array_split(chosen, _PARTS) if part.size]
-
-    def run(part: NDArray[np.int64]) -> tuple[Array, Array, int, int]:
-        return _run_part(training, parameters, basis, states, part, n_steps, seed)
-
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        results = list(pool.map(run, parts))
-    simulated = np.sum([r[0] for r in results], axis=0) / max(sum(r[2] for r in results), 1)
-    recorded = np.sum([r[1] for r in results], axis=0) / (chosen.size * n_steps)
-    return Moments(simulated.T, recorded.T, sum(r[3] for r in results) / chosen.size)
+        replayed = list(pool.map(lambda part: _replay(training, basis, states, part, n_steps), parts))
+        if device is None:
+            ran = list(pool.map(lambda part: _run_part(parameters, states, part, n_steps, seed), parts))
+        else:
+            from organoid.fitting.moment_torch import run_windows
+
+            ran = [run_windows(parameters, states, chosen, n_steps, seed, device)]
+    simulated = np.sum([part.sums for part in ran], axis=0) / max(sum(part.n_bins for part in ran), 1)
+    recorded = np.sum(replayed, axis=0) / (chosen.size * n_steps)
+    return Moments(simulated.T, recorded.T, sum(part.n_given_up for part in ran) / chosen.size)
+
+
+def _replay(training: History, basis: Basis, states: RecordedStates, part: NDArray[np.int64], n_steps: int) -> Array:
+    """Return the sums of features over the recorded spikes of some windows, shape (n_units, n_features)."""
+    sums = np.zeros((1, training.n_units, basis.n_features(training.n_units)))
+    for state in part:
+        traces, population = states.traces[state].astype(np.float64), states.population[state].astype(np.float64)
+        start = int(states.bins[state])
+        sweep(training, basis, start, start + n_steps, traces, population, sums)
+    return np.asarray(sums[0])
 
 
 def _run_part(
-    training: History,
-    parameters: EscapeLIFParameters,
-    basis: Basis,
-    states: RecordedStates,
-    part: NDArray[np.int64],
-    n_steps: int,
-    seed: int,
-) -> tuple[Array, Array, int, int]:
-    n = training.n_units
-    simulated = np.zeros((n, basis.n_features(n)))
-    recorded = np.zeros((1, n, basis.n_features(n)))
-    bins_done, given_up = 0, 0
+    parameters: EscapeLIFParameters, states: RecordedStates, part: NDArray[np.int64], n_steps: int, seed: int
+) -> Windows:
+    n_tau, n = parameters.tau.size, parameters.bias.size
+    sums = np.zeros((n, n_tau * n + parameters.fields.n_features + 1))
+    n_bins, n_given_up = 0, 0
     for state in part:
-        traces = states.traces[state].astype(np.float64)
-        population = states.population[state].astype(np.float64)
-        drive = np.stack([traces[k] @ parameters.weights[k] for k in range(parameters.tau.size)])
-        start = int(states.bins[state])
-        sweep(training, basis, start, start + n_steps, traces.copy(), population.copy(), recorded)
-        key = stream_key(seed, int(state))
-        done = _free_window(parameters, traces, drive, population, key, n_steps, simulated)
-        bins_done += done
-        given_up += done < n_steps
-    return simulated, recorded[0], bins_done, given_up
+        traces, population = states.traces[state].astype(np.float64), states.population[state].astype(np.float64)
+        drive = np.stack([traces[k] @ parameters.weights[k] for k in range(n_tau)])
+        done = _free_window(parameters, traces, drive, population, stream_key(seed, int(state)), n_steps, sums)
+        n_bins += done
+        n_given_up += done < n_steps
+    return Windows(sums, n_bins, n_given_up)

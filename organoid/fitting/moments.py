@@ -85,7 +85,14 @@ class FreeFit:
 
 
 def fit_free(
-    training: History, design: Design, forced: ForcedFit, plan: Plan, *, seed: int = 0, progress: bool = False
+    training: History,
+    design: Design,
+    forced: ForcedFit,
+    plan: Plan,
+    *,
+    seed: int = 0,
+    device: str | None = None,
+    progress: bool = False,
 ) -> FreeFit:
     """Correct a forced fit until its free windows have the recorded moments.
 
@@ -97,6 +104,8 @@ def fit_free(
         Where to start.
     plan : Plan
     seed : int
+    device : str, optional
+        See `organoid.fitting.moment_windows.compare_windows`.
     progress : bool
     """
     solver = _Natural(design, forced, plan)
@@ -109,7 +118,7 @@ def fit_free(
         for n, (n_steps, n_windows) in enumerate(bar):
             chosen = _stratified(states.bins.size, n_windows, rng)
             parameters = assemble(training, design, theta)
-            moments = compare_windows(training, parameters, states, chosen, n_steps, seed + 7919 * n)
+            moments = compare_windows(training, parameters, states, chosen, n_steps, seed + 7919 * n, device=device)
             error = (moments.recorded - moments.simulated) / design.scale[:, None]
             rate = TRUST / (1.0 + DECAY * n)
             step, size = solver.step(error, rate)

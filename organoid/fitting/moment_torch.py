@@ -1,0 +1,128 @@
+"""Free windows as one batch in torch: (window, unit) states stepped in time, on any device.
+
+The same network, started from the same recorded states, as in `organoid.fitting.moment_windows`; the
+random numbers are torch's, so spikes differ, their distribution does not.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from organoid.fitting.moment_windows import EXTRA_SPIKES, MAX_OCCUPANCY, RecordedStates, Windows
+from organoid.models.escape_lif import EscapeLIFParameters
+from organoid.models.fields import LOG_GAIN
+
+_MAX_WINDOWS = 2048  # run at a time
+_NOTHING = 1e-30  # traces below become 0: denormal numbers are slow
+
+
+def run_windows(
+    parameters: EscapeLIFParameters,
+    states: RecordedStates,
+    chosen: NDArray[np.int64],
+    n_steps: int,
+    seed: int,
+    device: str,
+) -> Windows:
+    """Run a window of `n_steps` bins from each chosen state; see `organoid.fitting.moment_windows.compare_windows`."""
+    network = _Batch.of(parameters, torch.device(device))
+    generator = torch.Generator(device=network.bias.device).manual_seed(seed)
+    parts = [
+        network.run(states.traces[part], states.population[part], n_steps, generator)
+        for part in np.array_split(chosen, -(-chosen.size // _MAX_WINDOWS))
+    ]
+    sums = np.sum([part.sums for part in parts], axis=0)
+    return Windows(sums, sum(part.n_bins for part in parts), sum(part.n_given_up for part in parts))
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Parameters of a network as tensors; single precision, moments in double."""
+
+    decay: Tensor
+    saturation: float
+    weights: Tensor  # (n_tau * n_pre, n_post)
+    bias: Tensor
+    capacity: Tensor
+    low: Tensor
+    high: Tensor
+    ceiling: Tensor
+    field_weights: Tensor
+    fields: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, p: EscapeLIFParameters, device: torch.device) -> "_Batch":
+        def tensor(values: NDArray[np.generic]) -> Tensor:
+            return torch.tensor(np.asarray(values), dtype=torch.float32, device=device)
+
+        n = p.bias.size
+        return cls(
+            decay=tensor(np.exp(-p.dt / p.tau))[:, None],
+            saturation=float(p.saturation),
+            weights=tensor(p.weights.reshape(-1, n)),
+            bias=tensor(p.bias),
+            capacity=tensor(p.capacity),
+            low=tensor(p.drive_low),
+            high=tensor(p.drive_high),
+            ceiling=tensor(p.ceiling),
+            field_weights=tensor(p.field_weights),
+            fields={name: tensor(value) for name, value in p.fields._asdict().items()},
+        )
+
+    def features(self, population: Tensor) -> Tensor:
+        """Return fields and products, shape (window, n_features)."""
+        f = self.fields
+        z = (torch.log1p(LOG_GAIN * population / f["mean"]) - f["shift"]) / f["scale"]
+        z = torch.minimum(torch.maximum(z, f["low"]), f["high"])
+        n_products = f["product_shift"].numel()
+        if n_products == 0:
+            return z
+        a, b = torch.triu_indices(*2 * (int(np.sqrt(2.0 * n_products)),), device=z.device)
+        return torch.cat([z, (z[:, a] * z[:, b] - f["product_shift"]) / f["product_scale"]], dim=1)
+
+    def potential(self, traces: Tensor, features: Tensor) -> Tensor:
+        """Return ``V``, shape (window, unit)."""
+        drive = traces.flatten(1) @ self.weights
+        drive = torch.minimum(torch.maximum(drive, self.low), self.high)
+        return torch.minimum(self.bias + drive + features @ self.field_weights, self.ceiling)
+
+    def draw(self, v: Tensor, generator: torch.Generator) -> Tensor:
+        """Return spike counts, shape (window, unit)."""
+        p = torch.sigmoid(v)
+        if bool((self.capacity == 1).all()):
+            return (torch.rand(p.shape, generator=generator, device=p.device) < p).to(p.dtype)
+        return torch.binomial(self.capacity.expand_as(p).contiguous(), p, generator=generator)
+
+    def grow(self, traces: Tensor, counts: Tensor) -> Tensor:
+        """Return traces after the spikes of a step; several of one unit in closed form."""
+        s = self.saturation
+        if np.isinf(s):
+            return traces + counts[:, None]
+        left = torch.pow(1.0 - 1.0 / s, counts)
+        return s - (s - traces) * left[:, None]
+
+    def run(
+        self, traces: NDArray[np.float32], population: NDArray[np.float32], n_steps: int, generator: torch.Generator
+    ) -> Windows:
+        """Run one batch of windows; one that fires far too much is stopped (its later bins do not count)."""
+        device, n = self.bias.device, self.bias.numel()
+        s, q = torch.tensor(traces, device=device), torch.tensor(population, device=device)
+        width = s[0].numel() + self.field_weights.shape[0] + 1
+        sums = torch.zeros(width, n, dtype=torch.float64, device=device)
+        going = torch.ones(len(s), 1, device=device)
+        total, n_bins = torch.zeros(len(s), 1, device=device), torch.zeros((), dtype=torch.float64, device=device)
+        for t in range(n_steps):
+            g = self.features(q)
+            counts = self.draw(self.potential(s, g), generator) * going
+            x = torch.cat([s.flatten(1), g, torch.ones(len(s), 1, device=device)], dim=1)
+            sums += (x.T @ counts).double()
+            n_bins += going.sum()
+            own = counts.sum(1, keepdim=True)
+            s = self.grow(torch.nn.functional.threshold(s * self.decay, _NOTHING, 0.0), counts)
+            q = q * self.fields["decay"] + own
+            total += own
+            going = going * (total <= MAX_OCCUPANCY * n * (t + 1) + EXTRA_SPIKES)
+        return Windows(sums.T.cpu().numpy(), int(n_bins), int((going == 0).sum()))

@@ -1,0 +1,107 @@
+"""Moments of free windows: against plain loops, and torch's batch against the compiled loops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from escape_oracle import after_spikes, features_of, potential_of
+from numpy.typing import NDArray
+from organoid.models.escape_lif import EscapeLIFParameters, plain_parameters
+from synthetic_recordings import bursting
+
+from organoid.fitting.forced_pass import Basis, fit_fields
+from organoid.fitting.history import History, bin_history
+from organoid.fitting.moment_windows import Moments, RecordedStates, collect_states, compare_windows
+
+N, STEPS = 5, 60
+TAU = np.array([0.003, 0.02])
+
+
+@pytest.fixture(scope="module")
+def training() -> History:
+    return bin_history(bursting(N, 40.0, 2), 1e-3)
+
+
+def network(training: History, bias: NDArray[np.float64], scale: float, **changes: Any) -> EscapeLIFParameters:
+    rng = np.random.default_rng(0)
+    fields = fit_fields(training, np.array([0.01, 0.1, 1.0, 10.0]), products=3)
+    p = plain_parameters(
+        dt=1e-3,
+        tau=TAU,
+        weights=scale * rng.normal(0, 1, (2, N, N)),
+        bias=bias,
+        capacity=np.array([1, 2, 1, 3, 1]),
+        fields=fields,
+        field_weights=0.3 * scale * rng.normal(0, 1, (fields.n_features, N)),
+    )
+    return p._replace(drive_low=np.full(N, -1.0), drive_high=np.full(N, 2.0), ceiling=np.full(N, 80.0), **changes)
+
+
+def states_of(training: History, p: EscapeLIFParameters) -> RecordedStates:
+    return collect_states(training, Basis(p.tau, p.saturation, p.fields), STEPS)
+
+
+def by_hand(training: History, p: EscapeLIFParameters, states: RecordedStates, chosen: NDArray[Any]) -> Moments:
+    """Windows of a network whose units always or never fire, and the recorded stretches, one bin at a time."""
+    shape = (p.tau.size * N + p.fields.n_features + 1, N)
+    simulated, recorded = np.zeros(shape), np.zeros(shape)
+    decay = np.exp(-p.dt / p.tau)[:, None]
+    for state in chosen:
+        for total, free in ((simulated, True), (recorded, False)):
+            s, q = states.traces[state].astype(float), states.population[state].astype(float)
+            for t in range(int(states.bins[state]), int(states.bins[state]) + STEPS):
+                fires = p.capacity * (potential_of(p, s, q) > 0)
+                counts = fires if free else training.counts(t, t + 1)[0]
+                x = np.concatenate([s.ravel(), features_of(p.fields, q), [1.0]])
+                total += np.outer(x, counts)
+                s, q = after_spikes(s * decay, counts, p.saturation), q * p.fields.decay + counts.sum()
+    n_bins = chosen.size * STEPS
+    return Moments(simulated / n_bins, recorded / n_bins, 0.0)
+
+
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_certain_spikes_give_the_moments_of_plain_loops(training: History, device: str | None) -> None:
+    p = network(training, np.array([60.0, -60.0, -60.0, -60.0, 60.0]), 1.0)
+    states = states_of(training, p)
+    chosen = np.linspace(0, states.bins.size - 1, 40).astype(int)
+    found = compare_windows(training, p, states, chosen, STEPS, 0, device=device)
+    expected = by_hand(training, p, states, chosen)
+    np.testing.assert_allclose(found.recorded, expected.recorded, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(found.simulated, expected.simulated, rtol=1e-4, atol=1e-5)
+    assert found.share_given_up == 0.0 and expected.recorded[-1].sum() > 0
+
+
+def test_torch_and_compiled_loops_draw_from_one_distribution(training: History) -> None:
+    p = network(training, np.full(N, -3.0), 0.7)
+    states = states_of(training, p)
+    chosen = np.linspace(0, states.bins.size - 1, 150).astype(int)
+
+    def drawn(device: str | None) -> NDArray[np.float64]:
+        runs = [compare_windows(training, p, states, chosen, STEPS, seed, device=device) for seed in range(12)]
+        return np.array([run.simulated for run in runs])
+
+    a, b = drawn(None), drawn("cpu")
+    error = np.sqrt((a.var(0, ddof=1) + b.var(0, ddof=1)) / 12)
+    assert np.max(np.abs(a.mean(0) - b.mean(0)) / (error + 1e-6)) < 6
+    assert np.median(error / np.abs(a.mean(0))) < 0.05, "a difference of a tenth would be seen"
+
+
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_a_wild_window_is_given_up(training: History, device: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    p = network(training, np.full(N, 60.0), 0.1, capacity=np.full(N, 200))
+    states = states_of(training, p)
+    found = compare_windows(training, p, states, np.array([0, 5]), STEPS, 0, device=device)
+    assert found.share_given_up == 1.0
+    assert found.simulated[-1] == pytest.approx(np.full(N, 200.0)), "bins after the stop do not count"
+
+
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_same_seed_same_moments(training: History, device: str | None) -> None:
+    p = network(training, np.full(N, -3.0), 0.7)
+    states = states_of(training, p)
+    one, again, other = (
+        compare_windows(training, p, states, np.arange(8), STEPS, seed, device=device) for seed in (1, 1, 2)
+    )
+    assert np.array_equal(one.simulated, again.simulated) and not np.array_equal(one.simulated, other.simulated)
