@@ -9,7 +9,8 @@ bin ahead from the population's past.
 
 What is trained sees the first part of the recording only. Windows are drawn at random there; a stretch of history
 before each window brings the state up (without gradient), then the gradient runs through the whole window and stops;
-`GradientSettings` can cut it sooner (``truncate``) or trade time for memory (``checkpoint``). The held-out part enters the curve and the scores, never a choice.
+`GradientSettings` can cut it sooner (``truncate``) or trade time for memory (``checkpoint``). The held-out part enters
+the curve and the scores, never a choice.
 
 Limits worth knowing. A surrogate gradient treats spikes as if they were smooth, so training matches the expected
 trace (rates come out right) and does not see that spikes placed by chance cost extra in a distance between single
