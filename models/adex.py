@@ -35,7 +35,7 @@ from organoid.errors import ModelError
 
 
 def _paper() -> LIFParameters:
-    return LIFParameters(tau_mem=0.281 / 30)
+    return LIFParameters(tau_mem=0.281 / 30, detach_reset=True)
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,9 @@ class AdExParameters:
     Parameters
     ----------
     lif : LIFParameters
-        Membrane time constant, refractoriness, synapses and noise; its reset must be "hard".
+        Membrane time constant, refractoriness, synapses and noise; its reset must be "hard". By default the gradient
+        passes by the reset: from the peak it is 1.5 thresholds deep, at every spike the gradient through it grows
+        manyfold, and training with it fails.
     slope : float
         Sharpness of spike initiation (Delta), thresholds.
     peak : float

@@ -60,7 +60,8 @@ class IzhikevichParameters:
     escape_width : float
         Width of the soft threshold behind the logits, in ways from rest to peak.
     detach_reset : bool
-        Whether the gradient passes by the reset (its value is the same).
+        Whether the gradient passes by the reset (its value is the same). A reset takes the potential down by a
+        hundred mV; the gradient through it, at every spike again, drowns the rest, and training with it fails.
     max_part : float
         Longest part of a step that is integrated at once, s.
     trainable : tuple of str
@@ -76,7 +77,7 @@ class IzhikevichParameters:
     noise_sd: float = 0.5
     weight_scale: float = 0.2
     escape_width: float = 0.25
-    detach_reset: bool = False
+    detach_reset: bool = True
     max_part: float = 0.0005
     trainable: tuple[str, ...] = ()
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -37,3 +38,9 @@ def mapped(change: Callable[[Tensor], Tensor], state: Any) -> Any:
     if is_dataclass(state) and not isinstance(state, type):
         return replace(state, **{f.name: mapped(change, getattr(state, f.name)) for f in fields(state)})
     return state
+
+
+def joined(states: Sequence[Any]) -> Any:
+    """Return states of one form as one, their batches behind each other."""
+    parts = [iter(tensors(state)) for state in states]
+    return mapped(lambda _: torch.cat([next(part) for part in parts]), states[0])

@@ -39,7 +39,7 @@ EVERYTHING: dict[str, Any] = {
     "escape_lif": SOME,
     "adaptive_lif": AdaptiveLIFParameters(replace(SOME, reset="subtract"), trainable=("tau_adapt",)),
     "adex": AdExParameters(FAST, trainable=("tau_adapt",)),
-    "izhikevich": IzhikevichParameters(weight_scale=1.0, trainable=("a", "tau_syn")),
+    "izhikevich": IzhikevichParameters(weight_scale=1.0, detach_reset=False, trainable=("a", "tau_syn")),
 }
 
 

@@ -7,10 +7,12 @@ follow what the model itself does. The model's spikes (or log-odds) in the windo
 ones. So every simulated bin depends on earlier recorded bins only, and the held-out loss is that of a prediction one
 bin ahead from the population's past.
 
-What is trained sees the first part of the recording only. Windows are drawn at random there; a stretch of history
-before each window brings the state up (without gradient), then the gradient runs through the whole window and stops;
-`GradientSettings` can cut it sooner (``truncate``) or trade time for memory (``checkpoint``). The held-out part enters
-the curve and the scores, never a choice.
+What is trained sees the first part of the recording only. A model asked for by name starts with biases under which
+every unit spikes at its recorded rate: a silent network has no gradient in losses of intervals or covariances. A model
+given starts as it is. Windows are drawn at random; a stretch of history before each window brings the state up
+(without gradient), then the gradient runs through the whole window and stops; `GradientSettings` can cut it sooner
+(``truncate``) or trade time for memory (``checkpoint``). The held-out part enters the curve and the scores, never a
+choice.
 
 Limits worth knowing. A surrogate gradient treats spikes as if they were smooth, so training matches the expected
 trace (rates come out right) and does not see that spikes placed by chance cost extra in a distance between single
@@ -47,7 +49,7 @@ from organoid.fitting.gradient_scores import (
     score_free_runs,
     score_predictions,
 )
-from organoid.fitting.gradient_training import GradientSettings, held_out_loss, train
+from organoid.fitting.gradient_training import GradientSettings, held_out_loss, match_rates, train
 from organoid.fitting.history import bin_history
 from organoid.fitting.likelihood import UNCALIBRATED_RESPONSE, one_torch_thread, peak_rss_mb
 from organoid.fitting.windows import WindowedCounts, observed_counts, split_windows
@@ -85,7 +87,7 @@ def fit_gradient(
     data : SpikeRecording, or ndarray of int, shape (bin, unit)
         Recorded spikes; counts must be in bins of ``bin_width``.
     model : str or TrainableModel
-        A name in `MODELS`, or a model of the right size and step (it is copied, not changed).
+        A name in `MODELS`, or a model of the right size and step (it is copied, not changed, and starts as it is).
     loss : str or SpikeLoss
         A name in `LOSSES`, or a loss made for ``bin_width``.
     bin_width : float
@@ -127,6 +129,8 @@ def fit_gradient(
     )
     network, criterion = _build_model(model, counts.shape[1], bin_width, seed), _build_loss(loss, bin_width)
     with one_torch_thread():
+        if isinstance(model, str):
+            match_rates(network, criterion.reads, windows, seed)
         curve, losses = _train_and_score(network, criterion, windows, settings, seed, compare, progress)
         found = _Found(network, criterion, bin_width, curve, losses, tuple(_notes(counts, windows, network, criterion)))
         return _assemble(as_recording(data, bin_width), found, windows, settings, seed, free_run, progress, began)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,10 +19,12 @@ from organoid.fitting.likelihood import one_torch_thread
 from organoid.fitting.predict import score_gain, training_means
 from organoid.fitting.verdict import RUNAWAY_FACTOR
 from organoid.losses.base import Reads
-from organoid.models import TrainableModel
+from organoid.models import TrainableModel, Trajectory
+from organoid.models.counter_rng import stream_key
 from organoid.models.free_model import FreeModel, free_network
 from organoid.models.free_running import FreeRunningNetwork
 from organoid.models.noisy_lif import seeded_state
+from organoid.models.states import joined
 from organoid.recording import SpikeRecording
 from organoid.statistics import firing_rates
 
@@ -31,7 +33,9 @@ Counts = NDArray[np.integer]
 
 N_DRAWS = 20  # of the noise, in a prediction
 _SHARES: dict[Reads, tuple[float, ...]] = {"spikes": (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.85, 1.0), "logits": (0.0,)}
-_CHUNK = 4096  # bins run at a time, so that memory does not grow with the recording
+_CHUNK = 2048  # bins of a stretch
+_LEAD = 1.0  # s of history before a stretch: what is older, cells and synapses have forgotten
+_ENTRIES = 1 << 24  # of a tensor; stretches run side by side up to this size, so memory does not grow with duration
 
 
 def as_recording(data: SpikeRecording | Counts, bin_width: float) -> SpikeRecording:
@@ -53,8 +57,8 @@ def answers(
 ) -> Iterator[tuple[int, Array]]:
     """Yield what a model does in the bins from `start` on, given all earlier recorded spikes, averaged over draws.
 
-    The model always runs from the first bin of the history, under noise that depends on the bin and the seed, so
-    the answer for a bin is the same whatever part is asked for.
+    Stretches of the history run side by side, each from rest with a second of history before it, under noise that
+    depends on the stretch and the seed: the answer for a bin is the same whatever part is asked for.
 
     Parameters
     ----------
@@ -71,18 +75,37 @@ def answers(
     first_bin : int
     answer : ndarray, shape (n, n_units)
     """
-    generator = torch.Generator().manual_seed(seed)
-    state = seeded_state(model, n_draws, generator)
-    for first in range(0, history.n_bins, _CHUNK):
-        stop = min(first + _CHUNK, history.n_bins)
-        with torch.no_grad(), one_torch_thread():
-            x = model.noise(n_draws, _CHUNK, generator)[:, : stop - first]
-            recorded = torch.from_numpy(np.minimum(history.counts(first, stop), 1)).to(x)
-            out = model.trajectory(x, state, forced=recorded.expand(n_draws, -1, -1))
-            state = out.state
-        if stop > start:
-            each = torch.sigmoid(out.logits.double()) if reads == "logits" else out.spikes.double()
-            yield max(first, start), each.mean(0).numpy()[max(start - first, 0) :]
+    lead = max(1, round(_LEAD / history.bin_width))
+    together = max(1, _ENTRIES // (n_draws * (lead + _CHUNK) * history.n_units))
+    firsts = range(start - start % _CHUNK, history.n_bins, _CHUNK)
+    for group in (firsts[k : k + together] for k in range(0, len(firsts), together)):
+        out = _side_by_side(model, history, group, lead, n_draws, seed)
+        each = torch.sigmoid(out.logits.double()) if reads == "logits" else out.spikes.double()
+        means = each[:, lead:].unflatten(0, (len(group), n_draws)).mean(1).numpy()
+        for first, mean in zip(group, means, strict=True):
+            yield max(first, start), mean[max(start - first, 0) : history.n_bins - first]
+
+
+@torch.no_grad()
+def _side_by_side(
+    model: TrainableModel, history: History, firsts: Sequence[int], lead: int, n_draws: int, seed: int
+) -> Trajectory:
+    """Run the model over the stretches from ``firsts`` on, the draws of each stretch beside each other."""
+    inputs, states, recorded = [], [], []
+    for first in firsts:
+        generator = torch.Generator().manual_seed(int(stream_key(seed, "answers", first)) >> 1)
+        states.append(seeded_state(model, n_draws, generator))
+        inputs.append(model.noise(n_draws, lead + _CHUNK, generator))
+        begin, stop = max(0, first - lead), min(first + _CHUNK, history.n_bins)
+        spikes = inputs[-1].new_zeros(lead + _CHUNK, history.n_units)
+        spikes[begin - first + lead : stop - first + lead] = torch.from_numpy(
+            np.minimum(history.counts(begin, stop), 1)
+        )
+        recorded.append(spikes.expand(n_draws, -1, -1))
+    longest = lead + min(_CHUNK, history.n_bins - firsts[0])
+    x, forced = torch.cat(inputs)[:, :longest], torch.cat(recorded)[:, :longest]
+    with one_torch_thread():
+        return model.trajectory(x, joined(states), forced=forced)
 
 
 def mixed(answer: Array, mean: Array, share: float) -> Array:

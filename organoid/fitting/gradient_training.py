@@ -16,11 +16,13 @@ from tqdm import tqdm
 from organoid.errors import FitError
 from organoid.fitting.windows import WindowedCounts
 from organoid.losses import SpikeLoss
+from organoid.losses.base import Reads
 from organoid.models import TrainableModel, Trajectory
 from organoid.models.noisy_lif import seeded_state
 from organoid.models.states import mapped
 
 EVAL_BATCH = 128
+_MATCHED, _HALVINGS = 64, 10  # windows at which rates are matched, and halvings of a range of 4 thresholds
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,32 @@ def train(
     final = held_out_loss(network, loss, windows, seed, 1, order)
     rows.append((settings.n_steps, np.nan, final))
     return pd.DataFrame(rows, columns=["step", "loss", "held_out_loss"])
+
+
+@torch.no_grad()
+def match_rates(network: TrainableModel, reads: Reads, windows: WindowedCounts, seed: int) -> None:
+    """Set the biases in place so that every unit spikes at its recorded rate before training begins.
+
+    A silent network has no gradient in any loss of intervals or covariances. Under forced input units do not
+    influence each other and a rate rises with the bias, so the biases of all units are found by halving at once.
+    Models without a bias for each unit are left as they are.
+    """
+    bias = getattr(network, "bias", None)
+    if not isinstance(bias, torch.nn.Parameter) or bias.shape != (network.n_units,):
+        return
+    generator = torch.Generator().manual_seed(seed)
+    starts, wanted = windows.training_starts, windows.training_probability()
+    recorded = windows.cut(starts[torch.randint(len(starts), (_MATCHED,), generator=generator)])
+    x = network.noise(_MATCHED, recorded.shape[1], generator)
+    state = seeded_state(network, _MATCHED, generator)
+    low, high = torch.full_like(bias, -1.0), torch.full_like(bias, 3.0)
+    for _ in range(_HALVINGS):
+        bias.copy_((low + high) / 2)
+        out = network.trajectory(x, state, forced=recorded)
+        expected = torch.sigmoid(out.logits) if reads == "logits" else out.spikes
+        above = expected[:, windows.warmup :].mean((0, 1)) > wanted
+        low, high = torch.where(above, low, bias), torch.where(above, bias, high)
+    bias.copy_((low + high) / 2)
 
 
 def window_loss(
