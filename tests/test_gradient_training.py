@@ -15,6 +15,7 @@ from organoid.errors import FitError
 from organoid.fitting import gradient_training
 from organoid.fitting.gradient import GradientSettings, fit_gradient
 from organoid.fitting.gradient_training import in_pieces
+from organoid.fitting.windows import split_windows
 
 DT = 0.002
 COUNTS = (np.random.default_rng(0).random((1000, 3)) < 0.1).astype(int)
@@ -132,3 +133,29 @@ def test_options_reach_the_fit() -> None:
 def test_impossible_options_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(FitError, match="positive"):
         GradientSettings(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "reads"), [("lif", "spikes"), ("escape_lif", "spikes"), ("lif", "logits")])
+def test_models_by_name_start_at_the_recorded_rates(name: str, reads: Any) -> None:
+    wanted = np.array([0.01, 0.05, 0.2])
+    counts = torch.from_numpy((np.random.default_rng(0).random((3000, 3)) < wanted).astype(np.uint8))
+    windows = split_windows(counts, np.ones(3000, dtype=bool), held_out=0.2, warmup=20, length=60)
+    model: Any = MODELS[name](3, 0.004, seed=0)
+    gradient_training.match_rates(model, reads, windows, 0)
+    assert model.bias.requires_grad
+    starts = windows.training_starts[::20]
+    spikes = windows.cut(starts)
+    with torch.no_grad():
+        x = model.noise(len(starts), 80, torch.Generator().manual_seed(5))
+        out = model.trajectory(x, forced=spikes)
+    found = torch.sigmoid(out.logits) if reads == "logits" else out.spikes
+    np.testing.assert_allclose(found[:, 20:].mean((0, 1)), wanted, rtol=0.25, atol=0.004)
+
+
+def test_a_model_given_starts_as_it_is() -> None:
+    model = LIF(3, DT, seed=1)
+    with torch.no_grad():
+        model.bias.fill_(0.77)
+    still = GradientSettings(n_steps=1, batch=4, window=0.1, warmup=0.05, learning_rate=1e-9)
+    fitted: Any = fit_gradient(COUNTS, model=model, bin_width=DT, settings=still, progress=False).model
+    torch.testing.assert_close(fitted.bias, model.bias)
