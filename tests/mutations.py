@@ -4,7 +4,7 @@ For every mutation a reader must raise `RecordingError`, or return what the unmu
 something else with a note that the unmutated file does not get. Mutations run in subprocesses with limits
 on memory and time. By hand, 20,000 of them::
 
-    python tests/mutations.py --total 20000 --seed 1
+    PYTHONPATH=. python tests/mutations.py --total 20000 --seed 1
 
 prints how many ended in which way. Outcomes: ``error``, ``same``, ``noted``; ``unprotected``: bytes that are
 themselves values were overwritten, in a format without checksums, and nobody could tell; ``silent``, ``crash``

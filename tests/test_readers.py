@@ -191,6 +191,15 @@ def test_no_reader_touches_voltage(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not {"raw", "Raw", "sig", "ChannelData", "samples"} & touched
 
 
+def test_the_example_of_the_documentation_keeps_its_promises(tmp_path: Path) -> None:
+    page = Path(__file__).resolve().parent.parent / "docs" / "how-to" / "add-a-reader.md"
+    held: dict[str, Any] = {}
+    exec(page.read_text().split("```python")[1].split("```")[0], held)
+    with h5py.File(tmp_path / "mine.h5", "w") as h5:
+        h5["my_spikes"], h5["my_units"] = [0.1, 0.2], [0, 1]
+    assert organoid.check_reader(held["FORMAT"], [tmp_path / "mine.h5"])
+
+
 def test_an_installed_package_adds_a_format_by_its_entry_point(tmp_path: Path) -> None:
     (tmp_path / "their_reader.py").write_text(
         "from organoid.io.registry import Format\n"
