@@ -55,7 +55,7 @@ def whole(found: h5py.Dataset, name: str, view: Any = None) -> Any:
             raise RecordingError(f"dataset {name!r} keeps its values in another file, which is not followed")
         if dtype.hasobject:
             _check_pointers(dtype, name)
-            check_heaps(found.file.filename)
+            check_heaps(_file_of(found))
             _check_lengths(found, name)
         if view is None and claimed > _LARGE and (values := unpacked(found)) is not None:
             return values
@@ -108,7 +108,7 @@ def _attribute(owner: h5py.Group | h5py.Dataset, found: h5py.h5a.AttrID) -> Any:
     dtype, name = found.dtype, found.name.decode("utf-8", "surrogateescape")
     if dtype.hasobject:
         _check_pointers(dtype, name)
-        check_heaps(owner.file.filename)
+        check_heaps(_file_of(owner))
     if found.shape != () or dtype.kind not in "iufO" or (dtype.hasobject and h5py.check_string_dtype(dtype) is None):
         return owner.attrs[name]
     value = np.empty((), dtype)  # most of them: one number or text
@@ -129,7 +129,7 @@ def _check_pointers(dtype: np.dtype[Any], name: str) -> None:
 
 def _check_lengths(found: h5py.Dataset, name: str) -> None:
     """Refuse texts longer than their file, for which the HDF5 library would ask for gigabytes of memory."""
-    place, path = found.id.get_offset(), found.file.filename
+    place, path = found.id.get_offset(), _file_of(found)
     if place is None or found.size * _TEXT_POINTER.itemsize != found.id.get_storage_size() or not os.path.isfile(path):
         return
     pointers = np.fromfile(path, _TEXT_POINTER, found.size, offset=place)
@@ -137,6 +137,10 @@ def _check_lengths(found: h5py.Dataset, name: str) -> None:
         raise RecordingError(
             f"dataset {name!r} claims a text of {pointers['length'].max()} bytes, longer than its file"
         )
+
+
+def _file_of(owner: h5py.Group | h5py.Dataset) -> str:
+    return os.fsdecode(h5py.h5f.get_name(owner.id))
 
 
 def check_heaps(path: str) -> None:
@@ -150,9 +154,10 @@ def check_heaps(path: str) -> None:
     RecordingError
         If the library would not come back from one of them.
     """
-    if not os.path.isfile(path):  # held in memory: written by this process, not damaged
+    try:
+        status = os.stat(path)
+    except OSError:  # held in memory: written by this process, not damaged
         return
-    status = os.stat(path)
     place = _damaged_heap(path, status.st_size, status.st_mtime_ns)
     if place is not None:
         raise RecordingError(f"the file is damaged: its heap of texts at byte {place} cannot be read")
