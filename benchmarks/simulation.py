@@ -29,6 +29,7 @@ from organoid.models.event_network import event_lif
 from organoid.models.lif import LIFParameters
 
 import organoid
+from benchmarks.simulation_peers import SPIKES
 from benchmarks.simulation_statistics import summary, welch
 
 N_UNITS, FAN_OUT, DT, SECONDS, RUNS = 10_000, 100, 1e-4, 1.0, 5
@@ -87,10 +88,25 @@ def time_peer(peer: str, net: dict[str, Any], python: str) -> dict[str, Any]:
         np.savez(path, **net)
         command = [python, "-m", "benchmarks.simulation_peers", peer, str(path), str(SECONDS), str(RUNS)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        return {"not run": done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "failed"}
+        if done.returncode:
+            return {"not run": done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "failed"}
+        with np.load(path.with_name(SPIKES)) as spikes:
+            steps, units = np.rint(spikes["times"] / DT).astype(int), spikes["units"]
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return {**result, "median_s": median(result["seconds"])}
+    return {**result, "median_s": median(result["seconds"]), "same_spikes": same_spikes(net, steps, units)}
+
+
+def same_spikes(net: dict[str, Any], steps: Any, units: Any) -> dict[str, float] | None:
+    """Return how many spikes a noiseless network has in common with ours before the first difference, and its time."""
+    if net["noise_sd"]:
+        return None
+    network = ours(net, 0.0)
+    done = network.advance(network.initial_state(0), round(SECONDS / DT))
+    a, b = (np.sort(s.astype(np.int64) * N_UNITS + u) for s, u in ((done.steps, done.units), (steps, units)))
+    n = min(a.size, b.size)
+    differ = np.flatnonzero(a[:n] != b[:n])
+    first = int(differ[0]) if differ.size else n
+    return {"spikes": first, "of": int(a.size), "until_s": float(a[min(first, a.size - 1)] // N_UNITS * DT)}
 
 
 def compare(name: str, python: str) -> dict[str, Any]:
@@ -128,7 +144,7 @@ def show(results: dict[str, Any]) -> None:
                 s = found["statistics"][-1]
                 print(
                     f"{name}: {side:20} {found['median_s']:.3f} s a simulated s "
-                    f"({s['mean_rate_hz']:.2f} Hz, CV {s['mean_isi_cv']:.3f})"
+                    f"({s['mean_rate_hz']:.2f} Hz, CV {s['mean_isi_cv']:.3f}) {found.get('same_spikes') or ''}"
                 )
         print(f"{name}: ours faster by", {k: round(v, 2) for k, v in held["faster_than"].items()})
         for key, v in held["agreement_with_brian2"].items():

@@ -26,7 +26,9 @@ bias : 1
 """
 
 
-Runs = tuple[list[float], list[dict[str, float]]]
+SPIKES = "spikes.npz"  # of the last run, beside the network
+Spikes = tuple[Any, Any]  # times, s, and units
+Runs = tuple[list[float], list[Spikes]]
 
 
 def _brian2_objects(b2: Any, net: Any) -> tuple[Any, ...]:
@@ -35,18 +37,22 @@ def _brian2_objects(b2: Any, net: Any) -> tuple[Any, ...]:
         push=f"{float(net['noise_sd'])!r} * randn()" if noisy else "0", flag=" (constant over dt)" if noisy else ""
     )
     names = {"tau_mem": float(net["tau_mem"]) * b2.second, "tau_syn": float(net["tau_syn"]) * b2.second}
-    b2.defaultclock.dt = float(net["dt"]) * b2.second
+    # Brian2 counts from the end of a step: a spike acts a step after its delay, and a cell is free after n - 1 steps.
+    dt = float(net["dt"])
+    b2.defaultclock.dt = dt * b2.second
     cells = b2.NeuronGroup(
         int(net["n_units"]),
         push,
         threshold="v >= 1",
         reset="v = 0",
-        refractory=float(net["refractory"]) * b2.second,
+        refractory=(float(net["refractory"]) + dt) * b2.second,
         method="exponential_euler",
         namespace=names,
     )
     cells.bias = net["bias"]
-    synapses = b2.Synapses(cells, cells, "w : 1", on_pre="current_post += w", delay=float(net["delay"]) * b2.second)
+    synapses = b2.Synapses(
+        cells, cells, "w : 1", on_pre="current_post += w", delay=(float(net["delay"]) - dt) * b2.second
+    )
     synapses.connect(i=net["pre"], j=net["post"])
     synapses.w = net["weight"].astype(np.float64)
     monitor = b2.SpikeMonitor(cells)
@@ -68,12 +74,8 @@ def brian2_cpp(net: Any, seconds: float, runs: int) -> Runs:
         for _ in range(runs):
             b2.device.run(with_output=False)
             took.append(float((Path(folder) / "results" / "last_run_info.txt").read_text().split()[0]))
-            found.append(_of_monitor(b2, monitor, net, seconds))
+            found.append((np.asarray(monitor.t / b2.second), np.asarray(monitor.i)))
         return took, found
-
-
-def _of_monitor(b2: Any, monitor: Any, net: Any, seconds: float) -> dict[str, float]:
-    return summary(np.asarray(monitor.t / b2.second), np.asarray(monitor.i), int(net["n_units"]), seconds)
 
 
 def brian2_cython(net: Any, seconds: float, runs: int) -> Runs:
@@ -90,7 +92,7 @@ def brian2_cython(net: Any, seconds: float, runs: int) -> Runs:
         began = time.perf_counter()
         network.run(seconds * b2.second)
         took.append(time.perf_counter() - began)
-        found.append(_of_monitor(b2, monitor, net, seconds))
+        found.append((np.asarray(monitor.t / b2.second), np.asarray(monitor.i)))
     return took, found
 
 
@@ -128,7 +130,7 @@ def nest(net: Any, seconds: float, runs: int) -> Runs:
         took.append(time.perf_counter() - began)
         ns.Cleanup()
         events = recorder.get("events")
-        found.append(summary(events["times"] / 1e3, events["senders"] - first, int(net["n_units"]), seconds))
+        found.append((events["times"] / 1e3, events["senders"] - first))
     return took, found
 
 
@@ -140,7 +142,9 @@ def main(peer: str, path: str, seconds: str, runs: str) -> None:
     with np.load(path) as stored:
         net = {name: stored[name] for name in stored.files}
     took, found = PEERS[peer](net, float(seconds), int(runs))
-    print(json.dumps({"seconds": took, "statistics": found}))
+    np.savez(Path(path).with_name(SPIKES), times=found[-1][0], units=found[-1][1])
+    statistics = [summary(*spikes, int(net["n_units"]), float(seconds)) for spikes in found]
+    print(json.dumps({"seconds": took, "statistics": statistics}))
 
 
 if __name__ == "__main__":

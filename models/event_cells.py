@@ -30,16 +30,25 @@ def plain(
     threshold: float,
     rest: int,
     hard: bool,
+    synapse_decay: float,
+    current: Array,
+    arriving: Array,
     voltage: Array,
     refractory: Index,
     drive: Array,
     fired: NDArray[np.uint8],
 ) -> int:
-    """Advance the membranes of a tile whose cells are alike, with a sharp threshold; return how many spiked."""
+    """Advance the membranes of a tile whose cells are alike, with a sharp threshold; return how many spiked.
+
+    The last current is received on the way, as in `receive`: one pass over the arrays instead of two.
+    """
     gain, total = 1.0 - decay, 0
     for i in range(voltage.size):
+        arrived = synapse_decay * current[i] + arriving[i]
+        current[i] = arrived
+        arriving[i] = 0.0
         ready = refractory[i] <= 0
-        now = decay * voltage[i] + gain * drive[i]
+        now = decay * voltage[i] + gain * (drive[i] + arrived)
         now = now if ready else voltage[i]
         over = now - threshold
         spike = (over >= 0.0) & ready
@@ -87,6 +96,6 @@ def rich(
 
 @numba.njit(cache=True, nogil=True)
 def start_drive(bias: Array, sd: Array, xi: NDArray[np.float32], drive: Array) -> None:
-    """Write bias and noise; without noise `xi` is 0."""
+    """Write bias and noise of a tile."""
     for i in range(bias.size):
         drive[i] = bias[i] + sd[i] * np.float64(xi[i])

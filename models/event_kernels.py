@@ -138,6 +138,7 @@ def _run_tile(
     keep, threshold, forget = par.membrane_decay[low:high], par.threshold[low:high], par.adaptation_decay[low:high]
     drive, fired = np.empty(high - low), np.zeros(TILE, dtype=np.uint8)
     xi, luck = np.zeros(even, dtype=np.float32), np.zeros(even, dtype=np.float32)
+    n_received = par.synapse_decay.size if way.rich else par.synapse_decay.size - 1  # `plain` receives the last
     origin = forced.ends[0]
     before = np.empty((forced.ends[-1] - origin, 3))
     place, counts, out = 0, scratch.counts[tile], scratch.units[tile]
@@ -150,8 +151,11 @@ def _run_tile(
                 before[f - origin, 2] = a.refractory[unit]
         if way.noisy:
             gaussian(way.noise_key, step, n_pairs, low // 2, xi)
-        start_drive(bias, sd, xi, drive)
-        for k in range(par.synapse_decay.size):
+            start_drive(bias, sd, xi, drive)
+        else:
+            for i in range(high - low):
+                drive[i] = bias[i]
+        for k in range(n_received):
             arriving = a.ring[step % n_rows, k * n + low : k * n + high]
             receive(par.synapse_decay[k], a.current[k, low:high], arriving, drive)
         if way.rich:
@@ -159,12 +163,25 @@ def _run_tile(
                 logistic(way.escape_key, step, n_pairs, low // 2, luck)
             total = rich(par, voltage, refractory, adaptation, keep, threshold, forget, increment, drive, luck, fired)
         else:
-            total = plain(keep[0], threshold[0], par.refractory, par.hard_reset, voltage, refractory, drive, fired)
+            total = plain(
+                keep[0],
+                threshold[0],
+                par.refractory,
+                par.hard_reset,
+                par.synapse_decay[n_received],
+                a.current[n_received, low:high],
+                a.ring[step % n_rows, n_received * n + low : n_received * n + high],
+                voltage,
+                refractory,
+                drive,
+                fired,
+            )
         for f in range(pushed, until):
             unit = forced.units[f]
             if low <= unit < high:
                 if fired[unit - low] == 0:
-                    _force(par, a, unit, before[f - origin], drive[unit - low])
+                    received = 0.0 if way.rich else a.current[n_received, unit]
+                    _force(par, a, unit, before[f - origin], drive[unit - low] + received)
                 fired[unit - low] = 2
                 total += 1
         begin = place

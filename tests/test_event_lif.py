@@ -51,9 +51,12 @@ def wires(n: int, fan_out: int, rng: np.random.Generator, delays: tuple[float, f
     return Connections(pre, post, rng.normal(0, 3 / fan_out, pre.size), steps * DT, rng.integers(0, 2, pre.size))
 
 
-def lively(n: int = N, seed: int = 0, delays: tuple[int, int] = (2, 5), soft: bool = False, **lif: Any) -> EventLIF:
+def lively(
+    n: int = N, seed: int = 0, delays: tuple[int, int] = (2, 5), soft: bool = False, adapt: bool = True, **lif: Any
+) -> EventLIF:
     rng = np.random.default_rng(seed)
-    cells = AdaptiveLIFParameters(LIFParameters(**{"refractory": 0.004, **lif}), increment=0.2)
+    cells: Any = LIFParameters(**{"refractory": 0.004, **lif})
+    cells = AdaptiveLIFParameters(cells, increment=0.2) if adapt else cells
     bias = rng.uniform(1.0, 1.8, n)
     return event_lif(n, DT, wires(n, min(n, 8), rng, delays), cells, bias=bias, soft=soft)
 
@@ -138,6 +141,8 @@ def plain_reference(network: EventLIF, n_steps: int, forced: set[tuple[int, int]
 
 
 NETWORKS: dict[str, dict[str, Any]] = {
+    "cells alike": {"adapt": False},
+    "cells alike, subtracted, no noise": {"adapt": False, "reset": "subtract", "noise_sd": 0.0, "n": 20},
     "one delay": {"delays": (3, 3)},
     "many delays": {"delays": (1, 9)},
     "subtracted, many delays": {"delays": (4, 30), "reset": "subtract"},
