@@ -21,6 +21,7 @@ suffers. Otherwise all weights are (`ALL`).
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -154,7 +155,11 @@ def _stratified(n: int, n_windows: int, rng: np.random.Generator) -> NDArray[np.
 
 
 class _Natural:
-    """Natural-gradient steps with the unit-averaged Fisher matrix of the forced fit."""
+    """Natural-gradient steps with the unit-averaged Fisher matrix of the forced fit.
+
+    Units that use the same columns share an inverse, taken over these columns alone: to invert over all and then
+    leave some out is no descent, and can grow without bound.
+    """
 
     def __init__(self, design: Design, forced: ForcedFit, plan: Plan) -> None:
         rows, weights = design.sample.rows, design.sample.weights
@@ -162,19 +167,18 @@ class _Natural:
         curvature = (design.capacity * p * (1 - p)).mean(1) * weights / weights.sum()
         scaled = rows * np.sqrt(curvature).astype(np.float32)[:, None]
         self.fisher = (scaled.T @ scaled).astype(np.float64)
-        corrected = slice(None) if plan.everything else slice(-1, None)
-        self.inverse = np.zeros_like(self.fisher)
-        damped = self.fisher + DAMPING / weights.sum() * np.eye(len(self.fisher))
-        self.inverse[corrected, corrected] = np.linalg.inv(damped[corrected, corrected])
         rates = design.sample.spike_term[:, -1].sum(0)
         self.relative_rate = np.maximum(rates / max(rates.mean(), 1.0), RARE)
         self.forced = forced.theta
-        self.free = forced.theta != 0.0
         self.is_coupling = np.arange(len(self.fisher)) < design.n_couplings
+        used = forced.theta != 0.0
+        if not plan.everything:
+            used[:-1] = False
+        self.groups = list(_inverses(self.fisher, used, DAMPING / weights.sum()))
 
     def step(self, error: Array, trust: float) -> tuple[Array, float]:
         """Return the step for a moment error, shape (n_features, n_units), and its size before the trust region."""
-        step = GAIN * (self.inverse @ error) / self.relative_rate * self.free
+        step = GAIN * self._solve(error) / self.relative_rate
         size = np.sqrt(np.maximum((step * (self.fisher @ step)).sum(0) / self.fisher[-1, -1], 0.0))
         return step * np.minimum(1.0, trust / np.maximum(size, 1e-12)), float(np.sqrt(np.mean(size**2)))
 
@@ -182,4 +186,19 @@ class _Natural:
         """Return how far couplings are drawn back to the forced optimum."""
         bracket = self.fisher @ (theta - self.forced)
         bracket[~self.is_coupling] = 0.0
-        return np.asarray(strength * (self.inverse @ bracket) * self.free)
+        return strength * self._solve(bracket)
+
+    def _solve(self, right: Array) -> Array:
+        out = np.zeros_like(right)
+        for place, inverse in self.groups:
+            out[place] = inverse @ right[place]
+        return out
+
+
+def _inverses(fisher: Array, used: NDArray[np.bool_], damping: float) -> Iterator[tuple[Any, Array]]:
+    """Yield where in a (feature, unit) matrix units with the same columns are, and the damped inverse over these."""
+    patterns, group = np.unique(used.T, axis=0, return_inverse=True)
+    for k, pattern in enumerate(patterns):
+        columns = np.flatnonzero(pattern)
+        inverse = np.linalg.inv(fisher[np.ix_(columns, columns)] + damping * np.eye(columns.size))
+        yield np.ix_(columns, np.flatnonzero(group.ravel() == k)), inverse
