@@ -1,8 +1,10 @@
 """Forward and backward through a recurrent network: time and memory, against snnTorch, Norse and SpikingJelly.
 
 ``python -m benchmarks.kernels [--json]``: 1000 steps of 1 ms, 4 copies, everybody connected to everybody. All sides
-take turns in one run; medians. A peer runs with one thread or with all of them, whichever is faster for it. Peers
-have their own requirements, ``benchmarks/requirements-kernels.txt``; one that is not installed is "not run".
+take turns in one run, each with the same number of threads; medians of wall and of processor time. With one thread
+the processor time does not count what else a shared machine does, so ratios are taken of it; with several, of the
+wall time. Peers have their own requirements, ``benchmarks/requirements-kernels.txt``; one that is not installed is
+"not run".
 """
 
 from __future__ import annotations
@@ -23,39 +25,35 @@ import torch
 from benchmarks.kernels_sides import SIDES, Problem, Side, agreement, rate
 
 TARGET = 25.0
-MEANS = {1: 0.14, 5: 0.37, 10: 0.5, 20: 0.68, 50: 1.05}  # mean drive (thresholds) by the rate it makes, about, Hz
+MEANS = {1: 0.1, 5: 0.4, 10: 0.6, 20: 0.87, 50: 1.55}  # mean drive (thresholds) by the rate it makes, about, Hz
 
 
 def installed(name: str) -> bool:
     return name == "organoid" or importlib.util.find_spec(name) is not None
 
 
-def seconds(run: Side, n_threads: int) -> tuple[float, dict[str, Any]]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(n_threads)
-    begin = time.perf_counter()
-    found = run()
-    took = time.perf_counter() - begin
-    torch.set_num_threads(before)
-    return took, found
+def seconds(run: Side) -> tuple[float, float]:
+    """Return wall and processor seconds of a run."""
+    wall, processor = time.perf_counter(), time.process_time()
+    run()
+    return time.perf_counter() - wall, time.process_time() - processor
 
 
 def timed(problem: Problem, names: list[str], repeats: int) -> dict[str, Any]:
-    """Return for each side the median seconds, rate and threads; sides take turns."""
+    """Return for each side median seconds, their ratio to this library's, and the rate; sides take turns."""
     sides = {name: SIDES[name](problem) for name in names if installed(name)}
-    threads, rates, times = {}, {}, {name: [] for name in sides}
-    for name, run in sides.items():
-        _, found = seconds(run, torch.get_num_threads())  # not counted: first use
-        rates[name] = rate(found)
-        tried = {n: seconds(run, n)[0] for n in {1, torch.get_num_threads()}}
-        threads[name] = min(tried, key=lambda n: tried[n])
+    rates = {name: rate(run()) for name, run in sides.items()}  # the first run is not counted
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
     for _ in range(repeats):
         for name, run in sides.items():
-            times[name].append(seconds(run, threads[name])[0])
+            times[name].append(seconds(run))
+    column = 1 if torch.get_num_threads() == 1 else 0
+    own = median(t[column] for t in times["organoid"])
     out: dict[str, Any] = {name: "not run: not installed" for name in names}
     for name in sides:
-        out[name] = {"seconds": median(times[name]), "rate_hz": rates[name], "threads": threads[name]}
-        out[name]["ratio"] = median(times[name]) / median(times["organoid"])
+        wall, processor = (median(t[k] for t in times[name]) for k in (0, 1))
+        ratio = (wall, processor)[column] / own
+        out[name] = {"wall_s": wall, "processor_s": processor, "ratio": ratio, "rate_hz": rates[name]}
     return out
 
 
@@ -100,22 +98,22 @@ def by_rate(n: int, repeats: int) -> dict[str, Any]:
 
 
 def by_width(n: int, repeats: int) -> dict[str, Any]:
-    widths = (0.1, 0.3, 1.0, 0.0)
+    widths = (0.1, 0.2, 0.3, 1.0, 0.0)
     return {str(w): timed(Problem(n, width=w), ["organoid", "snntorch"], repeats) for w in widths}
 
 
-def by_size(sizes: list[int], repeats: int) -> dict[str, Any]:
-    return {
-        f"{n} units, {hz} Hz": timed(Problem(n, mean=MEANS[hz]), ["organoid"], repeats)["organoid"]
-        for n in sizes
-        for hz in (1, 5, 50)
-    }
+def by_size(sizes: list[int], repeats: int) -> list[dict[str, Any]]:
+    cases = [(n, hz) for n in sizes for hz in (1, 5, 50)]
+    problems = {case: Problem(case[0], mean=MEANS[case[1]]) for case in cases}
+    found = {case: timed(problem, ["organoid"], repeats)["organoid"] for case, problem in problems.items()}
+    return [{"n": n, "mean_rate": str(hz), **row} for (n, hz), row in found.items()]
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Forward and backward through a recurrent network.")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024])
     parser.add_argument("--peers", nargs="*", default=["snntorch", "norse", "spikingjelly"])
     parser.add_argument("--part", choices=["sizes", "rates", "widths", "curve", "all"], default="all")
@@ -125,6 +123,7 @@ def main(arguments: list[str] | None = None) -> None:
         name, values = parsed.one_memory
         print(own_memory(name, Problem(**json.loads(values))))
         return
+    torch.set_num_threads(parsed.threads)
     result: dict[str, Any] = {}
     if parsed.part in ("sizes", "all"):
         result |= measure(parsed.sizes, parsed.repeats, parsed.peers)

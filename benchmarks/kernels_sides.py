@@ -39,7 +39,7 @@ class Problem:
     n: int
     mean: float = 0.3
     sd: float = 0.35
-    width: float = 0.3
+    width: float = 0.2
     scale: float = 0.5
     n_steps: int = 1000
     batch: int = 4

@@ -11,7 +11,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from organoid.models.kernels_forward import REORDERED, Array, Constants, Events, Index, Record, compiled, part
+from organoid.models.kernels_forward import (
+    REORDERED,
+    Array,
+    Constants,
+    Events,
+    Index,
+    Record,
+    compiled,
+    part,
+    put,
+    take,
+)
 
 
 class Near(NamedTuple):
@@ -32,7 +43,7 @@ class Near(NamedTuple):
 
 
 class Adjoint(NamedTuple):
-    """Gradients carried backwards: potential and adaptation (batch, unit), currents (batch, delay, tau, unit)."""
+    """Gradients carried backwards: potential and adaptation (lane,), currents (delay, tau, lane)."""
 
     voltage: Array
     adaptation: Array
@@ -40,7 +51,7 @@ class Adjoint(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Gradients of the constants of cells, (batch, unit), double precision."""
+    """Gradients of the constants of cells, (lane,), double precision; empty where not wanted."""
 
     threshold: NDArray[np.float64]
     increment: NDArray[np.float64]
@@ -50,24 +61,26 @@ class Sums(NamedTuple):
 
 
 @compiled
-def list_near(first: int, last: int, stop: int, support: float, record: Record, near: Near) -> Any:
+def list_near(stop: int, support: float, record: Record, near: Near) -> Any:
     """List the units near threshold in steps before ``stop`` until the list is full; return first step and count."""
-    n, row, t = record.distance.shape[2], 0, stop
+    copies, _, n = record.distance.shape
+    row, t, dtype = 0, stop, record.distance.dtype
     count = np.uint64(0)  # without a sign, so that no index is checked for one
-    inside, edge = np.empty(n, np.uint8), record.distance.dtype.type(support)
+    distance, inside, held = np.empty(copies * n, dtype), np.empty(copies * n, np.uint8), np.empty(copies * n, np.uint8)
     near.bounds[0] = 0
-    while t > 0 and np.int64(count) + (last - first) * n <= near.unit.size:
+    while t > 0 and np.int64(count) + copies * n <= near.unit.size:
         t -= 1
-        for b in range(first, last):
-            distance = record.distance[b, t]
-            _inside(edge, distance, inside)
-            if record.held.shape[1] > 0:
-                _not_held(record.held[b, t], inside)
+        take(record.distance, t, distance)
+        _inside(dtype.type(support), distance, inside)
+        if record.held.shape[1] > 0:
+            take(record.held, t, held)
+            _not_held(held, inside)
+        for b in range(copies):
             for i in range(n):
                 near.unit[count] = i
-                count += np.uint64(inside[i])
+                count += np.uint64(inside[b * n + i])
             for e in range(near.bounds[row], np.int64(count)):
-                near.distance[e] = distance[near.unit[e]]
+                near.distance[e] = distance[b * n + near.unit[e]]
             row += 1
             near.bounds[row] = count
     return t, np.int64(count)
@@ -85,11 +98,11 @@ def _not_held(held: NDArray[np.uint8], inside: NDArray[np.uint8]) -> None:
         inside[i] &= np.uint8(1) - held[i]
 
 
-def _dot_rows(weight: Array, j: int, current: Array, b: int, slot: int) -> Any:
+def _dot_rows(weight: Array, j: int, current: Array, slot: int, start: int) -> Any:
     total = weight.dtype.type(0)
     for k in range(weight.shape[0]):
         for i in range(weight.shape[2]):
-            total += weight[k, j, i] * current[b, slot, k, i]
+            total += weight[k, j, i] * current[slot, k, start + i]
     return total
 
 
@@ -100,27 +113,25 @@ _TILE = 64  # rows of weights that are shared by the copies while they are in th
 
 @part
 def _products(
-    first: int, last: int, row: int, slot: int, weight: Array, near: Near, slope: Array, current: Array, out: Array
+    copies: int, row: int, slot: int, weight: Array, near: Near, slope: Array, current: Array, out: Array
 ) -> None:
     """Write the gradient that each near unit's spike gets through its synapses."""
-    copies = last - first
+    n = weight.shape[1]
     at = np.empty(copies, np.int64)
-    for c in range(copies):
-        at[c] = near.bounds[row + c]
-    for tile in range(_TILE, weight.shape[1] + _TILE, _TILE):
-        for c in range(copies):
-            e, stop = at[c], near.bounds[row + c + 1]
+    for b in range(copies):
+        at[b] = near.bounds[row + b]
+    for tile in range(_TILE, n + _TILE, _TILE):
+        for b in range(copies):
+            e, stop = at[b], near.bounds[row + b + 1]
             while e < stop and near.unit[e] < tile:
                 if slope[e] != 0:
-                    out[e] = _dot(weight, near.unit[e], current, first + c, slot)
+                    out[e] = _dot(weight, near.unit[e], current, slot, b * n)
                 e += 1
-            at[c] = e
+            at[b] = e
 
 
 @compiled
 def run_adjoint(
-    first: int,
-    last: int,
     start: int,
     stop: int,
     weight: Array,
@@ -138,52 +149,45 @@ def run_adjoint(
     sums: Sums,
 ) -> None:
     """Go back from step ``stop`` to ``start``; fill the gradient of the drive, advance ``adjoint``, add to ``sums``."""
-    n_steps, n = record.spikes.shape[1:]
-    dtype = weight.dtype
-    through, gap, voltage, threshold = (
-        np.zeros(slope.size, dtype),
-        np.empty(n, dtype),
-        np.empty(n, dtype),
-        np.empty(n, dtype),
-    )
-    for i in range(n):
+    copies, n_steps, n = record.spikes.shape
+    lanes, dtype = copies * n, weight.dtype
+    through, gap, drive = np.zeros(slope.size, dtype), np.empty(lanes, dtype), np.empty(lanes, dtype)
+    spikes, held, adaptation = np.empty(lanes, dtype), np.empty(lanes, np.uint8), np.empty(lanes, dtype)
+    threshold, lv, la = np.empty(lanes, dtype), adjoint.voltage, adjoint.adaptation
+    for i in range(lanes):
         threshold[i] = c.threshold[i]
     for t in range(stop - 1, start - 1, -1):
-        row, slot = (stop - 1 - t) * (last - first), t % c.delay
+        row, slot = (stop - 1 - t) * copies, t % c.delay
         if not forced and t + c.delay < n_steps:
-            _products(first, last, row, slot, weight, near, slope, adjoint.current, through)
-        for b in range(first, last):
-            lv, la, spikes = adjoint.voltage[b], adjoint.adaptation[b], record.spikes[b, t]
-            if c.adaptive:
-                for i in range(n):
-                    threshold[i] = c.threshold[i] + c.increment[i] * record.adaptation[b, t, i]
-            _from_distance(b, t, g_distance, gap)
-            _from_spikes(b, t, row + b - first, c, near, slope, through, g_spikes, lv, la, threshold, gap)
-            if sums.threshold.size > 0:
-                _to_threshold(b, t, c, gap, spikes, record, lv, la, sums)
-            _to_voltage(c.hard, gap, spikes, lv)
-            _to_drive(b, t, c, record, lv, g_drive)
-            if sums.keep.size > 0:
-                _to_decay(b, t, c, record, initial, g_drive, voltage, sums)
-            _to_current(b, t, c, slot, g_drive, adjoint.current, g_inject)
-
-
-@part
-def _from_distance(b: int, t: int, g_distance: Array, gap: Array) -> None:
-    """Start the gradient of the distance with what comes from outside."""
-    if g_distance.shape[1] > 0:
-        for i in range(gap.size):
-            gap[i] = g_distance[b, t, i]
-    else:
-        for i in range(gap.size):
-            gap[i] = 0
+            _products(copies, row, slot, weight, near, slope, adjoint.current, through)
+        take(record.spikes, t, spikes)
+        if c.adaptive:
+            take(record.adaptation, t, adaptation)
+            for i in range(lanes):
+                threshold[i] = c.threshold[i] + c.increment[i] * adaptation[i]
+        if g_distance.shape[1] > 0:
+            take(g_distance, t, gap)
+        else:
+            for i in range(lanes):
+                gap[i] = 0
+        _from_spikes(t, row, n, c, near, slope, through, g_spikes, lv, la, threshold, gap)
+        if sums.threshold.size > 0:
+            _to_threshold(c, gap, spikes, adaptation, lv, la, sums)
+        _to_voltage(c.hard, gap, spikes, lv)
+        if c.n_refractory > 0:
+            take(record.held, t, held)
+        _to_drive(c, held, lv, drive)
+        put(drive, t, g_drive)
+        if sums.keep.size > 0:
+            _to_decay(t, c, record, initial, drive, sums)
+        _to_current(t, c, slot, drive, adjoint.current, g_inject)
 
 
 @part
 def _from_spikes(
-    b: int,
     t: int,
     row: int,
+    n: int,
     c: Constants,
     near: Near,
     slope: Array,
@@ -195,31 +199,29 @@ def _from_spikes(
     gap: Array,
 ) -> None:
     """Add what comes through the spikes of near units: outside, synapses, adaptation, reset."""
-    for e in range(near.bounds[row], near.bounds[row + 1]):
-        i = near.unit[e]
-        ds = through[e]
-        if g_spikes.shape[1] > 0:
-            ds += g_spikes[b, t, i]
-        if c.adaptive:
-            ds += la[i]
-        if not c.detach:
-            ds -= lv[i] * (near.distance[e] + threshold[i] if c.hard else threshold[i])
-        gap[i] += slope[e] * ds
+    for b in range(g_spikes.shape[0]):
+        for e in range(near.bounds[row + b], near.bounds[row + b + 1]):
+            i = b * n + near.unit[e]
+            ds = through[e]
+            if g_spikes.shape[1] > 0:
+                ds += g_spikes[b, t, near.unit[e]]
+            if c.adaptive:
+                ds += la[i]
+            if not c.detach:
+                ds -= lv[i] * (near.distance[e] + threshold[i] if c.hard else threshold[i])
+            gap[i] += slope[e] * ds
 
 
 @part
-def _to_threshold(
-    b: int, t: int, c: Constants, gap: Array, spikes: Array, record: Record, lv: Array, la: Array, sums: Sums
-) -> None:
+def _to_threshold(c: Constants, gap: Array, spikes: Array, adaptation: Array, lv: Array, la: Array, sums: Sums) -> None:
     """Gradient of the threshold and, through it, of adaptation."""
     zero = gap.dtype.type(0)
     for i in range(gap.size):
         d = -gap[i] - (zero if c.hard else lv[i] * spikes[i])
-        sums.threshold[b, i] += d
+        sums.threshold[i] += d
         if c.adaptive:
-            a = record.adaptation[b, t, i]
-            sums.increment[b, i] += d * a
-            sums.fade[b, i] += la[i] * a
+            sums.increment[i] += d * adaptation[i]
+            sums.fade[i] += la[i] * adaptation[i]
             la[i] = c.fade[i] * la[i] + d * c.increment[i]
 
 
@@ -236,62 +238,64 @@ def _to_voltage(hard: bool, gap: Array, spikes: Array, lv: Array) -> None:
 
 
 @part
-def _to_drive(b: int, t: int, c: Constants, record: Record, lv: Array, g_drive: Array) -> None:
+def _to_drive(c: Constants, held: NDArray[np.uint8], lv: Array, drive: Array) -> None:
     """Gradient of the drive, and of the potential one step earlier; a held potential takes no drive."""
-    out = g_drive[b, t]
     for i in range(lv.size):
-        out[i] = c.take[i] * lv[i]
-    if record.held.shape[1] == 0:
+        drive[i] = c.take[i] * lv[i]
+    if c.n_refractory == 0:
         for i in range(lv.size):
             lv[i] *= c.keep[i]
         return
-    held, zero = record.held[b, t], lv.dtype.type(0)
+    zero = lv.dtype.type(0)
     for i in range(lv.size):
-        out[i] = zero if held[i] > 0 else out[i]
+        drive[i] = zero if held[i] > 0 else drive[i]
     for i in range(lv.size):
         lv[i] = lv[i] if held[i] > 0 else c.keep[i] * lv[i]
 
 
 @part
-def _to_decay(
-    b: int, t: int, c: Constants, record: Record, initial: Array, g_drive: Array, before: Array, sums: Sums
-) -> None:
+def _to_decay(t: int, c: Constants, record: Record, initial: Array, drive: Array, sums: Sums) -> None:
     """Gradients of ``keep`` and ``take``; the potential and the drive are worked out from the distances."""
-    for i in range(before.size):
-        before[i] = initial[b, i] if t == 0 else _after_reset(b, t - 1, i, c, record)
-        now = record.distance[b, t, i] + _threshold_at(b, t, i, c, record)
-        d = g_drive[b, t, i] / c.take[i]
-        sums.keep[b, i] += d * before[i]
-        sums.take[b, i] += d * (now - c.keep[i] * before[i]) / c.take[i]
+    copies, _, n = record.distance.shape
+    for b in range(copies):
+        for i in range(n):
+            lane = b * n + i
+            before = initial[lane] if t == 0 else _after_reset(b, t - 1, i, lane, c, record)
+            now = record.distance[b, t, i] + _threshold_at(b, t, i, lane, c, record)
+            d = drive[lane] / c.take[lane]
+            sums.keep[lane] += d * before
+            sums.take[lane] += d * (now - c.keep[lane] * before) / c.take[lane]
 
 
 @part
-def _threshold_at(b: int, t: int, i: int, c: Constants, record: Record) -> Any:
-    return c.threshold[i] + (c.increment[i] * record.adaptation[b, t, i] if c.adaptive else c.threshold.dtype.type(0))
+def _threshold_at(b: int, t: int, i: int, lane: int, c: Constants, record: Record) -> Any:
+    rise = c.increment[lane] * record.adaptation[b, t, i] if c.adaptive else c.threshold.dtype.type(0)
+    return c.threshold[lane] + rise
 
 
 @part
-def _after_reset(b: int, t: int, i: int, c: Constants, record: Record) -> Any:
-    threshold = _threshold_at(b, t, i, c, record)
+def _after_reset(b: int, t: int, i: int, lane: int, c: Constants, record: Record) -> Any:
+    threshold = _threshold_at(b, t, i, lane, c, record)
     voltage = record.distance[b, t, i] + threshold
     return voltage - record.spikes[b, t, i] * (voltage if c.hard else threshold)
 
 
 @part
-def _to_current(b: int, t: int, c: Constants, slot: int, g_drive: Array, current: Array, g_inject: Array) -> None:
+def _to_current(t: int, c: Constants, slot: int, drive: Array, current: Array, g_inject: Array) -> None:
     """Gradient of the currents: of this step's drive, and of the current one step later."""
-    after = (t + 1) % c.delay
-    for k in range(current.shape[2]):
-        decay, now, later, part = c.synapse_decay[k], current[b, slot, k], current[b, after, k], g_drive[b, t]
+    after, n = (t + 1) % c.delay, g_inject.shape[3]
+    for k in range(current.shape[1]):
+        decay, now, later = c.synapse_decay[k], current[slot, k], current[after, k]
         if after == slot:  # one row: nothing for the compiler to suspect of overlapping
             for i in range(now.size):
-                now[i] = part[i] + decay * now[i]
+                now[i] = drive[i] + decay * now[i]
         else:
             for i in range(now.size):
-                now[i] = part[i] + decay * later[i]
+                now[i] = drive[i] + decay * later[i]
         if t < g_inject.shape[1]:
-            for i in range(now.size):
-                g_inject[b, t, k, i] = now[i]
+            for b in range(g_inject.shape[0]):
+                for i in range(n):
+                    g_inject[b, t, k, i] = now[b * n + i]
 
 
 @compiled
@@ -314,7 +318,7 @@ def run_weights(
     g_drive : ndarray, shape (batch, time, unit)
         Gradient of the drive.
     currents, initial : ndarray
-        Currents (batch, time, tau, unit) and (batch, tau, unit) before the run; empty if ``g_decay`` is not wanted.
+        Currents (batch, tau, time, unit), of no steps if ``g_decay`` is not wanted, and (batch, tau, unit) before them.
     g_weight, g_bias, g_decay : ndarray
         Sums, shapes (tau, pre, post), (unit,) and (tau, unit).
     """
@@ -332,9 +336,9 @@ def run_weights(
                 row = g[k]
                 for i in range(part.size):
                     row[i] = part[i] + c.synapse_decay[k] * row[i]
-                if currents.shape[1] > 0:
+                if currents.shape[2] > 0:
                     for i in range(part.size):
-                        past = currents[b, t - 1, k, first + i] if t > 0 else initial[b, k, first + i]
+                        past = currents[b, k, t - 1, first + i] if t > 0 else initial[b, k, first + i]
                         g_decay[k, first + i] += row[i] * past
                 if g_weight.size > 0 and t >= c.delay:
                     _to_weight(b, t - c.delay, k, first, events, row, g_weight)

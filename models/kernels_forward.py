@@ -1,8 +1,9 @@
 """Compiled forward pass of the canonical network: currents by spike, cells by vector.
 
 A step touches the weights of a presynaptic unit only when it spikes: the currents of the targets decay as vectors, and
-each arriving spike adds one row of weights. All arrays are C-contiguous with the batch first; a call advances copies
-``first`` to ``last`` and touches no other, so copies can run in parallel and the result does not depend on how many do.
+each arriving spike adds one row of weights. A call advances a block of copies; within a step the cells of all its
+copies stand side by side in one vector ("lane" below: copy times unit), which is long even where a network is small.
+Copies never mix, so results do not depend on how a batch is cut into blocks. All arrays are C-contiguous.
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ class Constants(NamedTuple):
 
     Parameters
     ----------
-    keep, take : ndarray, shape (unit,)
+    keep, take : ndarray, shape (lane,)
         What is left of a potential after a step, and what it takes of the drive.
-    threshold, increment, fade : ndarray, shape (unit,)
+    threshold, increment, fade : ndarray, shape (lane,)
         Threshold, its rise per spike, what is left of the adaptation after a step.
     synapse_decay : ndarray, shape (tau,)
         What is left of a current after a step.
@@ -71,7 +72,7 @@ class Constants(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """State, changed in place: (batch, unit), and current (batch, tau, unit)."""
+    """State, changed in place: (lane,), and current (tau, lane)."""
 
     voltage: Array
     refractory: Array
@@ -105,7 +106,7 @@ class Events(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What happened, (batch, time, unit); empty where it is not asked for, currents (batch, time, tau, unit)."""
+    """What happened, (batch, time, unit); empty where it is not asked for, currents (batch, tau, time, unit)."""
 
     spikes: Array
     distance: Array
@@ -115,9 +116,9 @@ class Record(NamedTuple):
 
 
 @compiled
-def list_events(first: int, last: int, spikes: Array, events: Events) -> None:
+def list_events(spikes: Array, events: Events) -> None:
     """List the non-zero entries of known spikes (batch, time, unit)."""
-    for b in range(first, last):
+    for b in range(spikes.shape[0]):
         count = 0
         for t in range(spikes.shape[1]):
             events.bounds[b, t] = count
@@ -131,8 +132,6 @@ def list_events(first: int, last: int, spikes: Array, events: Events) -> None:
 
 @compiled
 def run_forward(
-    first: int,
-    last: int,
     x: Array,
     bias: Array,
     weight: Array,
@@ -144,92 +143,108 @@ def run_forward(
     forced: bool,
     record: Record,
 ) -> None:
-    """Advance copies ``first`` to ``last`` over x (batch, time, unit), ``inject`` (batch, step, tau, unit) first."""
-    n = x.shape[2]
-    total, voltage, threshold = np.empty(n, x.dtype), np.empty(n, x.dtype), np.empty(n, x.dtype)
-    for i in range(n):
+    """Advance a block over x (batch, time, unit); ``inject`` (batch, step, tau, unit) arrives in its first steps."""
+    n_batch, n_steps, n = x.shape
+    lanes, dtype = n_batch * n, x.dtype
+    total, voltage, threshold = np.empty(lanes, dtype), np.empty(lanes, dtype), np.empty(lanes, dtype)
+    distance, spikes, held = np.empty(lanes, dtype), np.empty(lanes, dtype), np.empty(lanes, np.uint8)
+    for i in range(lanes):
         threshold[i] = c.threshold[i]
-    for b in range(first, last):
-        v, r, a = cells.voltage[b], cells.refractory[b], cells.adaptation[b]
+    for b in range(n_batch):
         events.bounds[b, 0] = 0
-        for t in range(x.shape[1]):
-            spikes, distance = record.spikes[b, t], record.distance[b, t]
-            _drive(x[b, t], bias, total)
-            _arrive(b, t, weight, c, cells.current[b], inject, events, total)
-            if record.currents.shape[1] > 0:
-                _copy_rows(cells.current[b], record.currents[b, t])
-            if c.adaptive:
-                _thresholds(c, a, record.adaptation[b, t], threshold)
-            _integrate(c, v, total, voltage)
-            if c.n_refractory > 0:
-                _hold(r, v, voltage, record.held[b, t])
-            _fire(voltage, threshold, distance, spikes)
-            if draws.stream.shape[0] > 0:
-                _draw(draws.stream[b, 0], draws.stream[b, 1] + t, draws.slope, distance, spikes)
-            if c.n_refractory > 0:
-                _refract(c.n_refractory, record.held[b, t], spikes, r)
-            _reset(c.hard, voltage, threshold, spikes, v)
-            if c.adaptive:
-                _adapt(c.fade, spikes, a)
-            if not forced:
-                _emit(b, t, spikes, events)
+    for t in range(n_steps):
+        _drive(t, x, bias, total)
+        _arrive(t, weight, c, cells.current, inject, events, total)
+        if record.currents.shape[2] > 0:
+            _put_currents(cells.current, t, record.currents)
+        if c.adaptive:
+            put(cells.adaptation, t, record.adaptation)
+            _thresholds(c, cells.adaptation, threshold)
+        _integrate(c, cells.voltage, total, voltage)
+        if c.n_refractory > 0:
+            _hold(cells.refractory, cells.voltage, voltage, held)
+            put(held, t, record.held)
+        _fire(voltage, threshold, distance, spikes)
+        if draws.stream.shape[0] > 0:
+            _draw(t, n, draws, distance, spikes)
+        if c.n_refractory > 0:
+            _refract(c.n_refractory, held, spikes, cells.refractory)
+        _reset(c.hard, voltage, threshold, spikes, cells.voltage)
+        if c.adaptive:
+            _adapt(c.fade, spikes, cells.adaptation)
+        put(distance, t, record.distance)
+        put(spikes, t, record.spikes)
+        if not forced:
+            for b in range(n_batch):
+                _emit(b, t, record.spikes[b, t], events)
 
 
 @part
-def _drive(x: Array, bias: Array, total: Array) -> None:
-    for i in range(x.size):
-        total[i] = bias[i] + x[i]
-
-
-@part
-def _arrive(
-    b: int, t: int, weight: Array, c: Constants, current: Array, inject: Array, events: Events, total: Array
-) -> None:
-    """Let the currents decay, add what arrives, and add the currents to the drive."""
-    n, emitted = total.size, t - c.delay
-    zero, tiny = total.dtype.type(0), total.dtype.type(_TINY)
-    for k in range(current.shape[0]):
-        decay = c.synapse_decay[k]
-        row = current[k]
+def put(lane: Array, t: int, out: Array) -> None:
+    """Write lanes to step ``t`` of (batch, time, unit)."""
+    # Assigning a slice would compile the formatting of an error message with it: seconds.
+    n = out.shape[2]
+    for b in range(out.shape[0]):
         for i in range(n):
+            out[b, t, i] = lane[b * n + i]
+
+
+@part
+def _put_currents(lanes: Array, t: int, out: Array) -> None:
+    n = out.shape[3]
+    for b in range(out.shape[0]):
+        for k in range(out.shape[1]):
+            for i in range(n):
+                out[b, k, t, i] = lanes[k, b * n + i]
+
+
+@part
+def take(values: Array, t: int, lane: Array) -> None:
+    """Read step ``t`` of (batch, time, unit) into lanes."""
+    n = values.shape[2]
+    for b in range(values.shape[0]):
+        for i in range(n):
+            lane[b * n + i] = values[b, t, i]
+
+
+@part
+def _drive(t: int, x: Array, bias: Array, total: Array) -> None:
+    n = x.shape[2]
+    for b in range(x.shape[0]):
+        for i in range(n):
+            total[b * n + i] = bias[i] + x[b, t, i]
+
+
+@part
+def _arrive(t: int, weight: Array, c: Constants, current: Array, inject: Array, events: Events, total: Array) -> None:
+    """Let the currents decay, add what arrives, and add the currents to the drive."""
+    zero, tiny, n = total.dtype.type(0), total.dtype.type(_TINY), weight.shape[2]
+    for k in range(current.shape[0]):
+        decay, row = c.synapse_decay[k], current[k]
+        for i in range(row.size):
             row[i] = decay * row[i] if abs(row[i]) > tiny else zero
         if t < inject.shape[1]:
-            for i in range(n):
-                row[i] += inject[b, t, k, i]
-        if emitted >= 0:
-            for e in range(events.bounds[b, emitted], events.bounds[b, emitted + 1]):
-                if events.amount.shape[1] > 0:
-                    _add_scaled(events.amount[b, e], weight, k, events.unit[b, e], row)
-                else:
-                    _add(weight, k, events.unit[b, e], row)
-        for i in range(n):
+            for b in range(inject.shape[0]):
+                for i in range(n):
+                    row[b * n + i] += inject[b, t, k, i]
+        if t >= c.delay:
+            for b in range(events.bounds.shape[0]):
+                for e in range(events.bounds[b, t - c.delay], events.bounds[b, t - c.delay + 1]):
+                    amount = events.amount[b, e] if events.amount.shape[1] > 0 else total.dtype.type(1)
+                    _add(amount, weight, k, events.unit[b, e], b * n, row)
+        for i in range(row.size):
             total[i] += row[i]
 
 
 @part
-def _add(weight: Array, k: int, j: int, row: Array) -> None:
-    for i in range(row.size):
-        row[i] += weight[k, j, i]
+def _add(amount: float, weight: Array, k: int, j: int, start: int, row: Array) -> None:
+    for i in range(weight.shape[2]):
+        row[start + i] += amount * weight[k, j, i]
 
 
 @part
-def _add_scaled(amount: float, weight: Array, k: int, j: int, row: Array) -> None:
-    for i in range(row.size):
-        row[i] += amount * weight[k, j, i]
-
-
-@part
-def _copy_rows(rows: Array, out: Array) -> None:
-    # Assigning a slice would compile the formatting of an error message with it: seconds.
-    for k in range(rows.shape[0]):
-        for i in range(rows.shape[1]):
-            out[k, i] = rows[k, i]
-
-
-@part
-def _thresholds(c: Constants, a: Array, kept: Array, threshold: Array) -> None:
+def _thresholds(c: Constants, a: Array, threshold: Array) -> None:
     for i in range(a.size):
-        kept[i] = a[i]
         threshold[i] = c.threshold[i] + c.increment[i] * a[i]
 
 
@@ -257,13 +272,14 @@ def _fire(voltage: Array, threshold: Array, distance: Array, spikes: Array) -> N
 
 
 @part
-def _draw(stream: int, step: int, slope: float, distance: Array, spikes: Array) -> None:
+def _draw(t: int, n: int, draws: Draws, distance: Array, spikes: Array) -> None:
     """Draw spikes with logistic probability; the numbers depend on stream, step and unit only."""
     zero, one = spikes.dtype.type(0), spikes.dtype.type(1)
-    first = np.uint64(step) * np.uint64(spikes.size)
-    for i in range(spikes.size):
-        probability = 1 / (1 + math.exp(-slope * distance[i]))
-        spikes[i] = one if uniform_at(np.uint64(stream), first + np.uint64(i)) < probability else zero
+    for b in range(draws.stream.shape[0]):
+        key, first = np.uint64(draws.stream[b, 0]), np.uint64(draws.stream[b, 1] + t) * np.uint64(n)
+        for i in range(n):
+            probability = 1 / (1 + math.exp(-draws.slope * distance[b * n + i]))
+            spikes[b * n + i] = one if uniform_at(key, first + np.uint64(i)) < probability else zero
 
 
 @part

@@ -142,6 +142,17 @@ def _constants(inputs: Inputs, rule: Rule) -> Constants:
     return Constants(*values, rule.n_refractory, rule.delay, rule.hard, rule.adaptive, rule.detach_reset)
 
 
+def _in_lanes(c: Constants, copies: int) -> Constants:
+    """Return the constants of units for each of several copies side by side."""
+    names = ("keep", "take", "threshold", "increment", "fade")
+    return c._replace(**{name: np.tile(getattr(c, name), copies) for name in names})
+
+
+def _block(arrays: Any, first: int, last: int) -> Any:
+    """Return some copies of events or of a record."""
+    return type(arrays)(*(array[first:last] for array in arrays))
+
+
 def _events(x: Tensor, forced: bool) -> Events:
     """Return room for a spike of every unit in every step; what is never written is never backed by memory."""
     n_batch, n_steps, n = x.shape
@@ -158,7 +169,7 @@ def _record(inputs: Inputs, rule: Rule, currents: bool) -> tuple[Tensor, Tensor,
     spikes, distance = torch.empty(x.shape, dtype=x.dtype), torch.empty(x.shape, dtype=x.dtype)
     held = np.empty((n_batch, n_steps if rule.n_refractory else 0, n), np.uint8)
     adaptation = np.empty((n_batch, n_steps if rule.adaptive else 0, n), dtype)
-    kept = np.empty((n_batch, n_steps if currents else 0, inputs.weight.shape[0], n), dtype)
+    kept = np.empty((n_batch, inputs.weight.shape[0], n_steps if currents else 0, n), dtype)
     return spikes, distance, Record(spikes.numpy(), distance.numpy(), held, adaptation, kept)
 
 
@@ -169,21 +180,24 @@ class _Pass(torch.autograd.Function):
     def forward(ctx: Any, rule: Rule, surrogate: Surrogate, events: Events, *tensors: Any) -> tuple[Tensor, ...]:
         inputs = Inputs(*tensors)
         constants, forced = _constants(inputs, rule), inputs.forced is not None
-        changed = (inputs.voltage, inputs.refractory, inputs.adaptation, inputs.current)
-        state = [t.detach().clone(memory_format=torch.contiguous_format) for t in changed]
+        state = [_copy(t) for t in (inputs.voltage, inputs.refractory, inputs.adaptation)]
         wants = Inputs(*ctx.needs_input_grad[3:])
         spikes, distance, record = _record(inputs, rule, bool(wants.synapse_decay))
-        given = (_array(inputs.x), _array(inputs.bias), _array(inputs.weight), constants)
+        x, bias, weight, inject = (_array(t) for t in (inputs.x, inputs.bias, inputs.weight, inputs.inject))
         draws = Draws(_array(inputs.stream), float(getattr(surrogate, "slope", 0.0)))
-        cells, inject = Cells(*(t.numpy() for t in state)), _array(inputs.inject)
+        sent = None if inputs.forced is None else _array(inputs.forced)
 
         def work(first: int, last: int) -> None:
-            if inputs.forced is not None:
-                list_events(first, last, _array(inputs.forced), events)
-            run_forward(first, last, *given, draws, cells, inject, events, forced, record)
+            part = slice(first, last)
+            numbers, sending = _in_lanes(constants, last - first), _block(events, first, last)
+            cells = Cells(*(t[part].numpy().reshape(-1) for t in state), _lanes(inputs.current[part]))
+            noise, seen = draws._replace(stream=draws.stream[part]), _block(record, first, last)
+            if sent is not None:
+                list_events(sent[part], sending)
+            run_forward(x[part], bias, weight, numbers, noise, cells, inject[part], sending, forced, seen)
 
         _in_parallel(work, inputs.x.shape[0], 1, inputs.x.numel())
-        voltage, refractory, adaptation, _ = state
+        voltage, refractory, adaptation = state
         needed = (inputs.weight, inputs.synapse_decay, inputs.current, inputs.voltage)
         ctx.save_for_backward(spikes, distance, *needed)
         rest = record._replace(spikes=None, distance=None)  # outputs: autograd must know that they are kept
@@ -249,13 +263,13 @@ class _Backward:
         zeros, empty, dtype = saved.voltage.new_zeros, saved.voltage.new_empty, saved.voltage.dtype
         g_drive, g_inject = empty(saved.spikes.shape), zeros(n_batch, self.n_early, n_tau, n)
         lv, la = (zeros(n_batch, n) if g is None else _copy(g) for g in (g_voltage, g_adaptation))
-        ring = zeros(n_batch, self.rule.delay, n_tau, n)
+        g_current = zeros(n_batch, n_tau, n)
         outside = [_array(empty(n_batch, 0, n) if g is None else g) for g in (g_spikes, g_distance)]
         sums = self._sums(n_batch, n)
-        self._cells(outside, Adjoint(lv.numpy(), la.numpy(), ring.numpy()), g_drive.numpy(), g_inject.numpy(), sums)
+        self._cells(outside, (lv.numpy(), la.numpy()), [t.numpy() for t in (g_drive, g_inject, g_current)], sums)
         g_weight, g_bias, g_decay = self._targets(g_drive.numpy())
         threshold, increment, fade, keep, take = (torch.from_numpy(s.sum(0)).to(dtype) for s in sums)
-        g_current = ring[:, 0] * saved.synapse_decay.detach()[:, None]
+        g_current *= saved.synapse_decay.detach()[:, None]
         cells = (keep, take, threshold, increment, fade)
         found = (g_drive, g_bias, *cells, g_weight, g_decay, lv, la, g_current, g_inject)
         return tuple(g if want else None for g, want in zip(found, self.wants, strict=False))
@@ -265,24 +279,32 @@ class _Backward:
         cell, decay = self.rule.adaptive or wants.threshold, wants.keep or wants.take
         return Sums(*(np.zeros((n_batch if wanted else 0, n)) for wanted in (cell, cell, cell, decay, decay)))
 
-    def _cells(self, outside: list[Any], adjoint: Adjoint, g_drive: Any, g_inject: Any, sums: Sums) -> None:
+    def _cells(self, outside: list[Any], carried: tuple[Any, Any], out: list[Any], sums: Sums) -> None:
         """Go back through time, copies in parallel; fills everything but the gradients of weights."""
-        record, constants, forced = self.record, self.constants, self.forced
-        n_batch, n_steps, n = record.spikes.shape
+        n_batch, n_steps, n = self.record.spikes.shape
         weight, initial = _array(self.saved.weight), _array(self.saved.voltage)
+        n_tau, dtype = weight.shape[0], weight.dtype
 
         def work(first: int, last: int) -> None:
-            stop, room = n_steps, max(_NEAR, (last - first) * n)
-            bounds = np.empty(n_steps * (last - first) + 1, np.int64)
-            near = Near(np.empty(room, np.int32), np.empty(room, record.spikes.dtype), bounds)
+            part, copies = slice(first, last), last - first
+            stop, room = n_steps, max(_NEAR, copies * n)
+            bounds = np.empty(n_steps * copies + 1, np.int64)
+            near = Near(np.empty(room, np.int32), np.empty(room, dtype), bounds)
+            record, numbers = _block(self.record, first, last), _in_lanes(self.constants, copies)
+            g_spikes, g_distance = (g[part] for g in outside)
+            ring = np.zeros((self.rule.delay, n_tau, copies * n), dtype)
+            adjoint = Adjoint(*(g[part].reshape(-1) for g in carried), ring)
+            g_drive, g_inject, g_current = (g[part] for g in out)
+            total = Sums(*(s[part].reshape(-1) for s in sums))
             while stop > 0:
-                start, count = list_near(first, last, stop, self.surrogate.support, record, near)
+                start, count = list_near(stop, self.surrogate.support, record, near)
                 slope = self._slope(near.distance[:count])
-                given = (weight, constants, near, slope, *outside, record, initial, forced)
-                run_adjoint(first, last, start, stop, *given, adjoint, g_drive, g_inject, sums)
+                given = (weight, numbers, near, slope, g_spikes, g_distance, record, initial[part].reshape(-1))
+                run_adjoint(start, stop, *given, self.forced, adjoint, g_drive, g_inject, total)
                 stop = start
+            g_current[:] = ring[0].reshape(n_tau, copies, n).transpose(1, 0, 2)
 
-        _in_parallel(work, n_batch, 1, record.spikes.size)
+        _in_parallel(work, n_batch, 1, self.record.spikes.size)
 
     def _slope(self, distance: Any) -> Any:
         with torch.no_grad():
@@ -301,6 +323,18 @@ class _Backward:
 
         _in_parallel(work, n, _COLUMNS, g_drive.size)
         return g_weight, *(torch.from_numpy(s).to(weight.dtype) for s in (g_bias, g_decay.sum(1)))
+
+
+def _lanes(current: Tensor) -> Any:
+    """Return currents (batch, tau, unit) as a new array (tau, lane)."""
+    n_batch, n_tau, n = current.shape
+    return (
+        current.detach()
+        .transpose(0, 1)
+        .clone(memory_format=torch.contiguous_format)
+        .numpy()
+        .reshape(n_tau, n_batch * n)
+    )
 
 
 def _copy(g: Tensor) -> Tensor:
