@@ -98,15 +98,22 @@ def _not_held(held: NDArray[np.uint8], inside: NDArray[np.uint8]) -> None:
         inside[i] &= np.uint8(1) - held[i]
 
 
-def _dot_rows(weight: Array, j: int, current: Array, slot: int, start: int) -> Any:
-    total = weight.dtype.type(0)
+def _four_rows(weight: Array, at: Any, near: Near, current: Array, slot: int, start: int, out: Array) -> None:
+    """Write the products of the weights of four near units with the gradients of the currents."""
+    j0, j1, j2, j3 = near.unit[at[0]], near.unit[at[1]], near.unit[at[2]], near.unit[at[3]]
+    s0 = s1 = s2 = s3 = weight.dtype.type(0)
     for k in range(weight.shape[0]):
         for i in range(weight.shape[2]):
-            total += weight[k, j, i] * current[slot, k, start + i]
-    return total
+            g = current[slot, k, start + i]
+            s0 += weight[k, j0, i] * g
+            s1 += weight[k, j1, i] * g
+            s2 += weight[k, j2, i] * g
+            s3 += weight[k, j3, i] * g
+    out[at[0]], out[at[1]], out[at[2]], out[at[3]] = s0, s1, s2, s3
 
 
-_dot = part(_dot_rows, fastmath=REORDERED)
+# Four at once, as memory can deliver several rows at a time.
+_rows = part(_four_rows, fastmath=REORDERED)
 _FEW = 16  # steps summed in the precision of the network before they go into the double one
 _TILE = 64  # rows of weights that are shared by the copies while they are in the cache
 
@@ -117,17 +124,27 @@ def _products(
 ) -> None:
     """Write the gradient that each near unit's spike gets through its synapses."""
     n = weight.shape[1]
-    at = np.empty(copies, np.int64)
+    many = 4 * (near.bounds[row + copies] - near.bounds[row]) > copies * n
+    size = _TILE if many else n
+    at, four = np.empty(copies, np.int64), np.empty(4, np.int64)
     for b in range(copies):
         at[b] = near.bounds[row + b]
-    for tile in range(_TILE, n + _TILE, _TILE):
+    for tile in range(size, n + size, size):
         for b in range(copies):
-            e, stop = at[b], near.bounds[row + b + 1]
+            e, stop, found = at[b], near.bounds[row + b + 1], 0
             while e < stop and near.unit[e] < tile:
                 if slope[e] != 0:
-                    out[e] = _dot(weight, near.unit[e], current, slot, b * n)
+                    four[found] = e
+                    found += 1
+                if found == 4:
+                    _rows(weight, four, near, current, slot, b * n, out)
+                    found = 0
                 e += 1
             at[b] = e
+            if found > 0:
+                for q in range(found, 4):
+                    four[q] = four[0]  # nothing new
+                _rows(weight, four, near, current, slot, b * n, out)
 
 
 @compiled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ from torch import Tensor
 from organoid.errors import ModelError
 
 _SMALL = 50_000  # copies x steps x units below which a second thread costs more than it saves
+_LANES = 1024  # copies times units that are advanced together, where a copy alone is not more
 _COLUMNS = 64  # fewest targets whose weights are worth a thread
 _NEAR = 32_768  # units near threshold handled at once; torch does not start threads of its own below
 
@@ -117,17 +119,34 @@ def network_pass(inputs: Inputs, rule: Rule, surrogate: Surrogate) -> Outputs:
     return Outputs(spikes, *rest, trace)
 
 
-def _in_parallel(work: Callable[[int, int], object], n: int, smallest: int, size: int) -> None:
-    """Call ``work(first, last)`` on parts of ``range(n)``, on as many threads as torch may use."""
+def _in_parallel(work: Callable[[int, int], object], n: int, smallest: int, largest: int, size: int) -> None:
+    """Call ``work(first, last)`` on parts of ``range(n)``, on as many threads as torch may use.
+
+    Parameters
+    ----------
+    work : callable
+        Takes the bounds of a part; parts do not depend on each other.
+    n : int
+        How much there is to do.
+    smallest, largest : int
+        Fewest to give a thread, most to do at once.
+    size : int
+        Copies times steps times units: whether threads are worth while.
+    """
+
+    def piecewise(first: int, last: int) -> None:
+        for start in range(first, last, largest):
+            work(start, min(start + largest, last))
+
     n_parts = min(torch.get_num_threads(), n // smallest) if size >= _SMALL else 1
     if n_parts <= 1:
-        work(0, n)
+        piecewise(0, n)
         return
     if not _pool:
         _pool.append(ThreadPoolExecutor(os.cpu_count(), "organoid"))
     edges = [n * k // n_parts for k in range(n_parts + 1)]
-    rest = [_pool[0].submit(work, a, b) for a, b in pairwise(edges[1:])]
-    work(edges[0], edges[1])
+    rest = [_pool[0].submit(piecewise, a, b) for a, b in pairwise(edges[1:])]
+    piecewise(edges[0], edges[1])
     for part in rest:
         part.result()
 
@@ -196,7 +215,8 @@ class _Pass(torch.autograd.Function):
                 list_events(sent[part], sending)
             run_forward(x[part], bias, weight, numbers, noise, cells, inject[part], sending, forced, seen)
 
-        _in_parallel(work, inputs.x.shape[0], 1, inputs.x.numel())
+        n_batch, _, n = inputs.x.shape
+        _in_parallel(work, n_batch, 1, max(1, _LANES // n), inputs.x.numel())
         voltage, refractory, adaptation = state
         needed = (inputs.weight, inputs.synapse_decay, inputs.current, inputs.voltage)
         ctx.save_for_backward(spikes, distance, *needed)
@@ -304,7 +324,9 @@ class _Backward:
                 stop = start
             g_current[:] = ring[0].reshape(n_tau, copies, n).transpose(1, 0, 2)
 
-        _in_parallel(work, n_batch, 1, self.record.spikes.size)
+        # Rows of weights are used again soon: by the same copy if few are, by the next copy if all are.
+        few = math.isfinite(self.surrogate.support)
+        _in_parallel(work, n_batch, 1, max(1, _LANES // n) if few else n_batch, self.record.spikes.size)
 
     def _slope(self, distance: Any) -> Any:
         with torch.no_grad():
@@ -321,7 +343,7 @@ class _Backward:
         def work(first: int, last: int) -> None:
             run_weights(first, last, *given, g_weight.numpy(), g_bias, g_decay)
 
-        _in_parallel(work, n, _COLUMNS, g_drive.size)
+        _in_parallel(work, n, _COLUMNS, n, g_drive.size)
         return g_weight, *(torch.from_numpy(s).to(weight.dtype) for s in (g_bias, g_decay.sum(1)))
 
 

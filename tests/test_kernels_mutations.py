@@ -22,7 +22,7 @@ NEAR = Case("lif", lif=LIFParameters(weight_scale=6.0, delay=0.001), spike=Trian
 
 # What is changed, into what, and the case that must notice.
 DELETIONS = [
-    ("out[e] = _dot(weight, near.unit[e], current, slot, b * n)", "pass", NEAR),  # through the synapses
+    ("out[at[0]], out[at[1]], out[at[2]], out[at[3]] = s0, s1, s2, s3", "pass", NEAR),  # through the synapses
     ("ds += g_spikes[b, t, near.unit[e]]", "pass", NEAR),
     ("ds += la[i]", "pass", HARD),  # through the adaptation
     ("ds -= lv[i] * (near.distance[e] + threshold[i] if c.hard else threshold[i])", "pass", HARD),  # hard reset
@@ -73,7 +73,7 @@ def interpreted(old: str = "", new: str = "") -> dict[str, Any]:
     source = inspect.getsource(kernels_adjoint)
     assert old in source, "the source has changed: update the list"
     source = source.replace(old, new).replace("@compiled\n", "").replace("@part\n", "")
-    source = source.replace("part(_dot_rows, fastmath=REORDERED)", "_dot_rows")
+    source = source.replace("part(_four_rows, fastmath=REORDERED)", "_four_rows")
     assert "part(" not in source  # a compiled part must not be called by the interpreter
     names: dict[str, Any] = {"__name__": "adjoint"}
     exec(compile(source, "adjoint", "exec"), names)
