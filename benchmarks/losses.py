@@ -22,7 +22,7 @@ from organoid.losses import LOSSES
 
 RECORDING = Path(__file__).parents[2] / "shared/recordings/carmen/C57_CTX_G2CEPHYS3_TC21_DIV14_D.h5"
 SECONDS = 60.0
-BUDGET = {"n_steps": 30, "batch": 24, "window": 0.3, "warmup": 0.1, "learning_rate": 0.02, "bin_width": 0.004}
+BUDGET = {"n_steps": 25, "batch": 24, "window": 0.3, "warmup": 0.1, "learning_rate": 0.02, "bin_width": 0.004}
 
 Cell = dict[str, Any]
 
@@ -37,10 +37,15 @@ def cell(rec: organoid.SpikeRecording, model: str, loss: str) -> Cell:
         "before": float(fit.curve.held_out_loss.iloc[0]),
         "after": float(fit.held_out["fitted"]),
         "constant_rate": float(fit.held_out["constant_rate"]),
-        "silent": float(fit.held_out["silent"]),
+        "silent": _finite(fit.held_out["silent"]),
         "bits_per_spike": float(fit.scores["heldout_bits_per_spike"]),
         "seconds": time.perf_counter() - begin,
     }
+
+
+def _finite(value: float) -> float | None:
+    """Return None for infinity, which JSON does not know: the likelihood of silence where there are spikes."""
+    return float(value) if math.isfinite(value) else None
 
 
 def improved(found: Cell) -> bool:
@@ -65,8 +70,8 @@ def _text(found: Cell) -> str:
     return text if improved(found) else f"{text} (no better)"
 
 
-def _number(value: float) -> str:
-    return "inf" if math.isinf(value) else f"{value:.3g}"
+def _number(value: float | None) -> str:
+    return "infinite" if value is None else f"{value:.3g}"
 
 
 def measured(rec: organoid.SpikeRecording, models: list[str], losses: list[str], keep: Path | None) -> list[Cell]:

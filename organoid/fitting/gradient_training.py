@@ -20,6 +20,7 @@ from organoid.losses.base import Reads
 from organoid.models import TrainableModel, Trajectory
 from organoid.models.noisy_lif import seeded_state
 from organoid.models.states import mapped
+from organoid.models.synapses import ExponentialSynapses
 
 EVAL_BATCH = 128
 _MATCHED, _HALVINGS = 64, 10  # windows at which rates are matched, and halvings of a range of 4 thresholds
@@ -199,7 +200,9 @@ def _segment(network: TrainableModel, x: Tensor, state: Any, forced: Tensor) -> 
 def weight_penalty(network: TrainableModel) -> Tensor | float:
     """Return what parts of a model cost beside the loss, such as weights against a soft Dale's law."""
     synapses = getattr(network, "synapses", None)
-    return synapses.penalty() if hasattr(synapses, "penalty") else 0.0
+    if not isinstance(synapses, ExponentialSynapses):
+        return 0.0
+    return synapses.penalty()
 
 
 @torch.no_grad()
