@@ -18,11 +18,19 @@ from typing import Any
 from organoid.models import MODELS
 
 import organoid
+from organoid.fitting.gradient import GradientSettings, fit_gradient
 from organoid.losses import LOSSES
 
 RECORDING = Path(__file__).parents[2] / "shared/recordings/carmen/C57_CTX_G2CEPHYS3_TC21_DIV14_D.h5"
 SECONDS = 60.0
-BUDGET = {"n_steps": 25, "batch": 24, "window": 0.3, "warmup": 0.1, "learning_rate": 0.02, "bin_width": 0.004}
+BUDGET: dict[str, Any] = {
+    "n_steps": 25,
+    "batch": 24,
+    "window": 0.3,
+    "warmup": 0.1,
+    "learning_rate": 0.02,
+    "bin_width": 0.004,
+}
 
 Cell = dict[str, Any]
 
@@ -30,7 +38,7 @@ Cell = dict[str, Any]
 def cell(rec: organoid.SpikeRecording, model: str, loss: str) -> Cell:
     """Train one model with one loss; return its held-out losses and those of the controls."""
     begin = time.perf_counter()
-    fit: Any = organoid.fit(rec, model=model, loss=loss, free_run=False, **BUDGET)
+    fit: Any = _fit(rec, model, loss)
     return {
         "model": model,
         "loss": loss,
@@ -41,6 +49,15 @@ def cell(rec: organoid.SpikeRecording, model: str, loss: str) -> Cell:
         "bits_per_spike": float(fit.scores["heldout_bits_per_spike"]),
         "seconds": time.perf_counter() - begin,
     }
+
+
+def _fit(rec: organoid.SpikeRecording, model: str, loss: str) -> Any:
+    if (model, loss) != ("escape_lif", "likelihood"):
+        return organoid.fit(rec, model=model, loss=loss, free_run=False, **BUDGET)
+    # By these names `fit` takes the convex way, which has a benchmark of its own; here it is trained like the others.
+    options = dict(BUDGET)
+    bin_width = options.pop("bin_width")
+    return fit_gradient(rec, model=model, loss=loss, bin_width=bin_width, settings=GradientSettings(**options))
 
 
 def _finite(value: float) -> float | None:
