@@ -19,6 +19,7 @@ from organoid.fitting.edges import (
     KERNEL,
     estimate_areas,
     infer_edges,
+    kernel_area,
     project,
 )
 from organoid.fitting.forced import make_design
@@ -72,8 +73,9 @@ def test_standard_errors_are_those_of_the_dense_fit() -> None:
     covariance = (inverse @ fisher @ inverse)[np.ix_(columns, columns)]
     kept = (inverse @ fisher)[np.ix_(columns, columns)]
     kernel = KERNEL * design.scale[columns]
-    area = float(KERNEL @ np.array(EDGE_TAUS))
-    expected = project(theta[columns, post][None], covariance[None], kept[None], kernel[None], area)
+    expected = project(
+        theta[columns, post][None], covariance[None], kept[None], kernel[None], kernel_area(np.array(EDGE_TAUS))
+    )
     assert weight[pre, post] == pytest.approx(expected[0][0], rel=0.05)  # Hessians from part of the rows
     assert se[pre, post] == pytest.approx(expected[1][0], rel=0.05)
 
@@ -95,7 +97,7 @@ def test_areas_have_the_errors_they_claim() -> None:
         errors.append(se)
     off = ~np.eye(n, dtype=bool)
     areas, claimed = np.array(found)[:, off], np.array(errors)[:, off]
-    true = np.einsum("kji,k->ji", weights, tau)[off]
+    true = np.einsum("kji,k->ji", weights, tau * (1 - np.exp(-0.015 / tau)))[off]
     z = (areas - true) / claimed
     assert 0.85 < z.std() < 1.15
     real = true != 0
@@ -146,7 +148,7 @@ def test_shifted_null_finds_the_strong_connections_too() -> None:
 
 def test_unknown_null_is_refused() -> None:
     training = bin_history(poisson([5.0, 5.0], 20.0, seed=0), BIN).training()
-    with pytest.raises(FitError, match="'wald'; expected one of empirical, shifted"):
+    with pytest.raises(FitError, match="'wald' for edges; expected one of empirical, shifted"):
         infer_edges(training, np.random.default_rng(0), null="wald")
 
 

@@ -27,6 +27,7 @@ def fit(
     free_run: bool = True,
     refit: bool = False,
     exact: bool = False,
+    edge_null: str = "empirical",
     bin_width: float | None = None,
     seed: int = 0,
     progress: bool = False,
@@ -56,6 +57,9 @@ def fit(
         Fit again on the whole recording after scoring (likelihood path).
     exact : bool
         Fit on every bin instead of a sample of 40,000 (likelihood path; slower, for recordings with few spikes).
+    edge_null : str
+        What connections are judged against (likelihood path): "empirical", the spread of all pairs, or "shifted",
+        recordings whose units were shifted in time (ten more fits of connections).
     bin_width : float, optional, s
         Default: 1 ms (likelihood), 2 ms (gradient).
     seed : int
@@ -94,6 +98,7 @@ def fit(
             bin_width=BIN_WIDTH if bin_width is None else bin_width,
             refit=refit,
             exact=exact,
+            edge_null=edge_null,
             seed=seed,
             progress=progress,
         )

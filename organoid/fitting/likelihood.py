@@ -15,7 +15,7 @@ from tqdm import tqdm
 from organoid.errors import FitError
 from organoid.fitting.choice import MAX_COUPLED
 from organoid.fitting.design import Design, forced_design
-from organoid.fitting.edges import EDGE_COLUMNS, infer_edges
+from organoid.fitting.edges import EDGE_COLUMNS, check_null, infer_edges
 from organoid.fitting.forced import CONSTANT, FIELDS_ONLY, OWN, ForcedFit, fit_forced
 from organoid.fitting.free_run import judge_free_runs
 from organoid.fitting.gate import FreeWeights, choose_free_weights
@@ -53,11 +53,13 @@ def fit_likelihood(
     bin_width: float = BIN_WIDTH,
     refit: bool = False,
     exact: bool = False,
+    edge_null: str = "empirical",
     seed: int = 0,
     progress: bool = False,
 ) -> FitResult:
     """Fit the escape-noise LIF network to one culture; see `organoid.fit`."""
     began = time.perf_counter()
+    check_null(edge_null)
     history = bin_history(rec, bin_width)
     _check_enough(rec, history)
     training = history.training()
@@ -67,7 +69,7 @@ def fit_likelihood(
         bar.update()
         coupled, alone = assess(history, [forced.parameters, forced.uncoupled])
         bar.update()
-        edges = _edges(training, seed)
+        edges = _edges(training, seed, edge_null)
         bar.update()
         used, seen = (_refitted(history, seed, exact), history) if refit else (_Fitted(design, forced), training)
         weights = _free_weights(rec, seen, used, free_run, seed, progress)
@@ -103,6 +105,7 @@ def fit_likelihood(
             "training_stop": rec.t_start + training.n_bins * bin_width,
             "refit": refit,
             "exact": exact,
+            "edge_null": edge_null,
             "chosen": forced.chosen,
             "validation": forced.validation,
             "gradient_norm": forced.gradient_norm,
@@ -114,10 +117,10 @@ def fit_likelihood(
     )
 
 
-def _edges(training: History, seed: int) -> pd.DataFrame:
+def _edges(training: History, seed: int, null: str) -> pd.DataFrame:
     if training.n_units > MAX_COUPLED:
         return pd.DataFrame({name: pd.Series(dtype=float) for name in EDGE_COLUMNS})
-    return infer_edges(training, np.random.default_rng(seed + 1))
+    return infer_edges(training, np.random.default_rng(seed + 1), null=null)
 
 
 @dataclass(frozen=True)
