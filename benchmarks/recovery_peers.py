@@ -70,7 +70,7 @@ def directed_sttc(counts: Counts, window: int = 10) -> Array:
     return np.asarray((first + (p_post - t_pre) / np.maximum(1 - p_post * t_pre, 1e-9)) / 2)
 
 
-def hollow_correlogram(counts: Counts, width: float = 10.0, first: int = 1, last: int = 8) -> Array:
+def hollow_correlogram(counts: Counts, width: float = 15.0, first: int = 1, last: int = 10) -> Array:
     """Return how far the correlogram lies from its hollow-Gaussian prediction over the given lags, in Poisson units."""
     seen = correlograms(counts)
     lags = np.arange(-MAX_LAG, MAX_LAG + 1)
