@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from benchmarks import simulation
 from benchmarks.kernels_sides import SIDES, Problem, Side, agreement, rate
 
 TARGET = 25.0
@@ -109,6 +110,30 @@ def by_size(sizes: list[int], repeats: int) -> list[dict[str, Any]]:
     return [{"n": n, "mean_rate": str(hz), **row} for (n, hz), row in found.items()]
 
 
+def show(result: dict[str, Any]) -> None:
+    """Print times, ratios and memory; everything else is in the JSON."""
+    for n, entry in result.get("sizes", {}).items():
+        for name in ("organoid", "snntorch", "norse", "spikingjelly"):
+            if isinstance(entry.get(name), dict):
+                memory_mib, row = entry["memory_mib"][name], entry[name]
+                print(
+                    f"{n:5} units, {name:13} {row['rate_hz']:5.1f} Hz, {row['processor_s']:7.3f} s of processor, "
+                    f"{row['wall_s']:7.3f} s, {row['ratio']:6.1f} times, {memory_mib:6.0f} MiB"
+                )
+            elif name in entry:
+                print(f"{n:5} units, {name:13} {entry[name]}")
+    for part in ("rates", "widths"):
+        for n, entries in result.get(part, {}).items():
+            for key, entry in entries.items():
+                peer = entry["snntorch"]
+                ratio = f"{peer['ratio']:.1f}" if isinstance(peer, dict) else peer
+                print(f"{n:5} units, {part[:-1]} {key}: snnTorch {ratio} times, {entry['organoid']['rate_hz']:.1f} Hz")
+    for row in result.get("curve", []):
+        print(f"{row['n']:5} units, {row['rate_hz']:5.1f} Hz: {row['processor_s']:.3f} s of processor")
+    if "simulation" in result:
+        simulation.show(result["simulation"])
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Forward and backward through a recurrent network.")
     parser.add_argument("--json", action="store_true")
@@ -116,7 +141,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024])
     parser.add_argument("--peers", nargs="*", default=["snntorch", "norse", "spikingjelly"])
-    parser.add_argument("--part", choices=["sizes", "rates", "widths", "curve", "all"], default="all")
+    parser.add_argument("--part", choices=["sizes", "rates", "widths", "curve", "simulation", "all"], default="all")
     parser.add_argument("--one-memory", nargs=2, help=argparse.SUPPRESS)
     parsed = parser.parse_args(arguments)
     if parsed.one_memory:
@@ -133,7 +158,12 @@ def main(arguments: list[str] | None = None) -> None:
         result["widths"] = {n: by_width(n, parsed.repeats) for n in parsed.sizes}
     if parsed.part in ("curve", "all"):
         result["curve"] = by_size([128, 256, 512, 1024, 2048, 4096], parsed.repeats)
-    print(json.dumps(result, indent=1) if parsed.json else json.dumps(result))
+    if parsed.part in ("simulation", "all"):
+        result["simulation"] = simulation.run()
+    if parsed.json:
+        print(json.dumps(result, indent=1))
+    else:
+        show(result)
 
 
 if __name__ == "__main__":
