@@ -32,31 +32,44 @@ def unpacked(dataset: h5py.Dataset) -> NDArray[Any] | None:
     shuffled = _shuffled(dataset)
     if n_threads < 2 or shuffled is None:
         return None
-    out: NDArray[Any] = np.empty(dataset.shape, dataset.dtype)
-    rows, size = out.view(np.uint8).reshape(out.size, -1), dataset.chunks[0]
-
-    def unpack(start: int) -> bool:
-        skipped, packed = dataset.id.read_direct_chunk((start,))
-        if skipped:
-            return False
-        inflated = zlib.decompressobj()
-        plain = inflated.decompress(packed, size * rows.shape[1])
-        if len(plain) != size * rows.shape[1] or not inflated.eof:
-            return False
-        held, chunk = rows[start : start + size], np.frombuffer(plain, np.uint8)
-        if shuffled:  # all first bytes, then all second bytes, ...
-            for k, column in enumerate(chunk.reshape(-1, size)):
-                held[:, k] = column[: len(held)]
-        else:
-            held[:] = chunk.reshape(size, -1)[: len(held)]
-        return True
-
+    n, size, width = dataset.shape[0], dataset.chunks[0], dataset.dtype.itemsize
     try:
+        stored = [dataset.id.read_direct_chunk((start,)) for start in range(0, n, size)]
+        if any(skipped for skipped, _ in stored):
+            return None
+        parts = [[packed for _, packed in stored[k::n_threads]] for k in range(n_threads)]
+        plain: list[bytes] = [b""] * len(stored)
         with ThreadPoolExecutor(n_threads) as pool:
-            done = all(pool.map(unpack, range(0, out.size, size)))
+            for k, part in enumerate(pool.map(lambda part: _inflated(part, size * width), parts)):
+                plain[k::n_threads] = part
     except (OSError, RuntimeError, ValueError, zlib.error):  # HDF5 says better what is wrong
         return None
-    return out if done else None
+    return _put_together(plain, dataset.dtype, n, size, shuffled)
+
+
+def _inflated(packed: list[bytes], n_bytes: int) -> list[bytes]:
+    """Unpack chunks, each of which must hold as many bytes as all; zlib lets other threads run meanwhile."""
+    plain = []
+    for chunk in packed:
+        inflater = zlib.decompressobj()
+        plain.append(inflater.decompress(chunk, n_bytes))
+        if len(plain[-1]) != n_bytes or not inflater.eof:
+            raise ValueError("a chunk of another length")
+    return plain
+
+
+def _put_together(plain: list[bytes], dtype: np.dtype[Any], n: int, size: int, shuffled: bool) -> NDArray[Any]:
+    joined = np.frombuffer(b"".join(plain), np.uint8)
+    out: NDArray[Any] = np.empty(len(plain) * size, dtype)
+    rows = out.view(np.uint8).reshape(len(plain), size, -1)
+    if shuffled:  # in each chunk all first bytes, then all second bytes, ...
+        for k in range(rows.shape[2]):
+            rows[:, :, k] = joined.reshape(len(plain), -1, size)[:, k]
+    else:
+        rows[...] = joined.reshape(rows.shape)
+    del rows
+    out.resize(n, refcheck=False)
+    return out
 
 
 def _usable_cores() -> int:
