@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 
 from organoid.errors import RecordingError
+from organoid.heap_guard import check_names
 from organoid.layout_guard import DAMAGE, attribute, reason, whole
 
 _HEAD_BYTES = 4096
@@ -68,6 +69,7 @@ def open_source(path: Path) -> Iterator[Source]:
 
 def open_hdf5(path: Path) -> h5py.File:
     """Open an HDF5 file for reading, also one whose writer is still running or was killed."""
+    check_names(str(path))
     try:
         return h5py.File(path, "r")
     except DAMAGE as first:

@@ -11,7 +11,8 @@ from organoid.io.registry import Evidence, Format
 import organoid
 from organoid import layout
 from organoid.errors import RecordingError
-from organoid.layout_guard import attribute, check_heaps
+from organoid.heap_guard import check_heaps
+from organoid.layout_guard import attribute
 from organoid.recording import SpikeRecording
 
 

@@ -193,7 +193,7 @@ def take_recording(group: h5py.Group, *, interrupted: bool = False) -> SpikeReco
     notes = take_json(group, NOTES, [])
     if not isinstance(notes, list):
         raise RecordingError(f"dataset {NOTES!r} is not a JSON list")
-    notes += [f"the file holds no {name!r}" for name in OPTIONAL if name not in held and not interrupted]
+    notes += [f"the file holds no {name!r}" for name in OPTIONAL if name not in held]
     if times.size != units.size:
         notes.append(_cut_short("spikes", [times.size, units.size]))
     observed = _numbers(group, OBSERVED, 2) if OBSERVED in held else None

@@ -1,9 +1,6 @@
 """Guarded reading of HDF5 datasets and attributes, for files that may be damaged or lie about their size."""
 
-import mmap
 import os
-import struct
-from functools import lru_cache
 from typing import Any
 
 import h5py
@@ -11,15 +8,13 @@ import numpy as np
 
 from organoid.chunks import unpacked
 from organoid.errors import RecordingError
+from organoid.heap_guard import check_heaps
 
 # Deflate packs at most 1032 to 1; anything claiming more than this holds unwritten values.
 _LARGEST_COMPRESSION = 1100
 _UNSUSPICIOUS_BYTES = 1 << 24
 _LARGE = 1 << 20
-_HEAP_MARK = b"GCOL\x01\x00\x00\x00"
-_HEAP_HEADER = 16
 _TEXT_POINTER = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
-_LARGEST_SEARCH = 1 << 26  # larger files are mostly voltage, and take long to search
 # What h5py raises on damaged objects, links, types and filters.
 DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError, AttributeError, SystemError)
 
@@ -141,53 +136,3 @@ def _check_lengths(found: h5py.Dataset, name: str) -> None:
 
 def _file_of(owner: h5py.Group | h5py.Dataset) -> str:
     return os.fsdecode(h5py.h5f.get_name(owner.id))
-
-
-def check_heaps(path: str) -> None:
-    """Check the heaps of texts of an HDF5 file, which damage can make the HDF5 library read for ever.
-
-    Texts of variable length lie in global heap collections. Where damage gives a free object in one the
-    size 0, the library never gets past it. Walking the collections first turns that into an error.
-
-    Raises
-    ------
-    RecordingError
-        If the library would not come back from one of them.
-    """
-    try:
-        status = os.stat(path)
-    except OSError:  # held in memory: written by this process, not damaged
-        return
-    place = _damaged_heap(path, status.st_size, status.st_mtime_ns)
-    if place is not None:
-        raise RecordingError(f"the file is damaged: its heap of texts at byte {place} cannot be read")
-
-
-@lru_cache(maxsize=64)
-def _damaged_heap(path: str, size: int, changed: int) -> int | None:
-    if not 0 < size <= _LARGEST_SEARCH:
-        return None
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        place = content.find(_HEAP_MARK)
-        while place >= 0:
-            if not _walk(content, place):
-                return place
-            place = content.find(_HEAP_MARK, place + 1)
-    return None
-
-
-def _walk(content: mmap.mmap, place: int) -> bool:
-    """Tell whether each object of a collection leads to the next."""
-    if place + _HEAP_HEADER > len(content):
-        return True
-    size = int(struct.unpack_from("<Q", content, place + 8)[0])
-    end, at = min(place + size, len(content)), place + _HEAP_HEADER
-    while at + _HEAP_HEADER <= end:
-        index, length = struct.unpack_from("<HxxxxxxQ", content, at)
-        if index == 0:
-            if length < _HEAP_HEADER:
-                return False
-            at += length
-        else:
-            at += _HEAP_HEADER + (length + 7) // 8 * 8
-    return True

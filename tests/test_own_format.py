@@ -222,3 +222,36 @@ def test_a_journal_cut_between_two_columns_says_what_it_kept(file: Path) -> None
     assert (rec.n_spikes, rec.n_units) == (3, 2)
     assert any("the columns of 'spikes' hold 3 to 4 rows" in note for note in rec.notes)
     assert any("the columns of 'units' hold 2 to 3 rows" in note for note in rec.notes)
+
+
+def names_heap(path: Path) -> tuple[bytearray, int]:
+    content = bytearray(path.read_bytes())
+    return content, content.index(b"HEAP\x00\x00\x00\x00")
+
+
+def test_a_chain_of_names_without_an_end_is_refused_and_not_followed(file: Path) -> None:
+    content, place = names_heap(file)
+    free, start = (int.from_bytes(content[place + at : place + at + 8], "little") for at in (16, 24))
+    content[start + free : start + free + 8] = free.to_bytes(8, "little")
+    file.write_bytes(content)
+    with pytest.raises(RecordingError, match=r"rec\.h5 is damaged: its heap of names at byte \d+ cannot be read"):
+        read_recording(file)
+
+
+def test_a_block_of_the_user_before_the_file_is_no_damage(file: Path, tmp_path: Path) -> None:
+    rec = read_recording(file)
+    with h5py.File(file) as whole, h5py.File(tmp_path / "block.h5", "w", userblock_size=512) as h5:
+        for key in whole.attrs:
+            h5.attrs[key] = whole.attrs[key]
+        for name in whole:
+            whole.copy(name, h5)
+    assert read_recording(tmp_path / "block.h5").equals(rec)
+
+
+def test_a_journal_that_lost_a_part_says_so(file: Path) -> None:
+    with h5py.File(file, "a") as h5:
+        unseal(h5)
+        h5.attrs["organoid_kind"] = "session"
+        del h5["observed"], h5["stimuli"]
+    notes = read_recording(file).notes
+    assert {"the file holds no 'observed'", "the file holds no 'stimuli'"} <= set(notes)
