@@ -118,7 +118,7 @@ def test_shifted_units_keep_their_intervals_and_lose_their_company() -> None:
         values, counts = np.unique(gap, return_counts=True)
         assert counts.max() >= before.size, "one and the same shift for every spike"
         steps.add(int(values[counts.argmax()]))
-    assert len(steps) == 3 and min(steps) >= 0.02 * history.n_bins
+    assert np.diff(sorted(steps)).min() >= history.n_bins / 8 - 1, "no two by nearly the same"
 
 
 def test_p_values_of_shifts_are_ranks() -> None:
