@@ -97,16 +97,22 @@ def plain_score(history: History, training: History, design: Design) -> float:
     return bits_per_spike(history, assemble(training, design, theta))[0]
 
 
-def is_safe(row: dict[str, Any]) -> bool:
-    """Whether a fit is finite, and neither worse than the uncoupled model nor than constant rates (within 0.01)."""
-    floor = max(row["uncoupled"] - TOLERANCE, -TOLERANCE) if np.isfinite(row["uncoupled"]) else -TOLERANCE
+def is_safe(row: dict[str, Any]) -> bool | None:
+    """Whether a fit is finite, and neither worse than the uncoupled model nor than constant rates (within 0.01).
+
+    None where the last 20 % hold no spikes, so that no score is defined.
+    """
+    if np.isinf(row["ratio"]) or np.isnan(row["ratio"]):
+        return None
+    floor = max(row["uncoupled"], 0.0) - TOLERANCE if np.isfinite(row["uncoupled"]) else -TOLERANCE
     return bool(np.isfinite(row["coupled"]) and row["coupled"] >= floor)
 
 
 def show(row: dict[str, Any]) -> None:
     """Print one line of the table."""
     cells = [f"{row[key]:.3f}" if isinstance(row[key], float) else str(row[key]) for key in COLUMNS]
-    print("| " + " | ".join(cells) + (" |" if row["safe"] else " | NOT SAFE"), flush=True)
+    verdict = {True: "", False: " NOT SAFE", None: " no spikes in the last 20 %"}[row["safe"]]
+    print("| " + " | ".join(cells) + " |" + verdict, flush=True)
 
 
 def main() -> None:
@@ -131,11 +137,11 @@ def main() -> None:
             continue
         if not options.json:
             show(rows[-1])
-    safe = sum(row["safe"] for row in rows)
+    safe, judged = (sum(row["safe"] in kinds for row in rows) for kinds in ((True,), (True, False)))
     if options.json:
-        print(json.dumps({"cultures": rows, "safe": safe, "of": len(rows)}))
+        print(json.dumps({"cultures": rows, "safe": safe, "of": judged}))
     else:
-        print(f"\n{safe} of {len(rows)} at or above the uncoupled model - {TOLERANCE} and above -{TOLERANCE}")
+        print(f"\n{safe} of {judged} at or above the uncoupled model - {TOLERANCE} and above -{TOLERANCE}")
 
 
 if __name__ == "__main__":

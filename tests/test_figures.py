@@ -215,3 +215,21 @@ def test_sttc_comparison_holds_every_pair_once():
     pairs = np.triu_indices(12, 1)
     np.testing.assert_allclose(fig.data[0].x, statistics.sttc(recorded, 0.05)[pairs])
     np.testing.assert_allclose(fig.data[0].y, statistics.sttc(simulated, 0.05)[pairs])
+
+
+def test_goodness_draws_bands_and_distances():
+    bands = pd.DataFrame(
+        {"curve": "calibration", "x": [1e-4, 1e-3, 1e-2], "y": [0.0, 1.1e-3, 0.9e-2], "n": [1e5, 1e4, 1e3]}
+    )
+    x = np.linspace(0.25, 1, 4)
+    curves = [
+        pd.DataFrame({"curve": c, "x": x, "y": x + e, "n": 9.0}) for c, e in (("units", 0.01), ("population", -0.2))
+    ]
+    fig = check(figures.goodness(pd.concat([bands, *curves], ignore_index=True), 1e-3))
+    assert "20 held-out spikes where 30 were expected" in fig.layout.title.text
+    calibration = next(trace for trace in fig.data if trace.error_y.array is not None)
+    np.testing.assert_allclose(calibration.x, [1.0, 10.0])
+    np.testing.assert_allclose(calibration.y, [1.1, 9.0])
+    assert fig.layout.yaxis2.range[1] >= 0.2
+    with pytest.raises(FitError, match="no calibration curve"):
+        figures.goodness(pd.DataFrame(), 1e-3)

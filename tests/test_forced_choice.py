@@ -10,7 +10,7 @@ import torch
 from synthetic_recordings import known_network, recorded
 
 from organoid.fitting import design as design_module
-from organoid.fitting.choice import BASES, Choice, choose, constant_rates, fit_alone, held_blocks, loss_alone
+from organoid.fitting.choice import BASES, Choice, choose, constant_rates, fit_alone, held_blocks, loss_alone, steady
 from organoid.fitting.design import OWN_HISTORY, Candidate, Design, forced_design
 from organoid.fitting.forced import CONSTANT, COUPLED, FIELDS_ONLY, OWN, _kinds
 from organoid.fitting.history import History, bin_history
@@ -88,7 +88,7 @@ def test_couplings_that_are_there_win(whole: Design) -> None:
     choice = choose(whole)
     assert choice.best.coupling_ridge is not None
     assert choice.pooled(choice.best.name) > 100
-    assert np.all(choice.own_gain > 0), "own history beats a constant rate in this network"
+    assert np.all(choice.constant_gain < 0), "own history beats a constant rate in this network"
     assert {"couplings", "couplings and fields"} <= set(choice.gains)
 
 
@@ -98,22 +98,37 @@ def test_each_unit_follows_what_predicts_best(whole: Design, follows: str) -> No
     best = Candidate("a", 300.0, "linear")
     alone = replace(best, name="b", coupling_ridge=None)
     gains = {"a": np.full(n, 9.0), "b": np.full(n, 5.0)}
-    own_gain = np.full(n, 3.0)
+    constant_gain = np.full(n, -3.0)
     if follows == FIELDS_ONLY:
         gains["b"][2] = 10.0
     elif follows in (OWN, CONSTANT):
         gains["a"][2] = gains["b"][2] = -1.0
     if follows == CONSTANT:
-        own_gain[2] = -2.0
-    kinds = _kinds(whole, Choice(best, {"a": best, "b": alone}, gains, own_gain, 100.0))
+        constant_gain[2] = 2.0
+    kinds = _kinds(whole, Choice(best, {"a": best, "b": alone}, gains, constant_gain, 100.0))
     assert kinds[2] == follows and set(np.delete(kinds, 2)) == {COUPLED}
 
 
 def test_too_small_a_gain_leaves_units_on_their_own(whole: Design) -> None:
     n = whole.n_units
     best = Candidate("a", 300.0, "linear")
-    kinds = _kinds(whole, Choice(best, {"a": best}, {"a": np.full(n, 0.9)}, np.ones(n), 100.0))
+    kinds = _kinds(whole, Choice(best, {"a": best}, {"a": np.full(n, 0.9)}, -np.ones(n), 100.0))
     assert set(kinds) == {OWN}
+
+
+def test_a_gain_of_a_single_block_does_not_count() -> None:
+    by_fold = [np.array([9.0, 1.0, -3.0]), np.array([-1.0, 2.0, 1.0]), np.array([-1.0, -0.5, 1.0])]
+    np.testing.assert_allclose(steady(by_fold), [-2.0, 2.5, -1.0])
+    np.testing.assert_allclose(steady(by_fold[:2]), [8.0, 3.0, -2.0])
+
+
+def test_a_silent_unit_keeps_half_a_spike(whole: Design) -> None:
+    spike_term = whole.sample.spike_term.copy()
+    spike_term[:, :, 3] = 0.0
+    sample = replace(whole.sample, spike_term=spike_term)
+    theta = fit_alone(whole, sample, OWN_HISTORY)
+    p = 1 / (1 + np.exp(-(sample.rows @ theta[:, 3])))
+    assert 0.45 < sample.weights @ p < 0.6
 
 
 def test_fitting_alone_beats_constant_rates_and_uses_only_its_columns(whole: Design) -> None:

@@ -252,6 +252,8 @@ def test_expected_counts_are_calibrated(truth: SpikeRecording, fitted: FitResult
     test = slice(120_000, None)
     assert mu[test].sum() == pytest.approx(counts[test].sum(), rel=0.05)
     np.testing.assert_allclose(mu.sum(0), counts.sum(0), rtol=0.05)
+    assert fitted.scores["heldout_calibration_slope"] == pytest.approx(1, abs=0.1)
+    assert fitted.scores["heldout_expected_ratio"] == pytest.approx(mu[test].sum() / counts[test].sum(), rel=1e-6)
     order = np.argsort(mu[test], axis=None)
     for band in np.array_split(order, 5)[2:]:  # bands of predicted probability
         expected, seen = mu[test].ravel()[band].sum(), counts[test].ravel()[band].sum()

@@ -9,6 +9,7 @@ from organoid.errors import FitError
 from organoid.figures.template import ACCENT, CONTRAST, FAINT, INK, finish, number
 
 _REFERENCE = {"mode": "lines", "line": {"color": FAINT, "width": 1.5, "dash": "dash"}, "hoverinfo": "skip"}
+_LEAST_REACH = 0.05  # smaller distances are drawn small
 _LINES = {
     "units": ("intervals of each unit", ACCENT),
     "population": ("intervals of any unit", INK),
@@ -51,7 +52,7 @@ def goodness(curves: pd.DataFrame, bin_width: float) -> go.Figure:
 
 def _draw_bands(fig: go.Figure, bands: pd.DataFrame, bin_width: float) -> None:
     x, y = bands["x"].to_numpy(float) / bin_width, bands["y"].to_numpy(float) / bin_width
-    error = np.sqrt(bands["y"] * bands["n"]).to_numpy(float) / bands["n"].to_numpy(float) / bin_width
+    error = np.sqrt(bands["y"].to_numpy(float) / bands["n"].to_numpy(float)) / bin_width
     above = y > 0  # a logarithmic axis has no place for 0
     ends = [float(min(x.min(), y[above].min(initial=x.min()))) / 1.5, float(max(x.max(), y.max())) * 1.5]
     fig.add_trace(go.Scatter(x=ends, y=ends, showlegend=False, **_REFERENCE), row=1, col=1)
@@ -69,8 +70,8 @@ def _draw_bands(fig: go.Figure, bands: pd.DataFrame, bin_width: float) -> None:
         row=1,
         col=1,
     )
-    fig.update_xaxes(title_text="expected rate (Hz)", type="log", row=1, col=1)
-    fig.update_yaxes(title_text="observed rate (Hz)", type="log", row=1, col=1)
+    fig.update_xaxes(title_text="expected rate (Hz)", type="log", dtick=1, row=1, col=1)
+    fig.update_yaxes(title_text="observed rate (Hz)", type="log", dtick=1, row=1, col=1)
 
 
 def _draw_distances(fig: go.Figure, curves: pd.DataFrame) -> float:
@@ -90,7 +91,8 @@ def _draw_distances(fig: go.Figure, curves: pd.DataFrame) -> float:
             col=2,
         )
     fig.update_xaxes(title_text="rescaled value", range=[0, 1], row=1, col=2)
-    fig.update_yaxes(title_text="distance from uniform", row=1, col=2)
+    reach = max(1.1 * worst, _LEAST_REACH)
+    fig.update_yaxes(title_text="distance from uniform", range=[-reach, reach], row=1, col=2)
     return worst
 
 

@@ -28,6 +28,7 @@ def fit(
     refit: bool = False,
     exact: bool = False,
     edge_null: str = "empirical",
+    coupling_prior: str = "plain",
     bin_width: float | None = None,
     seed: int = 0,
     progress: bool = False,
@@ -60,6 +61,9 @@ def fit(
     edge_null : str
         What connections are judged against (likelihood path): "empirical", the spread of all pairs, or "shifted",
         recordings whose units were shifted in time (ten more fits of connections).
+    coupling_prior : str
+        "plain", or a structured one: "connections", "senders" or "distance" (likelihood path; see
+        `organoid.fitting.priors`).
     bin_width : float, optional, s
         Default: 1 ms (likelihood), 2 ms (gradient).
     seed : int
@@ -99,11 +103,12 @@ def fit(
             refit=refit,
             exact=exact,
             edge_null=edge_null,
+            coupling_prior=coupling_prior,
             seed=seed,
             progress=progress,
         )
-    if exact:
-        raise FitError("exact=True belongs to the likelihood fit; a fit by gradient sees every window it trains on")
+    if exact or coupling_prior != "plain":
+        raise FitError("exact and coupling_prior belong to the likelihood fit (model='escape_lif', loss='likelihood')")
     if refit:
         raise FitError("refit=True belongs to the likelihood fit; a fit by gradient keeps what it learned on 80 %")
     options = _gradient_options(settings)

@@ -77,9 +77,9 @@ class Choice:
     best : Candidate
     tried : dict of Candidate
     gains : dict of ndarray, shape (n_units,)
-        Nats every candidate gains over own history on the held-out blocks.
-    own_gain : ndarray, shape (n_units,)
-        Nats own history gains over a constant rate there.
+        Nats every candidate gains over own history on the held-out blocks (see `steady`).
+    constant_gain : ndarray, shape (n_units,)
+        Nats a constant rate gains there over own history, likewise.
     n_spikes : float
         Spikes in the held-out blocks.
     start : Tensor or None
@@ -89,7 +89,7 @@ class Choice:
     best: Candidate
     tried: dict[str, Candidate]
     gains: dict[str, Array]
-    own_gain: Array
+    constant_gain: Array
     n_spikes: float
     start: Tensor | None = field(default=None, repr=False)
 
@@ -121,7 +121,7 @@ class _Search:
         self.design = design
         self.folds = list(in_threads(lambda block: _fold(design, block), held_blocks(design)))
         self.tried: dict[str, Candidate] = {}
-        self.gains: dict[str, Array] = {}
+        self.by_fold: dict[str, list[Array]] = {}
         self.starts: dict[str, list[Tensor | None]] = {}
 
     def run(self) -> Choice:
@@ -166,20 +166,20 @@ class _Search:
         return replace(best, name=f"{best.name}, {name}", **CHANGES[name])  # type: ignore[arg-type]
 
     def _best(self, candidates: Sequence[Candidate], warm: Candidate | None) -> Candidate:
-        new = [c for c in candidates if c.name not in self.gains]
+        new = [c for c in candidates if c.name not in self.tried]
         jobs = [(c, k) for c in new for k in range(len(self.folds))]
         results = in_threads(lambda job: self._attempt(job[0], job[1], warm), jobs)
         self.tried |= {c.name: c for c in new}
         for (candidate, _), (gain, start) in zip(jobs, results):
-            self.gains[candidate.name] = self.gains.get(candidate.name, 0.0) + gain
+            self.by_fold.setdefault(candidate.name, []).append(gain)
             self.starts.setdefault(candidate.name, []).append(start)
         return max(candidates, key=self._total)
 
     def _attempt(self, candidate: Candidate, k: int, warm: Candidate | None) -> tuple[Array, Tensor | None]:
         design, fold = self.design, self.folds[k]
         if candidate.coupling_ridge is None:
-            theta = fit_alone(design, fold.inner, candidate)
-            return fold.own - loss_alone(design, fold.held, candidate, theta), None
+            alone = fit_alone(design, fold.inner, candidate)
+            return fold.own - loss_alone(design, fold.held, candidate, alone), None
         start = None if warm is None else self._warm(warm, candidate, k)
         theta = solve_roughly(design.problem(fold.inner, candidate), start).theta
         loss = design.problem(fold.held, candidate).negative_log_likelihood(theta).numpy()
@@ -196,17 +196,30 @@ class _Search:
         return start
 
     def _total(self, candidate: Candidate) -> float:
-        return float(np.maximum(self.gains[candidate.name], 0.0).sum())
+        return float(np.maximum(steady(self.by_fold[candidate.name]), 0.0).sum())
 
     def _choice(self, winner: Candidate) -> Choice:
         return Choice(
             winner,
             self.tried,
-            self.gains,
-            np.sum([fold.constant - fold.own for fold in self.folds], axis=0),
+            {name: steady(gains) for name, gains in self.by_fold.items()},
+            steady([fold.own - fold.constant for fold in self.folds]),
             float(sum(fold.held.spike_term[:, -1].sum() for fold in self.folds)),
             self.starts[winner.name][0],
         )
+
+
+def steady(by_fold: Sequence[Array]) -> Array:
+    """Sum gains over folds; a unit's gain counts only if it remains one without the fold that gained most.
+
+    Of one or two folds that cannot be asked: there the sum counts.
+    """
+    gains = np.stack(by_fold)
+    total = gains.sum(0)
+    if len(gains) < 3:
+        return np.asarray(total)
+    rest = total - gains.max(0)
+    return np.where((total > 0) & (rest <= 0), rest, total)
 
 
 def _together(best: Candidate, helped: Sequence[Candidate]) -> Candidate | None:
@@ -244,7 +257,8 @@ def _fold(design: Design, block: int) -> Fold:
 def constant_rates(design: Design, sample: ForcedSample) -> Array:
     """Return the parameters of constant rates, shape (n_features, n_units): only the bias is not 0."""
     theta = np.zeros((design.scale.size, design.n_units))
-    rate = (sample.spike_term[:, -1].sum(0) + 0.5) / (sample.weights.sum() * design.capacity + 1.0)
+    spikes = np.maximum(sample.spike_term[:, -1].sum(0), 0.5)
+    rate = np.minimum(spikes / (sample.weights.sum() * design.capacity), 1 - 1e-6)
     theta[-1] = np.log(rate / (1 - rate))
     return theta
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from organoid.fitting.choice import HELPS, Choice, choose, constant_rates, fit_alone
 from organoid.fitting.design import OWN_HISTORY, Candidate, Design, assemble, make_design
 from organoid.fitting.history import History
+from organoid.fitting.priors import structured
 from organoid.fitting.refine import refine
 from organoid.fitting.solver import Solution, sampling_error, solve
 from organoid.models.escape_lif import EscapeLIFParameters
@@ -23,6 +24,7 @@ __all__ = ["Candidate", "Design", "ForcedFit", "assemble", "fit_forced", "make_d
 
 Array = NDArray[np.float64]
 
+PLAIN = "plain"
 COUPLED, FIELDS_ONLY, OWN, CONSTANT = "coupled", "fields only", "own history", "constant rate"
 
 
@@ -66,7 +68,14 @@ class ForcedFit:
         return np.isin(self.kind, (COUPLED, FIELDS_ONLY))
 
 
-def fit_forced(training: History, design: Design, *, exact: bool = False) -> ForcedFit:
+def fit_forced(
+    training: History,
+    design: Design,
+    *,
+    exact: bool = False,
+    coupling_prior: str = PLAIN,
+    distance: Array | None = None,
+) -> ForcedFit:
     """Choose a candidate by cross-validation, then fit it on the whole training part.
 
     Parameters
@@ -75,6 +84,10 @@ def fit_forced(training: History, design: Design, *, exact: bool = False) -> For
     design : Design
     exact : bool
         Refine the couplings' fit on every bin instead of a sample (`organoid.fitting.refine`).
+    coupling_prior : str
+        "plain", or one of `organoid.fitting.priors.STRUCTURES`.
+    distance : ndarray, shape (n_units, n_units), optional
+        Between units, um; for the prior on distance.
     """
     choice = choose(design)
     kind = _kinds(design, choice)
@@ -83,6 +96,9 @@ def fit_forced(training: History, design: Design, *, exact: bool = False) -> For
     if (kind == COUPLED).any():
         problem = design.problem(design.sample, choice.best)
         solution = solve(problem, choice.start)
+        if coupling_prior != PLAIN:
+            problem = structured(problem, solution.theta, design.basis.tau.size, coupling_prior, distance)
+            solution = solve(problem, solution.theta)
         lost = 0.0 if exact else sampling_error(problem, solution.theta)
         if exact:
             columns = design.columns(choice.best.fields, choice.best.drift)
@@ -109,7 +125,7 @@ def fit_forced(training: History, design: Design, *, exact: bool = False) -> For
 def _kinds(design: Design, choice: Choice) -> NDArray[np.str_]:
     """Return what each unit follows: what predicted its held-out blocks best, among the winner and simpler models."""
     best = choice.best
-    gain = {CONSTANT: -choice.own_gain, OWN: np.zeros(design.n_units)}
+    gain = {OWN: np.zeros(design.n_units), CONSTANT: choice.constant_gain}
     if choice.pooled(best.name) > HELPS[0] + HELPS[1] * design.n_units:
         alone = choice.alone()
         if alone is not None:

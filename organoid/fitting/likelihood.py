@@ -10,18 +10,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from organoid.errors import FitError
 from organoid.fitting.choice import MAX_COUPLED
 from organoid.fitting.design import Design, forced_design
 from organoid.fitting.edges import EDGE_COLUMNS, check_null, infer_edges
-from organoid.fitting.forced import CONSTANT, FIELDS_ONLY, OWN, ForcedFit, fit_forced
+from organoid.fitting.forced import CONSTANT, FIELDS_ONLY, OWN, PLAIN, ForcedFit, fit_forced
 from organoid.fitting.free_run import judge_free_runs
 from organoid.fitting.gate import FreeWeights, choose_free_weights
 from organoid.fitting.goodness import Goodness
 from organoid.fitting.history import History, bin_history
 from organoid.fitting.predict import assess, bits_per_spike
+from organoid.fitting.priors import STRUCTURES
 from organoid.fitting.result import FitResult
 from organoid.models.escape_lif import EscapeLIF
 from organoid.recording import SpikeRecording
@@ -54,6 +56,7 @@ def fit_likelihood(
     refit: bool = False,
     exact: bool = False,
     edge_null: str = "empirical",
+    coupling_prior: str = PLAIN,
     seed: int = 0,
     progress: bool = False,
 ) -> FitResult:
@@ -63,15 +66,16 @@ def fit_likelihood(
     history = bin_history(rec, bin_width)
     _check_enough(rec, history)
     training = history.training()
+    options = _Options(exact, coupling_prior, _distances(rec, coupling_prior))
     with tqdm(total=5, desc="fit", disable=not progress) as bar, one_torch_thread():
         design = forced_design(training, np.random.default_rng(seed))
-        forced = fit_forced(training, design, exact=exact)
+        forced = fit_forced(training, design, **vars(options))
         bar.update()
         coupled, alone = assess(history, [forced.parameters, forced.uncoupled])
         bar.update()
         edges = _edges(training, seed, edge_null)
         bar.update()
-        used, seen = (_refitted(history, seed, exact), history) if refit else (_Fitted(design, forced), training)
+        used, seen = (_refitted(history, seed, options), history) if refit else (_Fitted(design, forced), training)
         weights = _free_weights(rec, seen, used, free_run, seed, progress)
         bar.update()
         network = EscapeLIF(weights.parameters)
@@ -104,17 +108,46 @@ def fit_likelihood(
             "t_stop": rec.t_stop,
             "training_stop": rec.t_start + training.n_bins * bin_width,
             "refit": refit,
-            "exact": exact,
             "edge_null": edge_null,
-            "chosen": forced.chosen,
-            "validation": forced.validation,
-            "gradient_norm": forced.gradient_norm,
-            "sampling_error": forced.sampling_error,
-            "converged": forced.converged,
-            "free_run_weights": weights.choice,
-            "free_run_loss": weights.loss,
+            **_how(forced, options, weights),
         },
     )
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What a user may ask of `fit_forced`."""
+
+    exact: bool
+    coupling_prior: str
+    distance: NDArray[np.float64] | None
+
+
+def _how(forced: ForcedFit, options: _Options, weights: FreeWeights) -> dict[str, Any]:
+    """Return what was chosen, and the certificate of the solver."""
+    return {
+        "exact": options.exact,
+        "coupling_prior": options.coupling_prior,
+        "chosen": forced.chosen,
+        "validation": forced.validation,
+        "gradient_norm": forced.gradient_norm,
+        "sampling_error": forced.sampling_error,
+        "converged": forced.converged,
+        "free_run_weights": weights.choice,
+        "free_run_loss": weights.loss,
+    }
+
+
+def _distances(rec: SpikeRecording, coupling_prior: str) -> NDArray[np.float64] | None:
+    """Return the distances between units, um, where the prior needs them."""
+    if coupling_prior not in (PLAIN, *STRUCTURES):
+        raise FitError(f"coupling_prior={coupling_prior!r}; expected one of {', '.join((PLAIN, *STRUCTURES))}")
+    if coupling_prior != "distance":
+        return None
+    place = rec.units[["x_um", "y_um"]].to_numpy(dtype=np.float64)
+    if not np.isfinite(place).all():
+        raise FitError("coupling_prior='distance' needs the position of every unit (x_um, y_um); some are unknown")
+    return np.asarray(np.hypot(*(place[:, None] - place[None]).transpose(2, 0, 1)))
 
 
 def _edges(training: History, seed: int, null: str) -> pd.DataFrame:
@@ -166,10 +199,10 @@ def _check_enough(rec: SpikeRecording, history: History) -> None:
         raise FitError("nothing was observed in the first 80 % or in the last 20 % of the recording; see rec.observed")
 
 
-def _refitted(history: History, seed: int, exact: bool) -> _Fitted:
+def _refitted(history: History, seed: int, options: _Options) -> _Fitted:
     """Fit again on the whole recording; scores remain those of the fit to the training part."""
     design = forced_design(history, np.random.default_rng(seed))
-    return _Fitted(design, fit_forced(history, design, exact=exact))
+    return _Fitted(design, fit_forced(history, design, **vars(options)))
 
 
 def _notes(rec: SpikeRecording, history: History, forced: ForcedFit, refit: bool) -> Iterator[str]:

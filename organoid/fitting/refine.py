@@ -52,6 +52,7 @@ def refine(
         With the norm of the exact gradient; the best round's.
     """
     best, sampled = None, solution
+    problem = problem.with_some_spikes()
     for _ in range(MAX_ROUNDS):
         theta = sampled.theta
         exact = full_gradient(training, design, problem, columns, theta)

@@ -31,6 +31,7 @@ _MIN_ROWS = 5000  # rows of the first pass
 _ROUGH = 1e-2
 _HESSIAN_ROWS = 10_000
 _UNITS_A_PART = 32
+_FEWEST_SPIKES = 0.5
 _HESSIAN_BYTES = 5e8  # preconditioners of single units are kept only below this size
 
 
@@ -58,6 +59,12 @@ class Problem:
     def n_units(self) -> int:
         """Number of units."""
         return self.spike_term.shape[1]
+
+    def with_some_spikes(self) -> "Problem":
+        """Return the problem with at least half a spike of every unit: the rate of a silent unit stays above 0."""
+        spike_term = self.spike_term.clone()
+        spike_term[-1].clamp_(min=_FEWEST_SPIKES)
+        return replace(self, spike_term=spike_term)
 
     def units(self, index: Tensor) -> "Problem":
         """Return the problem of some units only."""
@@ -143,7 +150,8 @@ def solve(problem: Problem, start: Tensor | None = None, *, tolerance: float = 3
     -------
     Solution
     """
-    index = torch.arange(problem.n_units).split(_UNITS_A_PART)
+    n = problem.n_units
+    index = [torch.arange(first, min(first + _UNITS_A_PART, n)) for first in range(0, n, _UNITS_A_PART)]
     if len(index) < 2:
         return _solve_part(problem, start, tolerance)
     parts = list(
@@ -158,6 +166,7 @@ def solve(problem: Problem, start: Tensor | None = None, *, tolerance: float = 3
 
 
 def _solve_part(problem: Problem, start: Tensor | None, tolerance: float) -> Solution:
+    problem = problem.with_some_spikes()
     theta = _coarse(problem) if start is None else start
     n, p = problem.n_units, problem.rows.shape[1]
     own = 4.0 * n * p * p < _HESSIAN_BYTES
@@ -167,6 +176,7 @@ def _solve_part(problem: Problem, start: Tensor | None, tolerance: float) -> Sol
 
 def solve_roughly(problem: Problem, start: Tensor | None = None) -> Solution:
     """Come close to the optimum: enough to compare choices, and as a warm start."""
+    problem = problem.with_some_spikes()
     theta = _coarse(problem) if start is None else start
     return _newton(problem, theta, _shared_preconditioner(problem, theta), _ROUGH)
 
@@ -184,7 +194,7 @@ def _coarse(problem: Problem) -> Tensor:
 def constant_rate(problem: Problem) -> Tensor:
     """Return the parameters of constant rates: only the last row, the bias, is not 0."""
     total = problem.weights.sum() * problem.capacity
-    rate = ((problem.spike_term[-1] + 0.5) / (total + 1.0)).clamp(1e-9, 1 - 1e-6)
+    rate = (problem.spike_term[-1].clamp_min(_FEWEST_SPIKES) / total.clamp_min(1.0)).clamp(1e-9, 1 - 1e-6)
     theta = torch.zeros_like(problem.spike_term)
     theta[-1] = torch.logit(rate)
     return theta
