@@ -76,13 +76,16 @@ def table(cells: list[Cell]) -> str:
     at = {(found["loss"], found["model"]): found for found in cells}
     lines = [f"| loss | {' | '.join(models)} | constant rate | silent |", "|---" * (len(models) + 3) + "|"]
     for loss in dict.fromkeys(found["loss"] for found in cells):
-        row = [at[loss, model] for model in models]
-        controls = [_number(row[0][name]) for name in ("constant_rate", "silent")]
+        row = [at.get((loss, model)) for model in models]
+        known = next(found for found in row if found is not None)
+        controls = [_number(known[name]) for name in ("constant_rate", "silent")]
         lines.append(f"| {loss} | {' | '.join([*map(_text, row), *controls])} |")
     return "\n".join(lines)
 
 
-def _text(found: Cell) -> str:
+def _text(found: Cell | None) -> str:
+    if found is None:
+        return "not run"
     text = f"{_number(found['before'])} to {_number(found['after'])}"
     return text if improved(found) else f"{text} (no better)"
 
