@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import escape_oracle as oracle
 import numpy as np
 import pytest
 import torch
 from organoid.models.counter_rng import stream_key
-from organoid.models.escape_lif import EscapeLIF, EscapeLIFParameters, plain_parameters
+from organoid.models.escape_lif import EscapeLIF, EscapeLIFParameters
 from test_escape_lif import random_parameters
 from torch import Tensor
 
@@ -140,25 +138,3 @@ def test_weights_go_in_and_out() -> None:
     np.testing.assert_array_equal(moved.weights, p.weights + 1)
     np.testing.assert_array_equal(moved.field_weights, p.field_weights + 1)
     np.testing.assert_array_equal(moved.bias, p.bias + 1)
-
-
-def igniting() -> tuple[EscapeLIFParameters, WindowPlan]:
-    """Two units that call each other forth: without a limit the gradient grows with every step back."""
-    p = plain_parameters(
-        dt=1e-3, tau=np.array([0.02]), weights=np.full((1, 2, 2), 3.0), bias=np.full(2, -5.0), saturation=np.inf
-    )
-    return p, WindowPlan(np.zeros((1, 1, 2)), np.zeros((1, 0)), N_STEPS, None)
-
-
-def test_limited_influence_bounds_the_gradient() -> None:
-    p, plan = igniting()
-
-    def steepest(influence: float) -> float:
-        weights = learnable(p)
-        spikes = run_windows(weights, p, replace(plan, influence=influence))
-        return float(gradients(spikes[:, -1].sum(), weights)[2].abs().max())
-
-    limit = 0.05
-    bound = 0.25 * (1 + limit * N_STEPS)  # d p / d V is at most 1/4; only the spikes of the last step count directly
-    assert steepest(limit) <= bound < steepest(np.inf)
-    assert steepest(1e9) == steepest(np.inf)

@@ -143,9 +143,9 @@ def _through_fields(
     n = population.size
     by_z[:] = by_features[:n]
     if fields.product_shift.size:
-        at = n
-        for a in range(n):
-            for b in range(a, n):
+        at, paired = n, int(np.sqrt(2.0 * fields.product_shift.size))  # as in `field_features`
+        for a in range(paired):
+            for b in range(a, paired):
                 g = by_features[at] / fields.product_scale[at - n]
                 by_z[a] += g * features[b]
                 by_z[b] += g * features[a]
@@ -165,7 +165,6 @@ def walk_back(
     tape: Any,
     expected: bool,
     memory: int,
-    influence: float,
     window: int,
     by_count: NDArray[Any],
     by_drive: NDArray[Any],
@@ -179,8 +178,6 @@ def walk_back(
     back_fields : ndarray, shape (n_post, n_features)
     memory : int
         Steps after which what is carried back is dropped.
-    influence : float
-        What a spike may do later, at most: this many times the largest direct effect of any spike of the window.
     by_count, by_drive, by_potential : ndarray, shape (window, step, unit)
     """
     n_tau, n, n_fields = par.tau.size, par.bias.size, par.fields.decay.size
@@ -188,7 +185,6 @@ def walk_back(
     by_traces, by_population = np.zeros((n_tau, n)), np.zeros(n_fields)
     by_features, by_z = np.empty(par.field_weights.shape[0]), np.empty(n_fields)
     by_v, by_d = np.empty(n), np.empty(n)
-    limit = influence if np.isinf(influence) else influence * np.abs(by_count[window]).max()
     for t in range(tape.counts.shape[1] - 1, -1, -1):
         shared = by_population.sum()
         for i in range(n):
@@ -203,15 +199,10 @@ def walk_back(
                 by_gain *= (1.0 - p / s_max) ** (capacity - 1)
             flags = tape.flags[window, t, i]
             slope = capacity * p * (1.0 - p) if flags & OPEN_POTENTIAL else 0.0
-            later = min(max(shared + by_gain, -limit), limit)
-            by_v[i] = slope * (by_count[window, t, i] + later)
+            by_v[i] = slope * (by_count[window, t, i] + shared + by_gain)
             by_d[i] = by_v[i] if flags & OPEN_DRIVE else 0.0
         by_potential[window, t] = by_v
         by_drive[window, t] = by_d
-        if t % memory == 0:
-            by_traces[:] = 0.0
-            by_population[:] = 0.0
-            continue
         for k in range(n_tau):
             for i in range(n):
                 for j in range(n):
@@ -225,3 +216,6 @@ def walk_back(
         _through_fields(
             par.fields, tape.population[window, t], tape.features[window, t], by_features, by_z, by_population
         )
+        if t % memory == 0:
+            by_traces[:] = 0.0
+            by_population[:] = 0.0

@@ -62,10 +62,8 @@ class WindowPlan:
     seed : int or None
         Of the spikes; None runs the network on expected counts.
     memory : int, optional
-        Steps over which the gradient is carried back at most; default: all.
-    influence : float
-        What a spike may do later, at most, in units of the largest direct effect any spike of its window has on the
-        loss. Where activity ignites, every spike calls forth several, and a gradient without a limit explodes.
+        Steps over which the gradient is carried back at most; default: all. Where activity ignites, every spike calls
+        forth several, and a gradient without a limit explodes.
     """
 
     traces: NDArray[Any]
@@ -73,7 +71,6 @@ class WindowPlan:
     n_steps: int
     seed: int | None
     memory: int | None = None
-    influence: float = np.inf
 
 
 def run_windows(weights: Weights, parameters: EscapeLIFParameters, plan: WindowPlan) -> Tensor:
@@ -124,10 +121,9 @@ class _Unrolled(torch.autograd.Function):
         by_drive, by_potential = np.empty_like(by_count), np.empty_like(by_count)
         back = np.ascontiguousarray(par.weights.transpose(0, 2, 1)), np.ascontiguousarray(par.field_weights.T)
         memory = ctx.plan.memory or ctx.plan.n_steps
-        how = ctx.plan.seed is None, memory, ctx.plan.influence
 
         def run(window: int) -> None:
-            walk_back(par, *back, tape, *how, window, by_count, by_drive, by_potential)
+            walk_back(par, *back, tape, ctx.plan.seed is None, memory, window, by_count, by_drive, by_potential)
 
         _in_threads(run, len(by_count))
         traces, features, by_d, by_v = (
