@@ -6,14 +6,12 @@ from typing import Any
 import h5py
 import numpy as np
 
-from organoid.chunks import unpacked
 from organoid.errors import RecordingError
 from organoid.heap_guard import check_heaps
 
 # Deflate packs at most 1032 to 1; anything claiming more than this holds unwritten values.
 _LARGEST_COMPRESSION = 1100
 _UNSUSPICIOUS_BYTES = 1 << 24
-_LARGE = 1 << 20
 _TEXT_POINTER = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
 # What h5py raises on damaged objects, links, types and filters.
 DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError, AttributeError, SystemError)
@@ -52,8 +50,6 @@ def whole(found: h5py.Dataset, name: str, view: Any = None) -> Any:
             _check_pointers(dtype, name)
             check_heaps(_file_of(found))
             _check_lengths(found, name)
-        if view is None and claimed > _LARGE and (values := unpacked(found)) is not None:
-            return values
         return _numbers(found) if view is None and dtype.kind in "biuf" else (found if view is None else view)[()]
     except RecordingError:
         raise
