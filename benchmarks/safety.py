@@ -22,7 +22,7 @@ from organoid.fitting.choice import BASES, MAX_COUPLED, constant_rates
 from organoid.fitting.design import Design, assemble, forced_design
 from organoid.fitting.forced import fit_forced
 from organoid.fitting.history import History, bin_history
-from organoid.fitting.likelihood import BIN_WIDTH, one_torch_thread, peak_rss_mb
+from organoid.fitting.likelihood import BIN_WIDTH, check_enough, one_torch_thread, peak_rss_mb
 from organoid.fitting.predict import assess, bits_per_spike
 from organoid.fitting.solver import solve
 from organoid.recording import SpikeRecording
@@ -63,6 +63,7 @@ def cultures(files: list[Path]) -> Iterator[tuple[str, SpikeRecording]]:
 def measure(name: str, rec: SpikeRecording) -> dict[str, Any]:
     """Fit one culture on its first 80 % and score it on the rest."""
     history = bin_history(rec, BIN_WIDTH)
+    check_enough(rec, history)
     training = history.training()
     began = time.perf_counter()
     with one_torch_thread():

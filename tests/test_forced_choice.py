@@ -77,6 +77,15 @@ def test_held_blocks_get_fewer_as_problems_grow(whole: Design) -> None:
     assert held_blocks(replace(whole, capacity=np.ones(9000, dtype=np.int64))) == (4,)
 
 
+def test_spikes_in_one_block_leave_units_on_their_own(whole: Design) -> None:
+    spike_term = whole.sample.spike_term.copy()
+    spike_term[:8] = 0.0
+    late = replace(whole, sample=replace(whole.sample, spike_term=spike_term))
+    assert held_blocks(late) == ()
+    choice = choose(late)
+    assert choice.best == OWN_HISTORY and set(_kinds(late, choice)) == {OWN}
+
+
 def test_constant_rates_are_the_rates(training: History, whole: Design) -> None:
     theta = constant_rates(whole, whole.sample)
     p = 1 / (1 + np.exp(-theta[-1]))
@@ -104,7 +113,7 @@ def test_each_unit_follows_what_predicts_best(whole: Design, follows: str) -> No
     elif follows in (OWN, CONSTANT):
         gains["a"][2] = gains["b"][2] = -1.0
     if follows == CONSTANT:
-        constant_gain[2] = 2.0
+        constant_gain[2] = 4.0
     kinds = _kinds(whole, Choice(best, {"a": best, "b": alone}, gains, constant_gain, 100.0))
     assert kinds[2] == follows and set(np.delete(kinds, 2)) == {COUPLED}
 

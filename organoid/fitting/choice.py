@@ -27,6 +27,7 @@ MAX_COUPLED = 400  # units; above, couplings between all pairs are not fitted
 _MANY_FOLDS = 1e8  # rows x columns x units up to which every block is held out once, instead of two of them
 _FEW_FOLDS = 3e9  # above this, one block only
 _OTHERS = (1, 2, 0, 3)  # blocks held out beside the last, in this order
+_MIN_SPIKES = 20  # a fit without a block has to have
 _FEW_ROWS = 10_000
 _PARTS = 8  # of the units, for threads
 HELPS = (4.0, 0.5)  # nats, and nats a unit, a culture has to gain over own histories on the held-out blocks
@@ -110,7 +111,15 @@ def choose(design: Design) -> Choice:
     Parameters
     ----------
     design : Design
+
+    Returns
+    -------
+    Choice
+        Own history where no block can be held out (nearly all spikes lie in one).
     """
+    if not held_blocks(design):
+        nothing = np.zeros(design.n_units)
+        return Choice(OWN_HISTORY, {}, {OWN_HISTORY.name: nothing}, nothing, 0.0)
     return _Search(design).run()
 
 
@@ -235,13 +244,15 @@ def _together(best: Candidate, helped: Sequence[Candidate]) -> Candidate | None:
 
 
 def held_blocks(design: Design) -> tuple[int, ...]:
-    """Return the blocks to hold out, fewer for large problems."""
+    """Return the blocks to hold out, fewer for large problems; none where spikes lie in a single block."""
     work = float(len(design.sample.rows)) * design.scale.size * design.n_units
     spikes = design.sample.spike_term[::2, -1].sum(1)
     n = 5 if work < _MANY_FOLDS else 2 if work < _FEW_FOLDS else 1
-    last = spikes.size - 1  # the last block is most like what comes after
-    order = (last, *(block for block in _OTHERS if block < last and spikes[block] > 0))
-    return order[:n]
+    usable = {int(block) for block in np.flatnonzero((spikes > 0) & (spikes.sum() - spikes >= _MIN_SPIKES))}
+    if len(usable) < 2:
+        return ()
+    order = (spikes.size - 1, *_OTHERS)  # the last block is most like what comes after
+    return tuple(block for block in order if block in usable)[:n]
 
 
 def _fold(design: Design, block: int) -> Fold:

@@ -64,7 +64,7 @@ def fit_likelihood(
     began = time.perf_counter()
     check_null(edge_null)
     history = bin_history(rec, bin_width)
-    _check_enough(rec, history)
+    check_enough(rec, history)
     training = history.training()
     options = _Options(exact, coupling_prior, _distances(rec, coupling_prior))
     with tqdm(total=5, desc="fit", disable=not progress) as bar, one_torch_thread():
@@ -185,7 +185,8 @@ def one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _check_enough(rec: SpikeRecording, history: History) -> None:
+def check_enough(rec: SpikeRecording, history: History) -> None:
+    """Refuse a recording that is too short or too silent to fit."""
     if rec.duration < MIN_DURATION:
         raise FitError(f"the recording lasts {rec.duration:g} s; a fit needs {MIN_DURATION:g} s or more")
     training = history.training()
