@@ -254,6 +254,15 @@ def test_free_weights_do_not_see_the_last_fifth(make: Any, monkeypatch: pytest.M
     assert one.free_run == again.free_run
 
 
+def test_the_correction_runs_in_torch_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick(monkeypatch)
+    result = organoid.fit(bursting(4, 60.0, 3), device="cpu")
+    assert np.all(np.isfinite(result.network.parameters.weights))
+    assert result.free_run["alive"] == (not result.free_run["reasons"])
+    with pytest.raises(organoid.FitError, match="device"):
+        organoid.fit(bursting(4, 60.0, 3), model="lif", loss="rate", device="cpu")
+
+
 @pytest.mark.parametrize("length", [2.0, 6.0])
 def test_free_weights_with_regular_holes(length: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """A recording with a blank every few seconds, as when a probe pulse is given."""

@@ -42,7 +42,7 @@ def side_by_side(recorded: SpikeRecording, simulated: SpikeRecording) -> go.Figu
     length = min(spikes.representative_slice(busier, _MAX_SPIKES).length, recorded.duration, simulated.duration)
     thresholds = network_bursts(recorded).attrs["thresholds"]
     order, highest = spikes.order_by_rate(recorded), 0.0
-    fig = make_subplots(rows=4, cols=1, row_heights=[0.32, 0.18, 0.32, 0.18], vertical_spacing=0.05)
+    fig = make_subplots(rows=4, cols=1, row_heights=[0.32, 0.18, 0.32, 0.18], vertical_spacing=0.075)
     for top, rec, name in ((1, recorded, "recorded"), (3, simulated, "simulated")):
         part = spikes.typical_slice(rec, length)
         fig.add_trace(spikes.spike_lines(rec, part, order), row=top, col=1)
@@ -93,6 +93,7 @@ def sttc_comparison(recorded: SpikeRecording, simulated: SpikeRecording) -> go.F
     fig.add_trace(_pairs(x, y))
     line = {"color": FAINT, "width": 1.5, "dash": "dash"}
     fig.add_trace(go.Scatter(x=ends, y=ends, mode="lines", line=line, name="equal", hoverinfo="skip"))
+    fig.update_layout(showlegend=False)
     fig.update_xaxes(range=ends, title_text="recorded STTC", constrain="domain")
     fig.update_yaxes(range=ends, title_text="simulated STTC", scaleanchor="x", scaleratio=1)
     r = correlation_of(x, y)

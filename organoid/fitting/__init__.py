@@ -31,6 +31,7 @@ def fit(
     coupling_prior: str = "plain",
     bin_width: float | None = None,
     seed: int = 0,
+    device: str | None = None,
     progress: bool = False,
     **settings: Any,
 ) -> FitResult | GradientFit:
@@ -68,6 +69,9 @@ def fit(
         Default: 1 ms (likelihood), 2 ms (gradient).
     seed : int
         Same seed, same fit.
+    device : str, optional
+        Where torch runs the free windows of the correction (likelihood path): "cpu", "cuda". Default: compiled loops on
+        the processors. Same moments, other random numbers.
     progress : bool
         Show a progress bar.
     **settings
@@ -105,10 +109,13 @@ def fit(
             edge_null=edge_null,
             coupling_prior=coupling_prior,
             seed=seed,
+            device=device,
             progress=progress,
         )
     if exact or coupling_prior != "plain":
         raise FitError("exact and coupling_prior belong to the likelihood fit (model='escape_lif', loss='likelihood')")
+    if device is not None:
+        raise FitError("device= belongs to the likelihood fit; a fit by gradient runs where its model is")
     if refit:
         raise FitError("refit=True belongs to the likelihood fit; a fit by gradient keeps what it learned on 80 %")
     options = _gradient_options(settings)

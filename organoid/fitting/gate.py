@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from organoid.fitting.forced import Design, ForcedFit, assemble, negative_log_likelihood
 from organoid.fitting.free_run import Portrait, free_run_scores, portray, summarise
 from organoid.fitting.history import History
-from organoid.fitting.moments import ALL, RATES, fit_free, longest_stretch
-from organoid.fitting.verdict import GOOD, discrepancy, reasons
+from organoid.fitting.moments import ALL, RATES, FreeFit, fit_free, longest_stretch
+from organoid.fitting.verdict import GOOD, LIMITS, discrepancy, reasons
 from organoid.models.escape_lif import EscapeLIF, EscapeLIFParameters
 from organoid.recording import SpikeRecording
 
@@ -23,7 +23,8 @@ Array = NDArray[np.float64]
 CHECK_RUNS = 4
 CHECK_DURATION = 300.0  # s
 CHECK_SEEDS = 1000  # apart from the seeds of the scores
-MAX_LOSS = {"rates": 0.02, "free": 0.04, "between": 0.04}  # share of the forced fit's gain over constant rates
+MAX_LOSS = {True: 0.04, False: 0.02}  # share of the gain over constant rates, where bursts count and where not
+NEAR = 1.0  # discrepancy (log units) below which biases alone are worth a try
 MIN_STRETCH = 1.0  # s observed without a break, for windows to start and run in
 
 
@@ -53,7 +54,14 @@ class FreeWeights:
 
 
 def choose_free_weights(
-    rec: SpikeRecording, training: History, design: Design, forced: ForcedFit, *, seed: int, progress: bool = False
+    rec: SpikeRecording,
+    training: History,
+    design: Design,
+    forced: ForcedFit,
+    *,
+    seed: int,
+    device: str | None = None,
+    progress: bool = False,
 ) -> FreeWeights:
     """Run the forced network freely; where it does not pass, correct it until it does, or keep what is best.
 
@@ -64,6 +72,8 @@ def choose_free_weights(
     training, design, forced
         As fitted.
     seed : int
+    device : str, optional
+        Where the windows of corrections run; see `organoid.fitting.moment_windows.compare_windows`.
     progress : bool
     """
     recorded = portray(rec)
@@ -74,34 +84,36 @@ def choose_free_weights(
     best = FreeWeights(forced.parameters, "forced, not alive", first.discrepancy, 0.0)
     if longest_stretch(training.observed) * training.bin_width < MIN_STRETCH:
         return best
-    for name, theta, off in _corrections(training, design, forced, seed, progress):
+    plans = (RATES, ALL) if first.discrepancy < NEAR else (ALL,)
+    fits = (fit_free(training, design, forced, plan, seed=seed, device=device, progress=progress) for plan in plans)
+    for name, theta, off in _corrections(forced, fits):
         loss = _loss(design, forced, theta)
-        if loss > MAX_LOSS[name]:
+        if loss > MAX_LOSS[recorded.bursts_count]:
             continue
         parameters = assemble(training, design, theta)
         found = _check(parameters, recorded, seed)
         if found.discrepancy < best.discrepancy:
             best = FreeWeights(parameters, name, found.discrepancy, loss, off)
-        if found.passes:
+        if found.passes or (found.alive and not recorded.bursts_count):  # without bursts, no more is to be had
             break
     return best
 
 
-def _corrections(
-    training: History, design: Design, forced: ForcedFit, seed: int, progress: bool
-) -> Iterator[tuple[str, Array, tuple[float, ...]]]:
+def _corrections(forced: ForcedFit, fits: Iterator[FreeFit]) -> Iterator[tuple[str, Array, tuple[float, ...]]]:
     """Yield weights from the gentlest correction on; each is worked out only when it is asked for."""
-    rates = fit_free(training, design, forced, RATES, seed=seed, progress=progress)
-    yield "rates", rates.theta, rates.moments_off
-    free = fit_free(training, design, forced, ALL, seed=seed, progress=progress)
-    yield "free", free.theta, free.moments_off
-    yield "between", (free.theta + forced.theta) / 2, free.moments_off
+    for fit in fits:
+        if not fit.plan.everything:
+            yield "rates", fit.theta, fit.moments_off
+            continue
+        yield "free", fit.theta, fit.moments_off
+        yield "between", (fit.theta + forced.theta) / 2, fit.moments_off
 
 
 @dataclass(frozen=True)
 class _Verdict:
     discrepancy: float
     passes: bool
+    alive: bool
 
 
 def _check(parameters: EscapeLIFParameters, recorded: Portrait, seed: int) -> _Verdict:
@@ -110,8 +122,8 @@ def _check(parameters: EscapeLIFParameters, recorded: Portrait, seed: int) -> _V
         EscapeLIF(parameters), recorded, seed=seed + CHECK_SEEDS, n_runs=CHECK_RUNS, duration=CHECK_DURATION
     )
     scores = summarise(runs)
-    wrong = list(reasons(scores, recorded.bursts_count, GOOD))
-    return _Verdict(discrepancy(scores, recorded.bursts_count), not wrong)
+    passes, alive = (not list(reasons(scores, recorded.bursts_count, limits)) for limits in (GOOD, LIMITS))
+    return _Verdict(discrepancy(scores, recorded.bursts_count), passes, alive)
 
 
 def _loss(design: Design, forced: ForcedFit, theta: Array) -> float:

@@ -58,6 +58,7 @@ def fit_likelihood(
     edge_null: str = "empirical",
     coupling_prior: str = PLAIN,
     seed: int = 0,
+    device: str | None = None,
     progress: bool = False,
 ) -> FitResult:
     """Fit the escape-noise LIF network to one culture; see `organoid.fit`."""
@@ -76,7 +77,7 @@ def fit_likelihood(
         edges = _edges(training, seed, edge_null)
         bar.update()
         used, seen = (_refitted(history, seed, options), history) if refit else (_Fitted(design, forced), training)
-        weights = _free_weights(rec, seen, used, free_run, seed, progress)
+        weights = _free_weights(rec, seen, used, free_run, seed, device, progress)
         bar.update()
         network = EscapeLIF(weights.parameters)
         summary = judge_free_runs(network, rec, seed=seed, progress=progress) if free_run else {}
@@ -163,7 +164,13 @@ class _Fitted:
 
 
 def _free_weights(
-    rec: SpikeRecording, seen: History, fitted: _Fitted, free_run: bool, seed: int, progress: bool
+    rec: SpikeRecording,
+    seen: History,
+    fitted: _Fitted,
+    free_run: bool,
+    seed: int,
+    device: str | None,
+    progress: bool,
 ) -> FreeWeights:
     """Choose the weights to simulate with from the bins that were fitted, and no others."""
     if not free_run:
@@ -171,7 +178,7 @@ def _free_weights(
     if seen.n_units > MAX_COUPLED:
         return FreeWeights(fitted.forced.parameters, "forced, too many units", np.nan, 0.0)
     part = rec.select(t_stop=min(rec.t_start + seen.n_bins * seen.bin_width, rec.t_stop))
-    return choose_free_weights(part, seen, fitted.design, fitted.forced, seed=seed, progress=progress)
+    return choose_free_weights(part, seen, fitted.design, fitted.forced, seed=seed, device=device, progress=progress)
 
 
 @contextmanager

@@ -78,11 +78,13 @@ class FreeFit:
         The same, standardised.
     moments_off : tuple of float
         Root-mean-square moment error of each step, in units of V.
+    plan : Plan
     """
 
     parameters: EscapeLIFParameters
     theta: Array
     moments_off: tuple[float, ...]
+    plan: Plan
 
 
 def fit_free(
@@ -130,7 +132,7 @@ def fit_free(
                 total += theta
                 n_averaged += 1
     theta = total / n_averaged
-    return FreeFit(assemble(training, design, theta), theta, tuple(off))
+    return FreeFit(assemble(training, design, theta), theta, tuple(off), plan)
 
 
 def _schedule(training: History, plan: Plan) -> Iterator[tuple[int, int]]:
