@@ -111,7 +111,8 @@ def draw(u: float, v: float, n: int) -> int:
     cell = int(min(max((v - _FLOOR) * _CELLS_A_LOGIT, 0.0), _BOUND.size - 1.0))
     if u < 1.0 - n * _BOUND[cell] - _ROUNDING * (cell > 0):
         return 0
-    return binomial(u, 1.0 / (1.0 + np.exp(-v)), n)
+    count: int = binomial(u, 1.0 / (1.0 + np.exp(-v)), n)
+    return count
 
 
 @numba.njit(cache=True)

@@ -110,7 +110,7 @@ def fit_text(found: Mapping[str, Any]) -> str:
 def wells_text(found: Mapping[str, Any]) -> str:
     """Return the outcome of a fit of several wells, for reading."""
     columns = ("well", "units", "spikes", "bits/spike", "uncoupled", "rate", "bursts", "alive", "")
-    rows = []
+    rows: list[Sequence[str]] = []
     for row in found["wells"]:
         name = " ".join(part for part in (row["well"], row["recording"]) if part) or "-"
         if row["status"] != "fitted":

@@ -202,5 +202,8 @@ def _inverses(fisher: Array, used: NDArray[np.bool_], damping: float) -> Iterato
     patterns, group = np.unique(used.T, axis=0, return_inverse=True)
     for k, pattern in enumerate(patterns):
         columns = np.flatnonzero(pattern)
-        inverse = np.linalg.inv(fisher[np.ix_(columns, columns)] + damping * np.eye(columns.size))
-        yield np.ix_(columns, np.flatnonzero(group.ravel() == k)), inverse
+        damped = fisher[np.ix_(columns, columns)] + damping * np.eye(columns.size)
+        yield (
+            np.ix_(columns, np.flatnonzero(group.ravel() == k)),
+            np.asarray(np.linalg.inv(damped), dtype=np.float64),
+        )
