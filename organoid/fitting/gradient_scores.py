@@ -81,7 +81,7 @@ def answers(
     for group in (firsts[k : k + together] for k in range(0, len(firsts), together)):
         out = _side_by_side(model, history, group, lead, n_draws, seed)
         each = torch.sigmoid(out.logits.double()) if reads == "logits" else out.spikes.double()
-        means = each[:, lead:].unflatten(0, (len(group), n_draws)).mean(1).numpy()
+        means = each[:, lead:].reshape(len(group), n_draws, -1, history.n_units).mean(1).numpy()
         for first, mean in zip(group, means, strict=True):
             yield max(first, start), mean[max(start - first, 0) : history.n_bins - first]
 
