@@ -88,7 +88,7 @@ def choose_free_weights(
     fits = (fit_free(training, design, forced, plan, seed=seed, device=device, progress=progress) for plan in plans)
     for name, theta, off in _corrections(forced, fits):
         loss = _loss(design, forced, theta)
-        if loss > MAX_LOSS[recorded.bursts_count]:
+        if not loss <= MAX_LOSS[recorded.bursts_count]:  # undefined where a correction diverged
             continue
         parameters = assemble(training, design, theta)
         found = _check(parameters, recorded, seed)

@@ -131,6 +131,9 @@ def fit_free(
             if n >= 2 * len(schedule) // 3:
                 total += theta
                 n_averaged += 1
+            if not np.all(np.isfinite(theta)):  # diverged: the gate refuses what is not finite
+                total, n_averaged = theta, 1
+                break
     theta = total / n_averaged
     return FreeFit(assemble(training, design, theta), theta, tuple(off), plan)
 
