@@ -36,7 +36,7 @@ class _Gather(torch.autograd.Function):
         ctx.save_for_backward(x, weight, source, post)
         parts = [
             part.new_zeros(len(part), n_post).index_add_(1, post, part[:, source] * weight)
-            for part in x.split(max(1, _ENTRIES // max(1, len(source))))
+            for part in torch.split(x, max(1, _ENTRIES // max(1, len(source))))
         ]
         return torch.cat(parts)
 
@@ -46,7 +46,7 @@ class _Gather(torch.autograd.Function):
         x, weight, source, post = ctx.saved_tensors
         at = max(1, _ENTRIES // max(1, len(source)))
         g_x, g_weight = torch.zeros_like(x), torch.zeros_like(weight)
-        for part, grad, out in zip(x.split(at), grads[0].split(at), g_x.split(at), strict=True):
+        for part, grad, out in zip(*(torch.split(each, at) for each in (x, grads[0], g_x)), strict=True):
             received = grad[:, post]
             g_weight += (part[:, source] * received).sum(0)
             out.index_add_(1, source, received * weight)
