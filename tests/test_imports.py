@@ -29,10 +29,10 @@ PARTS = {
     "protocols": {"closed_loop", "stimulation"},
     "figures": {"statistics"},
 }
-ONLY_ERRORS = {"models", "losses", "stimulation"}  # these know nothing of recordings
+ONLY_ERRORS = {"models", "losses", "stimulation"}  # of the bottom these know errors and compiled, nothing of recordings
 TOP = ("sample_culture", "sessions", "report", "cli", "demo", "__main__", "experiment")
 HEAVY = {"torch", "numba", "plotly"}
-LIGHT = {"io", "stimulation", *BOTTOM, "cli", "cli_support", "cli_text", "sample_culture"}
+LIGHT = {"io", "stimulation", *(set(BOTTOM) - {"compiled"}), "cli", "cli_support", "cli_text", "sample_culture"}
 
 
 def modules():
@@ -83,7 +83,7 @@ def allowed(part, other):
     if part in BOTTOM:
         return other in BOTTOM and BOTTOM.index(other) < BOTTOM.index(part)
     if other in BOTTOM:
-        return other == "errors" or part not in ONLY_ERRORS
+        return other in ("errors", "compiled") or part not in ONLY_ERRORS
     return other in PARTS[part]
 
 

@@ -1,0 +1,83 @@
+"""Compiled loops, kept on disk and compiled again when anything they were made from has changed.
+
+numba keeps what it compiled beside the source, and looks at that one file to see whether it is still true. A loop that
+calls loops of other files, or freezes their constants, would go on with the old ones after an update: at best a
+wrong number, at worst a crash. `kernel` looks at all of them.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.dispatcher import Dispatcher
+
+_FROZEN = (bool, int, float, str, tuple)  # globals that numba writes into the compiled code
+
+
+def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a function with numba and keep the result on disk, where a folder can be written.
+
+    Parameters
+    ----------
+    **options
+        Of `numba.njit`, but for ``cache``.
+
+    Returns
+    -------
+    callable
+        A decorator.
+    """
+
+    def compile_later(function: Callable[..., Any]) -> Any:
+        dispatcher = numba.njit(**options)(function)
+        try:
+            dispatcher._cache = _Cache(function)
+        except RuntimeError:  # no folder can be written: compiled anew in every process
+            pass
+        return dispatcher
+
+    return compile_later
+
+
+class _Cache(FunctionCache):
+    """numba's cache, whose stamp covers every file a function is made from."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._cache_file = IndexDataCacheFile(
+            cache_path=self._cache_path, filename_base=self._impl.filename_base, source_stamp=stamp(function)
+        )
+
+
+def stamp(function: Callable[..., Any]) -> str:
+    """Return a hash of the files, and of the constants from other files, that a function is compiled from."""
+    digest = hashlib.sha256()
+    for path in sorted(set(_files(function, set()))):
+        digest.update(_contents(path))
+    names = function.__globals__
+    constants = sorted((name, repr(value)) for name, value in names.items() if isinstance(value, _FROZEN))
+    digest.update(repr([pair for pair in constants if not pair[0].startswith("__")]).encode())
+    return digest.hexdigest()
+
+
+def _files(function: Callable[..., Any], seen: set[str]) -> Iterator[str]:
+    path = function.__code__.co_filename
+    if path in seen:
+        return
+    seen.add(path)
+    yield path
+    for value in list(function.__globals__.values()):
+        if isinstance(value, Dispatcher):
+            yield from _files(value.py_func, seen)
+
+
+@cache
+def _contents(path: str) -> bytes:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).digest()
+    except OSError:  # typed at a prompt, or inside an archive
+        return path.encode()
