@@ -5,9 +5,10 @@ do not depend on the number of threads, on how a run is cut into pieces, or on w
 given in between.
 """
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from organoid.compiled import kernel
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_A = np.uint64(0xBF58476D1CE4E5B9)
@@ -16,7 +17,7 @@ _S30, _S27, _S31, _S11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(
 _TO_UNIT = 1.0 / 9007199254740992.0  # 2**-53
 
 
-@numba.njit(cache=True, inline="always")
+@kernel(inline="always")
 def mix(z: np.uint64) -> np.uint64:
     """Scramble 64 bits (for use inside numba code)."""
     z = (z ^ (z >> _S30)) * _MIX_A
@@ -24,13 +25,13 @@ def mix(z: np.uint64) -> np.uint64:
     return z ^ (z >> _S31)
 
 
-@numba.njit(cache=True, inline="always")
+@kernel(inline="always")
 def uniform_at(key: np.uint64, counter: np.uint64) -> float:
     """Return the number in [0, 1) at one position of one stream (for use inside numba code)."""
     return np.float64(mix(key + (counter + np.uint64(1)) * _GOLDEN) >> _S11) * _TO_UNIT
 
 
-@numba.njit(cache=True)
+@kernel()
 def _uniform(key: np.uint64, counters: NDArray[np.uint64]) -> NDArray[np.float64]:
     out = np.empty(counters.size)
     for k in range(counters.size):
@@ -38,7 +39,7 @@ def _uniform(key: np.uint64, counters: NDArray[np.uint64]) -> NDArray[np.float64
     return out
 
 
-@numba.njit(cache=True)
+@kernel()
 def _fold(words: NDArray[np.uint64]) -> np.uint64:
     key = np.uint64(0)
     for word in words:

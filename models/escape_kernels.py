@@ -2,11 +2,12 @@
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from organoid.models.counter_rng import uniform_at
 from organoid.models.fields import LOG_GAIN
+
+from organoid.compiled import kernel
 
 _CHUNK_SPIKES = 65536
 _FLOOR, _CELLS_A_LOGIT = -40.0, 16.0  # below the floor no draw of 53 bits can be a spike
@@ -16,20 +17,20 @@ _ROUNDING = 1e-12
 _NOTHING = 1e-30
 
 
-@numba.njit(cache=True)
+@kernel()
 def log_fields(mean: NDArray[Any], population: NDArray[Any], out: NDArray[Any]) -> None:
     """Write ``log(1 + 4 q / mean q)`` of each field."""
     for m in range(mean.size):
         out[m] = np.log1p(LOG_GAIN * population[m] / mean[m])
 
 
-@numba.njit(cache=True)
+@kernel()
 def field_features(fields: Any, population: NDArray[Any], out: NDArray[Any]) -> None:
     """Write the standardised, clipped fields and their standardised products."""
     _field_features(pack_fields(fields), pack_products(fields), population, out)
 
 
-@numba.njit(cache=True)
+@kernel()
 def pack_fields(fields: Any) -> NDArray[Any]:
     """Return mean, shift, scale, low and high as rows (taking them from the tuple in every step is slow)."""
     packed = np.empty((5, fields.mean.size))
@@ -43,7 +44,7 @@ def pack_fields(fields: Any) -> NDArray[Any]:
     return packed
 
 
-@numba.njit(cache=True)
+@kernel()
 def pack_products(fields: Any) -> NDArray[Any]:
     """Return shift and scale of the products as rows."""
     packed = np.empty((2, fields.product_shift.size))
@@ -51,7 +52,7 @@ def pack_products(fields: Any) -> NDArray[Any]:
     return packed
 
 
-@numba.njit(cache=True)
+@kernel()
 def pack_units(par: Any) -> NDArray[Any]:
     """Return bias, lowest and highest drive and ceiling of the units as rows."""
     packed = np.empty((4, par.bias.size))
@@ -59,7 +60,7 @@ def pack_units(par: Any) -> NDArray[Any]:
     return packed
 
 
-@numba.njit(cache=True)
+@kernel()
 def _field_features(fields: NDArray[Any], products: NDArray[Any], population: NDArray[Any], out: NDArray[Any]) -> None:
     mean, shift, scale, low, high = fields[0], fields[1], fields[2], fields[3], fields[4]
     n = mean.size
@@ -79,7 +80,7 @@ def _field_features(fields: NDArray[Any], products: NDArray[Any], population: ND
             k += 1
 
 
-@numba.njit(cache=True)
+@kernel()
 def add_spike(traces: NDArray[Any], unit: int, saturation: float, jump: NDArray[Any]) -> None:
     """Add one spike to the traces of a unit; `jump` receives what each trace gained."""
     for k in range(traces.shape[0]):
@@ -87,7 +88,7 @@ def add_spike(traces: NDArray[Any], unit: int, saturation: float, jump: NDArray[
         traces[k, unit] += jump[k]
 
 
-@numba.njit(cache=True, inline="always")
+@kernel(inline="always")
 def binomial(u: float, p: float, n: int) -> int:
     """Return the number of successes of `n` trials by inverting the distribution at `u`."""
     if n <= 0:
@@ -102,7 +103,7 @@ def binomial(u: float, p: float, n: int) -> int:
     return k
 
 
-@numba.njit(cache=True, inline="always")
+@kernel(inline="always")
 def draw(u: float, v: float, n: int) -> int:
     """Return the spikes of `n` trials at potential `v`.
 
@@ -115,7 +116,7 @@ def draw(u: float, v: float, n: int) -> int:
     return count
 
 
-@numba.njit(cache=True)
+@kernel()
 def potentials(
     units: NDArray[Any],
     weights: NDArray[Any],
@@ -141,7 +142,7 @@ def potentials(
         out[i] = min(out[i], ceiling[i])
 
 
-@numba.njit(cache=True)
+@kernel()
 def _add_rows(weights: NDArray[Any], features: NDArray[Any], out: NDArray[Any]) -> None:
     """Add ``features @ weights``, four rows a pass: rows as arrays of their own become vector instructions."""
     f = 0
@@ -157,7 +158,7 @@ def _add_rows(weights: NDArray[Any], features: NDArray[Any], out: NDArray[Any]) 
             out[i] += g_0 * w_0[i]
 
 
-@numba.njit(cache=True)
+@kernel()
 def fade(values: NDArray[Any], decay: NDArray[Any]) -> None:
     """Let every row decay; what is too small to matter becomes 0 (denormal numbers are slow)."""
     for k in range(decay.size):
@@ -167,7 +168,7 @@ def fade(values: NDArray[Any], decay: NDArray[Any]) -> None:
             row[i] = faded if abs(faded) > _NOTHING else 0.0
 
 
-@numba.njit(cache=True)
+@kernel()
 def receive(
     weights: NDArray[Any],
     saturation: float,
@@ -186,7 +187,7 @@ def receive(
                     row[i] += gain * from_j[i]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def _run(
     par: Any,
     traces: NDArray[Any],

@@ -6,15 +6,16 @@ and functions take arrays, not tuples of them, because taking an array out of a 
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from organoid.compiled import kernel
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True, error_model="numpy")
 def receive(decay: float, current: Array, arriving: Array, drive: Array) -> None:
     """Let a current decay, add what arrives, and add all of it to the drive of a tile."""
     for i in range(current.size):
@@ -24,7 +25,7 @@ def receive(decay: float, current: Array, arriving: Array, drive: Array) -> None
         drive[i] += now
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True, error_model="numpy")
 def plain(
     decay: float,
     threshold: float,
@@ -61,7 +62,7 @@ def plain(
     return total
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True, error_model="numpy")
 def rich(
     par: Any,
     voltage: Array,
@@ -94,7 +95,7 @@ def rich(
     return total
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def start_drive(bias: Array, sd: Array, xi: NDArray[np.float32], drive: Array) -> None:
     """Write bias and noise of a tile."""
     for i in range(bias.size):

@@ -11,12 +11,13 @@ threads nor the cut of a run can change a bit.
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 from organoid.models.event_cells import plain, receive, rich, start_drive
 from organoid.models.event_noise import gaussian, logistic
+
+from organoid.compiled import kernel
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -74,7 +75,7 @@ def make_scratch(n_units: int, n_steps: int) -> Scratch:
     )
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True, error_model="numpy")
 def _deliver(ring: Array, rows: Any, bound: Index, part: int, scratch: Scratch, first_step: int) -> None:
     """Send the spikes of the last block to the receivers of one part."""
     target, weight, delay, sent, ends = rows.target, rows.weight, rows.delay, scratch.sent, scratch.ends
@@ -93,14 +94,14 @@ def _deliver(ring: Array, rows: Any, bound: Index, part: int, scratch: Scratch, 
                     ring[(step + np.int64(delay[c])) % n_rows, target[c]] += weight[c]
 
 
-@numba.njit(cache=True, inline="always")
+@kernel(inline="always")
 def _unit(spike: np.int32) -> int:
     """Return the unit of a spike, forced or not."""
     signed = int(spike)
     return signed if signed >= 0 else -1 - signed
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel(nogil=True, error_model="numpy")
 def _force(par: Any, a: Arrays, unit: int, before: Array, drive: float) -> None:
     """Make a unit spike that did not by itself; `before` is its potential, adaptation, refractory steps."""
     now = before[0]
@@ -112,7 +113,7 @@ def _force(par: Any, a: Arrays, unit: int, before: Array, drive: float) -> None:
     a.adaptation[unit] = par.adaptation_decay[unit] * before[1] + 1.0
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def _collect(fired: NDArray[np.uint8], low: int, out: NDArray[np.int32], place: int) -> int:
     """Append the units that spiked, -1 - unit where it was forced; return the new end."""
     words = fired.view(np.uint64)
@@ -125,7 +126,7 @@ def _collect(fired: NDArray[np.uint8], low: int, out: NDArray[np.int32], place: 
     return place
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def _run_tile(
     par: Any, a: Arrays, way: Way, tile: int, first_step: int, n_steps: int, forced: Forced, scratch: Scratch
 ) -> None:
@@ -190,7 +191,7 @@ def _run_tile(
         counts[t] = place - begin
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def _run_part(
     par: Any,
     rows: Any,
@@ -210,7 +211,7 @@ def _run_part(
         _run_tile(par, a, way, tile, first_step, n_steps, forced, scratch)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def _gather(scratch: Scratch, n_steps: int, start: Index) -> int:
     """Put the spikes of all tiles in order of steps, then units; return the connections they will cross."""
     n_tiles = scratch.counts.shape[0]
@@ -230,7 +231,7 @@ def _gather(scratch: Scratch, n_steps: int, start: Index) -> int:
     return crossed
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def _ends_in(inj_steps: Index, done: int, n_steps: int) -> Index:
     """Return where the forced spikes of each step of a block end, counted from the start of the call."""
     ends = np.empty(n_steps + 1, dtype=np.int64)
@@ -242,7 +243,7 @@ def _ends_in(inj_steps: Index, done: int, n_steps: int) -> Index:
     return ends
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def _hand_out(scratch: Scratch, n_steps: int, done: int, out: NDArray[np.int64], n_out: int) -> int:
     """Append the network's own spikes (step, unit) to the output; return its new length."""
     for t in range(n_steps):
@@ -253,7 +254,7 @@ def _hand_out(scratch: Scratch, n_steps: int, done: int, out: NDArray[np.int64],
     return n_out
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def _watch(scratch: Scratch, n_steps: int, activity: float, par: Any, leak: float, tau: float) -> Any:
     """Follow the population rate; return it, and the steps until it left its bounds (or all of them)."""
     for t in range(n_steps):
@@ -263,7 +264,7 @@ def _watch(scratch: Scratch, n_steps: int, activity: float, par: Any, leak: floa
     return activity, n_steps, False
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def run_alone(
     par: Any, rows: Any, a: Arrays, way: Way, split: Any, scratch: Scratch, span: Any, injected: Any, watched: Any
 ) -> Any:
@@ -312,7 +313,7 @@ def run_alone(
     return out[:, :n_out].copy(), done, crossed, activity, runaway
 
 
-@numba.njit(cache=True, nogil=True, parallel=True)
+@kernel(nogil=True, parallel=True)
 def run_together(
     par: Any, rows: Any, a: Arrays, way: Way, split: Any, scratch: Scratch, span: Any, injected: Any, watched: Any
 ) -> Any:
@@ -334,7 +335,7 @@ def run_together(
     return out[:, :n_out].copy(), done, crossed, activity, runaway
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def bounds_of(start: Index, target: NDArray[np.uint32], n_units: int, edges: Index) -> Index:
     """Return where the connections of each sender to each range of receivers start, shape (n_units, ranges + 1)."""
     n_parts = edges.size - 1

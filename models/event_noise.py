@@ -17,10 +17,11 @@ Box and Muller (1958), A note on the generation of random normal deviates, Annal
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from organoid.models.counter_rng import mix
+
+from organoid.compiled import kernel
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _S32, _ONE64 = np.uint64(32), np.uint64(1)
@@ -37,7 +38,7 @@ _S3, _S5, _S7, _S9 = _f(-1 / 6), _f(1 / 120), _f(-1 / 5040), _f(1 / 362880)
 _C2, _C4, _C6, _C8 = _f(-1 / 2), _f(1 / 24), _f(-1 / 720), _f(1 / 40320)
 
 
-@numba.njit(cache=True, inline="always", error_model="numpy")
+@kernel(inline="always", error_model="numpy")
 def _log(x: np.float32) -> np.float32:
     """Return ``ln x`` of a positive number: its exponent, and the series of artanh for its mantissa."""
     bits = np.float32(x).view(np.int32)
@@ -51,18 +52,18 @@ def _log(x: np.float32) -> np.float32:
     return exponent * _LN2 + _TWO * (s + s * s2 * (_L3 + s2 * (_L5 + s2 * (_L7 + s2 * _L9))))
 
 
-@numba.njit(cache=True, inline="always")
+@kernel(inline="always")
 def _open_unit(half: np.uint32) -> np.float32:
     """Return a number in (0, 1] from the upper 31 of 32 bits."""
     return (np.float32(np.int32(np.uint32(half >> _U1))) + _HALF) * _TO_UNIT
 
 
-@numba.njit(cache=True, inline="always")
+@kernel(inline="always")
 def _start(key: np.uint64, step: int, n_pairs: int, first_pair: int) -> np.uint64:
     return key + (np.uint64(step) * np.uint64(n_pairs) + np.uint64(first_pair) + _ONE64) * _GOLDEN
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@kernel(error_model="numpy", nogil=True)
 def gaussian(key: np.uint64, step: int, n_pairs: int, first_pair: int, out: NDArray[np.float32]) -> None:
     """Write the Gaussian numbers of one step, those of pair ``first_pair`` first, shape (2 x pairs,)."""
     half = out.size // 2
@@ -84,7 +85,7 @@ def gaussian(key: np.uint64, step: int, n_pairs: int, first_pair: int, out: NDAr
         out[2 * m + 1] = radius * (cosine if turned else sine)
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@kernel(error_model="numpy", nogil=True)
 def logistic(key: np.uint64, step: int, n_pairs: int, first_pair: int, out: NDArray[np.float32]) -> None:
     """Write logistic numbers, as `gaussian` does."""
     half = out.size // 2
@@ -96,7 +97,7 @@ def logistic(key: np.uint64, step: int, n_pairs: int, first_pair: int, out: NDAr
         out[2 * m + 1] = _logit(np.uint32(bits >> _S32))
 
 
-@numba.njit(cache=True, inline="always")
+@kernel(inline="always")
 def _logit(half: np.uint32) -> np.float32:
     ratio: np.float32 = _log(_open_unit(half)) - _log(_open_unit(np.uint32(~half)))
     return ratio

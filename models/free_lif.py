@@ -16,7 +16,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -28,6 +27,7 @@ from organoid.models.lif import LIFCell
 from organoid.models.recurrent import RecurrentNetwork
 from torch import Tensor
 
+from organoid.compiled import kernel
 from organoid.errors import ModelError
 
 Array = NDArray[np.float64]
@@ -260,7 +260,7 @@ def numbers(tensor: Tensor) -> Array:
     return np.array(tensor.detach().cpu().double().numpy(), order="C")
 
 
-@numba.njit(cache=True)
+@kernel()
 def _draw(key: np.uint64, step: int, sd: Array, out: Array) -> None:
     """Write the random input of one step: Gaussian numbers by Box and Muller (1958), two from two uniforms."""
     n = out.size
@@ -275,14 +275,14 @@ def _draw(key: np.uint64, step: int, sd: Array, out: Array) -> None:
             out[2 * k + 1] = sd[2 * k + 1] * radius * math.sin(angle)
 
 
-@numba.njit(cache=True)
+@kernel()
 def draw_steps(key: np.uint64, first_step: int, sd: Array, out: Array) -> None:
     """Write the random input of the steps from `first_step` on, thresholds, shape (n_steps, n_units)."""
     for t in range(out.shape[0]):
         _draw(key, first_step + t, sd, out[t])
 
 
-@numba.njit(cache=True)
+@kernel()
 def receive(decay: Array, weights: Array, current: Array, arriving: NDArray[np.uint8]) -> None:
     """Let the currents, shape (n_tau, n_units), decay by one step; then the spikes arrive."""
     for k in range(current.shape[0]):
@@ -295,7 +295,7 @@ def receive(decay: Array, weights: Array, current: Array, arriving: NDArray[np.u
                     current[k, i] += weights[k, j, i]
 
 
-@numba.njit(cache=True)
+@kernel()
 def _step_units(
     par: Any, voltage: Array, adaptation: Array, refractory: Index, current: Array, x: Array, spikes: NDArray[np.uint8]
 ) -> None:
@@ -321,7 +321,7 @@ def _step_units(
             refractory[i] = max(refractory[i] - 1, 0)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def _run(
     par: Any,
     voltage: Array,

@@ -18,11 +18,12 @@ from organoid.models.kernels_forward import (
     Events,
     Index,
     Record,
-    compiled,
     part,
     put,
     take,
 )
+
+from organoid.compiled import kernel
 
 
 class Near(NamedTuple):
@@ -60,7 +61,7 @@ class Sums(NamedTuple):
     take: NDArray[np.float64]
 
 
-@compiled
+@kernel(nogil=True)
 def list_near(stop: int, support: float, record: Record, near: Near) -> Any:
     """List the units near threshold in steps before ``stop`` until the list is full; return first step and count."""
     copies, _, n = record.distance.shape
@@ -147,7 +148,7 @@ def _products(
                 _rows(weight, four, near, current, slot, b * n, out)
 
 
-@compiled
+@kernel(nogil=True)
 def run_adjoint(
     start: int,
     stop: int,
@@ -315,7 +316,7 @@ def _to_current(t: int, c: Constants, slot: int, drive: Array, current: Array, g
                     g_inject[b, t, k, i] = now[b * n + i]
 
 
-@compiled
+@kernel(nogil=True)
 def run_weights(
     first: int,
     last: int,

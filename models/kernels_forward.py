@@ -17,16 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from organoid.models.counter_rng import uniform_at
 
+from organoid.compiled import kernel
+
 Array = NDArray[np.floating[Any]]
 Index = NDArray[np.int32]
-
-
-def compiled(function: Callable[..., Any]) -> Any:
-    """Compile without the interpreter lock; kept on disk, or only in memory where no folder can be written."""
-    try:
-        return numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # numba found no folder for its cache
-        return numba.njit(nogil=True)(function)
 
 
 def part(function: Callable[..., Any], fastmath: Any = False) -> Any:
@@ -115,7 +109,7 @@ class Record(NamedTuple):
     currents: Array
 
 
-@compiled
+@kernel(nogil=True)
 def list_events(spikes: Array, events: Events) -> None:
     """List the non-zero entries of known spikes (batch, time, unit)."""
     for b in range(spikes.shape[0]):
@@ -130,7 +124,7 @@ def list_events(spikes: Array, events: Events) -> None:
         events.bounds[b, spikes.shape[1]] = count
 
 
-@compiled
+@kernel(nogil=True)
 def run_forward(
     x: Array,
     bias: Array,
@@ -332,7 +326,7 @@ def _emit(b: int, t: int, spikes: Array, events: Events) -> None:
     events.bounds[b, t + 1] = count
 
 
-@compiled
+@kernel(nogil=True)
 def final_traces(n_steps: int, delay: int, decay: Array, events: Events, trace: Array) -> None:
     """Add to the presynaptic traces (batch, tau, unit) what the listed spikes leave after the last step."""
     powers = np.ones((decay.size, n_steps), trace.dtype)

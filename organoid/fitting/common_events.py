@@ -6,10 +6,10 @@ the other in the next bins is the rest of those events. No connection can be tol
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from organoid.compiled import kernel
 from organoid.fitting.history import History
 
 Array = NDArray[np.float64]
@@ -20,7 +20,7 @@ SHARE = 0.25  # of the spikes of the rarer unit
 DEVIATIONS = 5.0
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def _pairs_by_lag(bins: NDArray[Any], units: NDArray[Any], n_units: int, max_lag: int) -> Any:
     """Count spikes of the second unit ``lag`` bins after one of the first; shape (first, second, max_lag + 1)."""
     counts = np.zeros((n_units, n_units, max_lag + 1), dtype=np.int64)

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from organoid.compiled import kernel
 from organoid.fitting.history import History
 from organoid.models.escape_kernels import add_spike, field_features, log_fields
 from organoid.models.fields import PopulationFields
@@ -77,7 +77,7 @@ class ForcedSample:
         return ForcedSample(self.rows[thin], weights, self.blocks[thin], self.spike_term[keep], self.n_observed[keep])
 
 
-@numba.njit(cache=True)
+@kernel()
 def _field_moments(
     bins: NDArray[Any], n_bins: int, observed: NDArray[Any], decay: NDArray[Any], mean: NDArray[Any]
 ) -> Any:
@@ -104,7 +104,7 @@ def _field_moments(
     return first / used, second / used, low, high
 
 
-@numba.njit(cache=True)
+@kernel()
 def _product_moments(bins: NDArray[Any], n_bins: int, observed: NDArray[Any], fields: Any) -> Any:
     n = fields.decay.size
     n_products = fields.product_shift.size
@@ -201,7 +201,7 @@ def _smoothed(history: History, per_spike: Array, tau: float) -> Array:
     return np.asarray(lfilter([1.0], [1.0, -np.exp(-history.bin_width / tau)], impulses))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def _sweep(
     bins: NDArray[Any],
     units: NDArray[Any],

@@ -2,10 +2,10 @@
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from organoid.compiled import kernel
 from organoid.models.counter_rng import uniform_at
 from organoid.models.escape_kernels import binomial, pack_fields, pack_products, pack_units, potentials, receive
 from organoid.models.fields import LOG_GAIN
@@ -45,7 +45,7 @@ def blank_tape(n_windows: int, n_steps: int, parameters: Any, dtype: Any) -> Tap
     return Tape(room(n_tau * n), room(fields.decay.size), room(fields.n_features), room(n), room(n), room(n, np.uint8))
 
 
-@numba.njit(cache=True, inline="always")
+@kernel(inline="always")
 def gain_of(count: float, probability: float, capacity: int, saturation: float, expected: bool) -> float:
     """Return ``c``, what the spikes of a step add to an empty trace: of a count, or expected of a probability."""
     if capacity == 1 or saturation == np.inf:
@@ -55,7 +55,7 @@ def gain_of(count: float, probability: float, capacity: int, saturation: float, 
     return saturation * float(1.0 - (1.0 - 1.0 / saturation) ** count)
 
 
-@numba.njit(cache=True)
+@kernel()
 def _receive_expected(
     par: Any, traces: NDArray[Any], drive: NDArray[Any], counts: NDArray[Any], probability: NDArray[Any]
 ) -> None:
@@ -69,7 +69,7 @@ def _receive_expected(
                 drive[k, i] += jump * par.weights[k, j, i]
 
 
-@numba.njit(cache=True)
+@kernel()
 def _flags(par: Any, drive: NDArray[Any], v: NDArray[Any], out: NDArray[Any]) -> None:
     for i in range(v.size):
         synaptic = 0.0
@@ -82,7 +82,7 @@ def _flags(par: Any, drive: NDArray[Any], v: NDArray[Any], out: NDArray[Any]) ->
             out[i] += OPEN_POTENTIAL
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def run_window(
     par: Any,
     traces: NDArray[Any],
@@ -130,7 +130,7 @@ def run_window(
             population[m] = population[m] * par.fields.decay[m] + total
 
 
-@numba.njit(cache=True)
+@kernel()
 def _through_fields(
     fields: Any,
     population: NDArray[Any],
@@ -157,7 +157,7 @@ def _through_fields(
             by_population[m] += by_z[m] * slope
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def walk_back(
     par: Any,
     back_weights: NDArray[Any],

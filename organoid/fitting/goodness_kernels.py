@@ -2,21 +2,21 @@
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from organoid.compiled import kernel
 from organoid.models.counter_rng import uniform_at
 
 GRID = 1024  # classes of rescaled values
 
 
-@numba.njit(cache=True, inline="always")
+@kernel(inline="always")
 def _count(histogram: NDArray[Any], value: float) -> None:
     histogram[min(int(value * GRID), GRID - 1)] += 1.0
 
 
-@numba.njit(cache=True)
+@kernel()
 def _identity(p: NDArray[Any], counts: NDArray[Any], capacity: NDArray[Any], r: float, out: NDArray[Any]) -> None:
     """Where, on the scale of cumulated odds, the one unit that fired lies."""
     before, own, total = 0.0, 0.0, 0.0
@@ -29,7 +29,7 @@ def _identity(p: NDArray[Any], counts: NDArray[Any], capacity: NDArray[Any], r: 
         _count(out, (before + r * own) / total)
 
 
-@numba.njit(cache=True)
+@kernel()
 def _spiking_bin(
     p: NDArray[Any],
     counts: NDArray[Any],
@@ -70,7 +70,7 @@ def _spiking_bin(
     return used
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def _rescale(
     counts: NDArray[Any],
     p: NDArray[Any],

@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from organoid.compiled import kernel
 from organoid.fitting.forced_pass import Basis, sweep
 from organoid.fitting.history import History
 from organoid.models.counter_rng import stream_key, uniform_at
@@ -54,7 +54,7 @@ class RecordedStates:
     population: NDArray[np.float32]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def _collect(
     bins: NDArray[Any],
     units: NDArray[Any],
@@ -111,7 +111,7 @@ def collect_states(training: History, basis: Basis, longest: int) -> RecordedSta
     return RecordedStates(wanted, traces, population)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def _free_window(
     par: Any,
     traces: NDArray[Any],

@@ -3,11 +3,12 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from organoid.compiled import kernel
 
-@njit(cache=True, nogil=True)
+
+@kernel(nogil=True)
 def kernel_sums(times: NDArray[Any], units: NDArray[Any], n_units: int, tau: float) -> NDArray[Any]:
     """Sum ``exp(-(t - s) / tau)`` over pairs; ``out[i, j]``: spike t of i comes after spike s of j.
 
@@ -23,7 +24,7 @@ def kernel_sums(times: NDArray[Any], units: NDArray[Any], n_units: int, tau: flo
     return out
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def _best_matching(a: NDArray[Any], b: NDArray[Any], cost: float) -> float:
     """Return the largest sum of ``2 - cost |dt|`` over order-preserving matchings of two trains."""
     best = np.zeros(b.size + 1)  # best[j]: using the first j spikes of b and the rows so far
@@ -43,7 +44,7 @@ def _best_matching(a: NDArray[Any], b: NDArray[Any], cost: float) -> float:
     return float(best[high])
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def best_matchings(times: NDArray[Any], bounds: NDArray[Any], cost: float) -> NDArray[Any]:
     """Return `_best_matching` of every pair of units; unit k owns ``times[bounds[k]:bounds[k + 1]]``."""
     n_units = bounds.size - 1
@@ -56,7 +57,7 @@ def best_matchings(times: NDArray[Any], bounds: NDArray[Any], cost: float) -> ND
     return out
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def forward_pairs(
     ticks: NDArray[Any], units: NDArray[Any], n_units: int, bin_of: NDArray[Any], n_bins: int
 ) -> NDArray[Any]:
