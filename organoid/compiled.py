@@ -43,7 +43,7 @@ def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     return compile_later
 
 
-class _Cache(FunctionCache):
+class _Cache(FunctionCache):  # type: ignore[misc]  # numba has no types
     """numba's cache, whose stamp covers every file a function is made from."""
 
     def __init__(self, function: Callable[..., Any]) -> None:

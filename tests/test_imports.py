@@ -14,7 +14,17 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = {"organoid": "organoid", "io": "organoid.io", "models": "organoid.models"}
 
 # The modules at the bottom; each may import those before it.
-BOTTOM = ("errors", "compiled", "heap_guard", "clock", "tables", "layout_guard", "recording_checks", "recording", "layout")
+BOTTOM = (
+    "errors",
+    "compiled",
+    "heap_guard",
+    "clock",
+    "tables",
+    "layout_guard",
+    "recording_checks",
+    "recording",
+    "layout",
+)
 # The parts above them, and which other parts each may import; all may import the bottom.
 PARTS = {
     "models": set(),

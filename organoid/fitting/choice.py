@@ -228,7 +228,7 @@ def steady(by_fold: Sequence[Array]) -> Array:
     if len(gains) < 3:
         return np.asarray(total)
     rest = total - gains.max(0)
-    return np.where((total > 0) & (rest <= 0), rest, total)
+    return np.asarray(np.where((total > 0) & (rest <= 0), rest, total))
 
 
 def _together(best: Candidate, helped: Sequence[Candidate]) -> Candidate | None:
