@@ -89,7 +89,7 @@ def measure(
     runs = free_run_scores(network, recorded, seed=seed, n_runs=N_RUNS, duration=DURATION)
     summary = summarise(runs)
     scores = {name: summary[name] for name in SCORE_NAMES} | {"runaway": summary["runaway"]}
-    scores["fraction_off"] = abs(runs["fraction_in_bursts"].median() - recorded.fraction_in_bursts)
+    scores["fraction_off"] = float(abs(runs["fraction_in_bursts"].median() - recorded.fraction_in_bursts))
     parameters = getattr(network, "parameters", None)
     if forced_bits is not None and parameters is not None:
         own, _ = bits_per_spike(bin_history(rec, network.dt), parameters)
@@ -108,7 +108,7 @@ def measure(
 
 
 def _meets(value: float | None, bar: Bar) -> bool:
-    return value is not None and bar.low <= value <= bar.high
+    return value is not None and bool(bar.low <= value <= bar.high)
 
 
 def stability(network: FreeRunningNetwork, rec: organoid.SpikeRecording, n_runs: int, duration: float) -> pd.DataFrame:
