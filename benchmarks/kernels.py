@@ -10,6 +10,7 @@ wall time. Peers have their own requirements, ``benchmarks/requirements-kernels.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import importlib.util
 import json
 import subprocess
@@ -69,6 +70,7 @@ def own_memory(name: str, problem: Problem) -> float:
     """Measure this process: the highest resident set during a run, less that before it."""
     SIDES[name](replace(problem, n_steps=20))()  # code is loaded, and compiled code too
     run = SIDES[name](problem)
+    ctypes.CDLL(None).malloc_trim(0)  # memory that is free but kept would be filled unseen
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
     before = _status("VmRSS")
     run()

@@ -116,7 +116,8 @@ def network_pass(inputs: Inputs, rule: Rule, surrogate: Surrogate) -> Outputs:
     spikes, *rest = _Pass.apply(rule, surrogate, events, *inputs)  # type: ignore[no-untyped-call]
     sent = spikes if inputs.forced is None else inputs.forced
     trace = _Trace.apply(sent, inputs.synapse_decay, rule.delay, events)  # type: ignore[no-untyped-call]
-    return Outputs(spikes, *rest, trace)
+    found: Any = (spikes, *rest, trace)
+    return Outputs(*found)
 
 
 def _in_parallel(work: Callable[[int, int], object], n: int, smallest: int, largest: int, size: int) -> None:
@@ -157,14 +158,16 @@ def _array(tensor: Tensor) -> Any:
 
 def _constants(inputs: Inputs, rule: Rule) -> Constants:
     names = ("keep", "take", "threshold", "increment", "fade", "synapse_decay")
-    values = (_array(getattr(inputs, name)) for name in names)
-    return Constants(*values, rule.n_refractory, rule.delay, rule.hard, rule.adaptive, rule.detach_reset)
+    arrays = [_array(getattr(inputs, name)) for name in names]
+    values: Any = (*arrays, rule.n_refractory, rule.delay, rule.hard, rule.adaptive, rule.detach_reset)
+    return Constants(*values)
 
 
 def _in_lanes(c: Constants, copies: int) -> Constants:
     """Return the constants of units for each of several copies side by side."""
     names = ("keep", "take", "threshold", "increment", "fade")
-    return c._replace(**{name: np.tile(getattr(c, name), copies) for name in names})
+    tiled: Any = {name: np.tile(getattr(c, name), copies) for name in names}
+    return c._replace(**tiled)
 
 
 def _block(arrays: Any, first: int, last: int) -> Any:
@@ -209,18 +212,19 @@ class _Pass(torch.autograd.Function):
         def work(first: int, last: int) -> None:
             part = slice(first, last)
             numbers, sending = _in_lanes(constants, last - first), _block(events, first, last)
-            cells = Cells(*(t[part].numpy().reshape(-1) for t in state), _lanes(inputs.current[part]))
+            lanes: Any = (*(t[part].numpy().reshape(-1) for t in state), _lanes(inputs.current[part]))
             noise, seen = draws._replace(stream=draws.stream[part]), _block(record, first, last)
             if sent is not None:
                 list_events(sent[part], sending)
-            run_forward(x[part], bias, weight, numbers, noise, cells, inject[part], sending, forced, seen)
+            run_forward(x[part], bias, weight, numbers, noise, Cells(*lanes), inject[part], sending, forced, seen)
 
         n_batch, _, n = inputs.x.shape
         _in_parallel(work, n_batch, 1, max(1, _LANES // n), inputs.x.numel())
         voltage, refractory, adaptation = state
         needed = (inputs.weight, inputs.synapse_decay, inputs.current, inputs.voltage)
         ctx.save_for_backward(spikes, distance, *needed)
-        rest = record._replace(spikes=None, distance=None)  # outputs: autograd must know that they are kept
+        outside: Any = {"spikes": None, "distance": None}  # outputs: autograd must know that they are kept
+        rest = record._replace(**outside)
         ctx.held = (rule, surrogate, constants, events, rest, wants, forced, inject.shape[1])
         ctx.mark_non_differentiable(refractory)
         ctx.set_materialize_grads(False)
@@ -274,7 +278,7 @@ class _Backward:
         g_spikes: Tensor | None,
         g_distance: Tensor | None,
         g_voltage: Tensor | None,
-        _: Tensor | None,
+        g_refractory: Tensor | None,
         g_adaptation: Tensor | None,
     ) -> tuple[Tensor | None, ...]:
         """Return the gradient of every input up to ``inject``, in their order."""
@@ -313,7 +317,8 @@ class _Backward:
             record, numbers = _block(self.record, first, last), _in_lanes(self.constants, copies)
             g_spikes, g_distance = (g[part] for g in outside)
             ring = np.zeros((self.rule.delay, n_tau, copies * n), dtype)
-            adjoint = Adjoint(*(g[part].reshape(-1) for g in carried), ring)
+            lanes: Any = (*(g[part].reshape(-1) for g in carried), ring)
+            adjoint = Adjoint(*lanes)
             g_drive, g_inject, g_current = (g[part] for g in out)
             total = Sums(*(s[part].reshape(-1) for s in sums))
             while stop > 0:
@@ -344,7 +349,8 @@ class _Backward:
             run_weights(first, last, *given, g_weight.numpy(), g_bias, g_decay)
 
         _in_parallel(work, n, _COLUMNS, n, g_drive.size)
-        return g_weight, *(torch.from_numpy(s).to(weight.dtype) for s in (g_bias, g_decay.sum(1)))
+        bias, decay = (torch.from_numpy(s).to(weight.dtype) for s in (g_bias, g_decay.sum(1)))
+        return g_weight, bias, decay
 
 
 def _lanes(current: Tensor) -> Any:

@@ -156,9 +156,22 @@ class LIFCell(nn.Module):
 
     def canonical(self, state: Any) -> CanonicalCells:
         """Return the form of these cells that compiled code takes."""
-        keep, none = self.decay, torch.zeros_like(state.voltage)
-        kind = (self.n_refractory, self.hard, self.detach_reset, False)
-        return CanonicalCells(keep, 1 - keep, self.threshold, 0.0, 0.0, *kind, self.spike, *state, none)
+        keep = self.decay
+        return CanonicalCells(
+            keep=keep,
+            take=1 - keep,
+            threshold=self.threshold,
+            increment=0.0,
+            fade=0.0,
+            n_refractory=self.n_refractory,
+            hard=self.hard,
+            detach_reset=self.detach_reset,
+            adaptive=False,
+            spike=self.spike,
+            voltage=state.voltage,
+            refractory=state.refractory,
+            adaptation=torch.zeros_like(state.voltage),
+        )
 
     def after(self, before: Any, out: Outputs) -> Any:
         """Return the state that compiled code found."""
