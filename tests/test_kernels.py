@@ -8,7 +8,6 @@ import warnings
 from dataclasses import replace
 from typing import Any
 
-import numba
 import pytest
 import torch
 from hypothesis import given, settings
@@ -22,7 +21,6 @@ from organoid.models import (
     LIFParameters,
     backend,
     kernels_backend,
-    kernels_forward,
     kernels_pass,
     support_table,
 )
@@ -156,18 +154,6 @@ def test_a_forked_process_can_run(eager_threads: None) -> None:
         kernels_pass._in_parallel(lambda first, last: None, 4, 1, 4, 10**6)
         os._exit(17)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 17
-
-
-def test_kernels_are_compiled_where_no_folder_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = numba.njit
-
-    def njit(*args: Any, cache: bool = False, **other: Any) -> Any:
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return real(*args, **other)
-
-    monkeypatch.setattr(numba, "njit", njit)
-    assert kernels_forward.compiled(lambda x: x + 1)(1) == 2
 
 
 def test_infinite_and_missing_numbers_reach_the_gradient() -> None:

@@ -72,7 +72,7 @@ def interpreted(old: str = "", new: str = "") -> dict[str, Any]:
     """Return the functions of the adjoint, changed, as plain Python."""
     source = inspect.getsource(kernels_adjoint)
     assert old in source, "the source has changed: update the list"
-    source = source.replace(old, new).replace("@compiled\n", "").replace("@part\n", "")
+    source = source.replace(old, new).replace("@kernel(nogil=True)\n", "").replace("@part\n", "")
     source = source.replace("part(_four_rows, fastmath=REORDERED)", "_four_rows")
     assert "part(" not in source  # a compiled part must not be called by the interpreter
     names: dict[str, Any] = {"__name__": "adjoint"}
