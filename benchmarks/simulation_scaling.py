@@ -32,7 +32,7 @@ DT, DELAY, FAN_OUT = 1e-4, 1.5e-3, 100
 CELLS = LIFParameters(tau_mem=0.02, tau_syn=(0.005,), refractory=0.002, delay=DELAY, noise_sd=0.1)
 SIZES, USUAL_RATE = (100, 316, 1000, 3162, 10_000, 31_623, 100_000), 20.0
 RATES, USUAL_SIZE = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0), 10_000
-UPDATES, RUNS = 2e7, 5  # units x steps of a run
+UPDATES, RUNS = 4e7, 5  # units x steps of a run
 BLOCK_ARRAYS, RING = 8, 2  # accesses of 8 bytes: a unit and block; a unit and step, or a synaptic operation
 ENTRY = 8  # bytes of a connection
 Wires = tuple[Any, Any]
