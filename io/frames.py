@@ -11,6 +11,7 @@ from organoid.io.hdf5_source import array, member, scalar
 from organoid.clock import LARGEST_EXACT_TICK
 from organoid.errors import RecordingError
 from organoid.layout_guard import DAMAGE, reason
+from organoid.recording_checks import ends
 
 _BLOCK = 1 << 16
 
@@ -27,14 +28,15 @@ def frame_times(frames: NDArray[Any], origin: int, rate: float, name: str) -> ND
         return np.empty(0)
     if frames.dtype.kind == "f" and not np.all(frames == np.rint(frames)):
         raise RecordingError(f"dataset {name!r} holds frame numbers that are not whole")
-    ends = float(frames.min()), float(frames.max())
-    if not max(map(abs, (*ends, origin))) < LARGEST_EXACT_TICK:
+    first, last = ends(frames)
+    if not max(map(abs, (first, last, origin))) < LARGEST_EXACT_TICK:
         raise RecordingError(
-            f"dataset {name!r} holds frame numbers from {ends[0]:.0f} to {ends[1]:.0f}, which cannot lie in a "
+            f"dataset {name!r} holds frame numbers from {first:.0f} to {last:.0f}, which cannot lie in a "
             f"recording that starts at frame {origin}"
         )
-    seconds: NDArray[np.float64] = np.subtract(frames, origin, dtype=np.float64)  # exact: whole numbers below 2^53
-    seconds /= rate
+    # Whole numbers below 2^53 are exact as floats, and so is their difference: one rounding, in the division.
+    since: NDArray[Any] = np.subtract(frames, origin, dtype=np.float64) if origin else frames
+    seconds: NDArray[np.float64] = np.divide(since, rate, out=since if origin else None, dtype=np.float64)
     seconds.flags.writeable = False  # ours alone: need not be copied
     return seconds
 

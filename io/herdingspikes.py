@@ -42,6 +42,7 @@ def _read(h5: h5py.File) -> SpikeRecording:
     if rate is None:
         raise RecordingError("dataset 'Sampling' is missing, so frames cannot be turned into seconds")
     times = frame_times(frames, 0, rate, "times")
+    clusters.flags.writeable = False  # ours alone: need not be copied
     numbers, units = distinct(clusters)
     first, last = first_and_last(times, "times")
     start, stop = inferred_window(first, last, notes, rate)

@@ -80,7 +80,7 @@ def _one_row_a_channel(routed: pd.DataFrame, name: str, notes: list[str]) -> pd.
 
 def units_of(
     channels: NDArray[Any], electrodes: pd.DataFrame, well: str | None, notes: list[str]
-) -> tuple[NDArray[np.int64], pd.DataFrame]:
+) -> tuple[NDArray[Any], pd.DataFrame]:
     """Return the unit of each spike and one unit a channel with spikes, placed where the mapping says."""
     numbers, units = distinct(channels)
     listed = electrodes["channel"].to_numpy(dtype=np.int64)

@@ -1,6 +1,7 @@
 """Files of a folder or zip archive, and numpy arrays in them, read without trusting their sizes."""
 
 import io
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from organoid.errors import RecordingError
@@ -68,12 +70,24 @@ class Files:
         """
         raw = self.read(name)
         try:
-            values = np.load(io.BytesIO(raw), allow_pickle=False)
+            values = _unpacked(raw)
         except (*_DAMAGE, MemoryError, SyntaxError, TypeError, KeyError) as error:
             raise RecordingError(f"file {name!r} is no readable numpy array: {error}") from None
         if not isinstance(values, np.ndarray) or values.dtype.kind not in kinds:
             raise RecordingError(f"file {name!r} does not hold an array of numbers")
         return values
+
+
+def _unpacked(raw: bytes) -> Any:
+    """Return what ``np.load`` returns, without copying the numbers: read-only."""
+    stream = io.BytesIO(raw)
+    header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(npy.read_magic(stream))
+    if header is not None:
+        shape, by_columns, dtype = header(stream)
+        if dtype.kind in "biuf" and min(shape, default=0) >= 0:
+            values = np.frombuffer(raw, dtype, math.prod(shape), stream.tell())
+            return values.reshape(shape, order="F" if by_columns else "C")
+    return np.load(io.BytesIO(raw), allow_pickle=False)
 
 
 @contextmanager

@@ -92,7 +92,7 @@ def _read(h5: h5py.File) -> SpikeRecording:
         t_start=start,
         t_stop=stop,
         sampling_rate=rate,
-        units=pd.concat([table for _, _, table in parts], ignore_index=True),
+        units=parts[0][2] if len(parts) == 1 else pd.concat([table for _, _, table in parts], ignore_index=True),
         observed=None if spans is None else clip(spans, start, stop),
         metadata=_metadata(h5, settings, model, events, notes),
         notes=notes,
@@ -133,7 +133,7 @@ def _rate(h5: h5py.File, settings: dict[str, Any], notes: list[str]) -> float:
 
 def _read_well(
     well: h5py.Group, rate: float, model: str, notes: list[str]
-) -> tuple[NDArray[np.float64], NDArray[np.int64], pd.DataFrame]:
+) -> tuple[NDArray[np.float64], NDArray[Any], pd.DataFrame]:
     """Return the spike times of one well, the unit of each, and the units."""
     name = str(well.name).rsplit("/", 1)[-1]
     frames = array(well, "SpikeTimes", ndim=1)
@@ -154,9 +154,7 @@ def _read_well(
     return frame_times(frames, 0, rate, f"{name}/SpikeTimes"), units, table
 
 
-def _channel_units(
-    channels: NDArray[Any], sorted_as: NDArray[Any] | None
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _channel_units(channels: NDArray[Any], sorted_as: NDArray[Any] | None) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Return the distinct pairs of channel and sorted unit, shape (2, n), and the pair of each spike."""
     if sorted_as is None or not np.any(sorted_as):
         numbers, units = distinct(channels)

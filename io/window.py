@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from organoid.clock import DEFAULT_TICK_RATE, LARGEST_EXACT_TICK, to_ticks
 from organoid.errors import RecordingError
+from organoid.recording_checks import ends
 
 # A first spike later than this part of the last spike's time means that the clock started earlier.
 LATE_START = 0.1
@@ -27,7 +28,7 @@ def first_and_last(times: NDArray[np.float64], name: str) -> tuple[float, float]
     """
     if not times.size:
         return np.nan, np.nan
-    first, last = float(times.min()), float(times.max())
+    first, last = ends(times)
     if not np.isfinite([first, last]).all():
         n_bad = int(np.sum(~np.isfinite(times)))
         raise RecordingError(f"dataset {name!r}: {n_bad} of {times.size} times are NaN or infinite")

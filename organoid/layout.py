@@ -183,7 +183,7 @@ def take_recording(group: h5py.Group, *, interrupted: bool = False) -> SpikeReco
     held = _names(group)
     said = _check(group, "/", held)
     times, units = _numbers(group, SPIKE_TIMES, 1), _numbers(group, SPIKE_UNITS, 1, "iu")
-    times.flags.writeable = False  # ours alone: need not be copied
+    times.flags.writeable = units.flags.writeable = False  # ours alone: need not be copied
     window = _numbers(group, WINDOW, 1)
     if window.shape != (2,) or not np.all(np.abs(window) < 1e15):
         raise RecordingError(f"dataset {WINDOW!r} is {window[:4].tolist()}; expected t_start and t_stop, s")
@@ -202,8 +202,8 @@ def take_recording(group: h5py.Group, *, interrupted: bool = False) -> SpikeReco
         notes.append(f"the window starts at {window[0]:g} s, but nothing was observed before time 0")
     tables = {name: take_table(group, name, interrupted=interrupted, notes=notes) for name in TABLES if name in held}
     return SpikeRecording(
-        times[:n],
-        units[:n],
+        times if times.size == n else times[:n],
+        units if units.size == n else units[:n],
         t_start=float(window[0]),
         t_stop=float(window[1]),
         sampling_rate=_take_rate(said, interrupted, notes),

@@ -62,7 +62,7 @@ def _numbers(found: h5py.Dataset) -> Any:
     values = np.empty(found.shape, found.dtype)
     if values.size:
         found.id.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
-    return values[()]
+    return values if values.ndim else values[()]
 
 
 def attribute(owner: h5py.Group | h5py.Dataset, name: str) -> Any:

@@ -59,7 +59,7 @@ class SpikeRecording:
     """
 
     __slots__ = (
-        "_electrodes",
+        "_given_electrodes",
         "_metadata",
         "_n_units",
         "_notes",
@@ -91,14 +91,16 @@ class SpikeRecording:
         notes: Sequence[str] = (),
     ) -> None:
         self._sampling_rate = checks.check_sampling_rate(sampling_rate)
-        self._times, self._unit_index = checks.sorted_spikes(*checks.check_spikes(spike_times, spike_units))
+        times, index = checks.check_spikes(spike_times, spike_units)
+        self._times, self._unit_index = checks.sorted_spikes(times, index)
         self._ticks: NDArray[np.int64] | None = None
-        self._n_units = checks.check_n_units(n_units, units, self._unit_index)
+        shortest = index if index.itemsize < self._unit_index.itemsize else self._unit_index
+        self._n_units = checks.check_n_units(n_units, units, shortest)
         self._notes: tuple[str, ...] = tuple(str(note) for note in notes)
         self._set_window(t_start, t_stop)
         self._observed = checks.check_observed(observed, self._t_start, self._t_stop)
         self._units = checks.unit_table(units, self._n_units)
-        self._electrodes = checks.electrode_table(electrodes, self._units)
+        self._given_electrodes = None if electrodes is None else checks.electrode_table(electrodes, self._units)
         self._stimuli = checks.stimulus_table(stimuli)
         self._metadata = checks.check_metadata(metadata)
 
@@ -185,6 +187,13 @@ class SpikeRecording:
     def electrodes(self) -> pd.DataFrame:
         """Table of electrodes (a copy): channel, electrode, x_um, y_um, well, can_stimulate, ..."""
         return self._electrodes.copy()
+
+    @property
+    def _electrodes(self) -> pd.DataFrame:
+        """The table given, or, made when first asked for, the electrodes of the units."""
+        if self._given_electrodes is None:
+            self._given_electrodes = checks.electrode_table(None, self._units)
+        return self._given_electrodes
 
     @property
     def stimuli(self) -> pd.DataFrame:

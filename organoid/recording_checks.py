@@ -50,7 +50,7 @@ def sorted_spikes(times: NDArray[np.float64], units: NDArray[Any]) -> tuple[NDAr
     What already is sorted and belongs to nobody else (read-only, with data of its own) is not copied. NaN
     compares false with everything and sorts to the end, so the two ends tell whether all are finite.
     """
-    if np.all(times[1:] >= times[:-1]):
+    if never_fall(times):
         by_time = times if _nobody_elses(times) else times.copy()
         by_unit = units if _nobody_elses(units) and units.dtype == np.int64 else units.astype(np.int64)
     else:
@@ -60,6 +60,18 @@ def sorted_spikes(times: NDArray[np.float64], units: NDArray[Any]) -> tuple[NDAr
         raise RecordingError(f"{int(np.sum(~np.isfinite(times)))} of {times.size} spike times are NaN or infinite")
     by_time.flags.writeable = by_unit.flags.writeable = False
     return by_time, by_unit
+
+
+def never_fall(numbers: NDArray[Any]) -> bool:
+    """Tell whether no number is smaller than the one before; false if one is NaN and there are several."""
+    return bool(np.all(numbers[1:] >= numbers[:-1]))
+
+
+def ends(numbers: NDArray[Any]) -> tuple[float, float]:
+    """Return the least and the largest of some numbers, NaN if one is NaN: the two ends where they are in order."""
+    if never_fall(numbers):
+        return float(numbers[0]), float(numbers[-1])
+    return float(numbers.min()), float(numbers.max())
 
 
 def _nobody_elses(array: NDArray[Any]) -> bool:
@@ -86,7 +98,7 @@ def time_order(times: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[n
     packed.sort()
     packed &= (1 << place_bits) - 1
     by_time = times[packed]
-    if not np.all(by_time[1:] >= by_time[:-1]):  # times that share a number
+    if not never_fall(by_time):  # times that share a number
         packed = packed[np.argsort(by_time, kind="stable")]
         by_time = times[packed]
     return packed, by_time
@@ -98,7 +110,7 @@ def _narrow(units: NDArray[Any]) -> NDArray[Any]:
     return units.astype(np.int16) if small else units
 
 
-def check_n_units(n_units: int | None, units: pd.DataFrame | None, index: NDArray[np.int64]) -> int:
+def check_n_units(n_units: int | None, units: pd.DataFrame | None, index: NDArray[Any]) -> int:
     """Return the number of units that fits the spikes and the table."""
     low, high = (int(index.min()), int(index.max())) if index.size else (0, -1)
     if n_units is None:
@@ -157,6 +169,8 @@ def electrode_table(electrodes: pd.DataFrame | None, units: pd.DataFrame) -> pd.
 def stimulus_table(stimuli: pd.DataFrame | None) -> pd.DataFrame:
     """Return the table of stimuli with every promised column; their times must be known."""
     table = conform(stimuli, STIMULUS_COLUMNS, "stimuli")
+    if stimuli is None:
+        return table
     n_bad = int(np.sum(~np.isfinite(table["time_s"].to_numpy(dtype=float))))
     if n_bad:
         raise RecordingError(f"{n_bad} of {len(table)} stimuli have no finite time_s; leave them out or give a time")
