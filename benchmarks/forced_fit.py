@@ -184,20 +184,22 @@ def compare(own: dict[str, Any], nemos: dict[str, Any]) -> dict[str, Any]:
 def measure(parsed: argparse.Namespace) -> dict[str, Any]:
     """Run the pieces asked for, and add them to what the file holds."""
     results: dict[str, Any] = json.loads(parsed.out.read_text()) if parsed.out.exists() else {}
-    counts, n_train = counts_and_split(_recording())
     results["recording"] = _recording().name
     nemos = results.setdefault("nemos", {})
     for piece in parsed.do:
-        if piece == "own":
+        if piece == "own":  # before anything large is read here: a child starts with its parent's peak memory
             results["own"] = {name: run_part(name) for name in PARTS}
         elif parsed.nemos_python is None:
             print(f"nemos, {piece}: not run; name its Python with --nemos-python", file=sys.stderr)
         elif piece == "usual":
+            counts, n_train = counts_and_split(_recording())
             nemos["usual"] = run_nemos(parsed.nemos_python, counts, n_train, {**USUAL, "budget_s": parsed.budget})
         elif piece == "tune":
+            counts, n_train = counts_and_split(_recording())
             strength, validation = tuned_strength(parsed.nemos_python, counts, n_train, parsed.budget)
             results["tuned"] = {"strength": strength, "validation": validation}
         else:
+            counts, n_train = counts_and_split(_recording())
             settings = {**BEST, "strength": results["tuned"]["strength"], "budget_s": parsed.budget}
             nemos["best"] = run_nemos(parsed.nemos_python, counts, n_train, settings)
         parsed.out.write_text(json.dumps(results))
