@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import h5py
@@ -258,10 +257,8 @@ def test_demo_runs_the_whole_chain(tmp_path):
     for name in ("fit.h5", "session.h5"):
         (out / name).write_text("of an earlier demo, to be replaced")
     command = [sys.executable, "-m", "organoid", "demo", "--out", out, "--json"]
-    began = time.perf_counter()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert time.perf_counter() - began < 180
     found = json.loads(done.stdout)
     assert found["session"]["replay"] == "same"
     assert found["training"]["fitted"] < min(found["training"][name] for name in ("silent", "constant_rate"))

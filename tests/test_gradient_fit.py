@@ -112,7 +112,9 @@ def test_runs_in_pieces_are_runs(culture: SpikeRecording, monkeypatch: pytest.Mo
     fit, counts = quick(culture, model=model, settings=replace(SHORT, learning_rate=1e-6)), culture.counts(BIN)[:500]
     whole = fit.predict(counts)
     monkeypatch.setattr(gradient_scores, "_CHUNK", 37)
-    np.testing.assert_array_equal(fit.predict(counts), whole)
+    np.testing.assert_allclose(
+        fit.predict(counts), whole, rtol=1e-12
+    )  # prediction carried over the cut, rounded once more
     assert np.ptp(whole) > 0
 
 
