@@ -49,8 +49,8 @@ def test_any_network_equals_its_model(name: str) -> None:
     done = network.advance(state, 600)
     np.testing.assert_array_equal(raster(done, 600), z[0].numpy())
     for one, other in zip(tensors(done.state.model), tensors(end), strict=True):
-        # single precision, in thresholds: where a run is cut, a current is carried over as a trace and rounded once more
-        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=0, atol=5e-7)
+        # single precision (1.2e-7 of values of order 1): a current cut in two is rounded once more
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=5e-7, atol=5e-7)
     assert z.sum() > 50
 
 
