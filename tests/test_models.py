@@ -232,7 +232,7 @@ def test_compiled_scan_keeps_float32_and_refuses_a_second_derivative() -> None:
     spikes, _, state = cell.scan(drive, cell.initial_state(1, drive))
     assert spikes.dtype is state.voltage.dtype is torch.float32
     (first,) = torch.autograd.grad(spikes.sum(), drive, create_graph=True)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ModelError, match="second derivative"):
         first.sum().backward()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import escape_oracle as oracle
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ N_ROWS, N_FEATURES = 1500, 9
 
 
 def problem_of(seed: int = 0, dtype: torch.dtype = torch.float64, *, collinear: bool = False) -> Problem:
-    """Seven units of different kinds on shared skewed features; weighted rows."""
+    """Seven units of different kinds on shared skewed features; weighted rows. The silent one has half a spike."""
     rng = np.random.default_rng(seed)
     rows = rng.gamma(0.3, 1.0, (N_ROWS, N_FEATURES)) * rng.choice([1.0, -1.0], N_FEATURES)
     if collinear:
@@ -43,7 +45,7 @@ def problem_of(seed: int = 0, dtype: torch.dtype = torch.float64, *, collinear: 
         spike_term=torch.from_numpy(rows.T @ (weights[:, None] * counts)).to(dtype),
         capacity=torch.from_numpy(capacity).to(dtype),
         ridge=torch.from_numpy(ridge).to(dtype),
-    )
+    ).with_some_spikes()
 
 
 def convex(problem: Problem, unit: int) -> oracle.Convex:
@@ -216,5 +218,11 @@ def test_constant_rates_have_the_right_rate() -> None:
     assert torch.count_nonzero(theta[:-1]) == 0
     total = float(problem.weights.sum()) * problem.capacity
     rate = torch.sigmoid(theta[-1])
-    expected = (problem.spike_term[-1] + 0.5) / (total + 1)
+    expected = problem.spike_term[-1].clamp_min(0.5) / total
     torch.testing.assert_close(rate, expected.clamp(1e-9, 1 - 1e-6))
+
+
+def test_a_silent_unit_is_fitted_as_if_it_had_half_a_spike() -> None:
+    problem = problem_of(10)
+    silent = replace(problem, spike_term=problem.spike_term * torch.tensor([1.0, 1, 0, 1, 1, 1, 1]))
+    torch.testing.assert_close(solve(silent).theta, solve(problem).theta)
