@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from organoid.models.constants import check_trainable, decay, trained
 from organoid.models.kernels import CanonicalCells, scan_compiled
-from organoid.models.kernels_pass import Outputs
+from organoid.models.kernels_arrays import Outputs
 from organoid.models.lif import LIFCell, LIFParameters, LIFState, synapses_of
 from organoid.models.recurrent import RecurrentNetwork, check_size, loop
 from organoid.models.surrogate import FastSigmoid, SpikeFunction

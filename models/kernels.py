@@ -19,8 +19,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
+from organoid.models.kernels_arrays import Inputs, Outputs, Rule
 from organoid.models.kernels_backend import obstacle, refused
-from organoid.models.kernels_pass import Inputs, Outputs, Rule, network_pass
+from organoid.models.kernels_pass import network_pass
 from organoid.models.surrogate import Surrogate
 from organoid.models.synapses import ExponentialSynapses, SynapseState
 from torch import Tensor
@@ -81,12 +82,12 @@ def scan_compiled(cell: Any, drive: Tensor, state: Any) -> tuple[Tensor, Tensor,
         "inject": drive.new_zeros(n_batch, 0, 0, n),
         "forced": drive.new_zeros(n_batch, 0, n),
     }
-    out = _run(form, 1, x=drive, **nothing)
+    out = _run(form, 1, True, x=drive, **nothing)
     return out.spikes, out.distance, cell.after(state, out)
 
 
 def run_compiled(
-    network: Any, x: Tensor, state: Any, forced: Tensor | None
+    network: Any, x: Tensor, state: Any, forced: Tensor | None, *, distance: bool
 ) -> tuple[Tensor, Tensor, Any, SynapseState] | None:
     """Advance a `RecurrentNetwork` over ``x``; None where there is no compiled form for it.
 
@@ -100,6 +101,8 @@ def run_compiled(
         Where to start.
     forced : Tensor, shape (batch, time, unit), optional
         Spikes that travel along the synapses instead of the network's own.
+    distance : bool
+        Whether distances to threshold are wanted; they take as much memory as the spikes.
 
     Returns
     -------
@@ -113,7 +116,7 @@ def run_compiled(
     decay = synapses.decay_column(weight)[:, 0]
     current, inject = _early(state.synapse, weight, x.shape[1])
     given = {"bias": network.bias, "weight": weight, "synapse_decay": decay, "current": current, "inject": inject}
-    out = _run(form, synapses.delay, x=x, forced=forced, **given)
+    out = _run(form, synapses.delay, distance, x=x, forced=forced, **given)
     sent = out.spikes if forced is None else forced
     cell, synapse = network.cell.after(state.cell, out), _late(state.synapse, decay, sent, out.trace)
     return out.spikes, out.distance, cell, synapse
@@ -131,7 +134,7 @@ def _why_not(network: Any, x: Tensor, state: Any, forced: Tensor | None) -> str 
     return obstacle(form.spike, form.stream is not None, (*own, *given))
 
 
-def _run(form: CanonicalCells, delay: int, **other: Any) -> Outputs:
+def _run(form: CanonicalCells, delay: int, distance: bool, **other: Any) -> Outputs:
     like = form.voltage
     names = ("keep", "take", "threshold", "increment", "fade")
     numbers = {name: _per_unit(getattr(form, name), like) for name in names}
@@ -139,7 +142,7 @@ def _run(form: CanonicalCells, delay: int, **other: Any) -> Outputs:
     stream = torch.zeros(0, 2, dtype=torch.int64) if form.stream is None else form.stream
     rule = Rule(form.n_refractory, delay, form.hard, form.detach_reset, form.adaptive)
     spike: Surrogate = form.spike
-    return network_pass(Inputs(**numbers, **state, stream=stream, **other), rule, spike)
+    return network_pass(Inputs(**numbers, **state, stream=stream, **other), rule, spike, distance=distance)
 
 
 def _per_unit(value: float | Tensor, like: Tensor) -> Tensor:

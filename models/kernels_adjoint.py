@@ -11,36 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from organoid.models.kernels_forward import (
-    REORDERED,
-    Array,
-    Constants,
-    Events,
-    Index,
-    Record,
-    part,
-    put,
-    take,
-)
+from organoid.models.kernels_forward import REORDERED, Constants, Record, flag_near, put, take
+from organoid.models.kernels_marks import Array, Flags, Index, Marks, flags_for_lanes, mark, part
 
 from organoid.compiled import kernel
-
-
-class Near(NamedTuple):
-    """Units within the surrogate's support, listed backwards in time, in each step copy by copy.
-
-    Parameters
-    ----------
-    unit : ndarray of int32, shape (capacity,)
-    distance : ndarray, shape (capacity,)
-        Distance to threshold.
-    bounds : ndarray of int64
-        Entry ``(t_stop - 1 - t) * copies + copy`` owns the units from there to the next bound.
-    """
-
-    unit: Index
-    distance: Array
-    bounds: NDArray[np.int64]
 
 
 class Adjoint(NamedTuple):
@@ -62,54 +36,32 @@ class Sums(NamedTuple):
 
 
 @kernel(nogil=True)
-def list_near(stop: int, support: float, record: Record, near: Near) -> Any:
-    """List the units near threshold in steps before ``stop`` until the list is full; return first step and count."""
+def list_near(start: int, stop: int, support: float, record: Record, near: Marks) -> None:
+    """List the units near threshold in steps ``start`` to ``stop`` with their distances."""
     copies, _, n = record.distance.shape
-    row, t, dtype = 0, stop, record.distance.dtype
-    count = np.uint64(0)  # without a sign, so that no index is checked for one
-    distance, inside, held = np.empty(copies * n, dtype), np.empty(copies * n, np.uint8), np.empty(copies * n, np.uint8)
-    near.bounds[0] = 0
-    while t > 0 and np.int64(count) + copies * n <= near.unit.size:
-        t -= 1
+    dtype, row = record.distance.dtype, 0
+    distance, held, words = np.empty(copies * n, dtype), np.empty(copies * n, np.uint8), flags_for_lanes(copies, n)
+    for t in range(start, stop):
         take(record.distance, t, distance)
-        _inside(dtype.type(support), distance, inside)
         if record.held.shape[1] > 0:
             take(record.held, t, held)
-            _not_held(held, inside)
-        for b in range(copies):
-            for i in range(n):
-                near.unit[count] = i
-                count += np.uint64(inside[b * n + i])
-            for e in range(near.bounds[row], np.int64(count)):
-                near.distance[e] = distance[b * n + near.unit[e]]
-            row += 1
-            near.bounds[row] = count
-    return t, np.int64(count)
+        flag_near(n, dtype.type(support), distance, record.held.shape[1] > 0, held, words)
+        mark(row, n, words, distance, near)
+        row += copies
 
 
-@part
-def _inside(edge: float, distance: Array, inside: NDArray[np.uint8]) -> None:
-    for i in range(inside.size):
-        inside[i] = np.uint8(0) if abs(distance[i]) >= edge else np.uint8(1)  # a NaN must not vanish
-
-
-@part
-def _not_held(held: NDArray[np.uint8], inside: NDArray[np.uint8]) -> None:
-    for i in range(inside.size):
-        inside[i] &= np.uint8(1) - held[i]
-
-
-def _four_rows(weight: Array, at: Any, near: Near, current: Array, slot: int, start: int, out: Array) -> None:
+def _four_rows(weight: Array, unit: Index, current: Array, start: int, at: Any, out: Array) -> None:
     """Write the products of the weights of four near units with the gradients of the currents."""
-    j0, j1, j2, j3 = near.unit[at[0]], near.unit[at[1]], near.unit[at[2]], near.unit[at[3]]
+    j0, j1, j2, j3 = unit[at[0]], unit[at[1]], unit[at[2]], unit[at[3]]
     s0 = s1 = s2 = s3 = weight.dtype.type(0)
     for k in range(weight.shape[0]):
-        for i in range(weight.shape[2]):
-            g = current[slot, k, start + i]
-            s0 += weight[k, j0, i] * g
-            s1 += weight[k, j1, i] * g
-            s2 += weight[k, j2, i] * g
-            s3 += weight[k, j3, i] * g
+        w0, w1, w2, w3 = weight[k, j0], weight[k, j1], weight[k, j2], weight[k, j3]
+        g = current[k][start : start + w0.size]
+        for i in range(w0.size):
+            s0 += w0[i] * g[i]
+            s1 += w1[i] * g[i]
+            s2 += w2[i] * g[i]
+            s3 += w3[i] * g[i]
     out[at[0]], out[at[1]], out[at[2]], out[at[3]] = s0, s1, s2, s3
 
 
@@ -121,31 +73,34 @@ _TILE = 64  # rows of weights that are shared by the copies while they are in th
 
 @part
 def _products(
-    copies: int, row: int, slot: int, weight: Array, near: Near, slope: Array, current: Array, out: Array
+    copies: int, row: int, slot: int, weight: Array, near: Marks, slope: Array, current: Array, out: Array
 ) -> None:
-    """Write the gradient that each near unit's spike gets through its synapses."""
-    n = weight.shape[1]
-    many = 4 * (near.bounds[row + copies] - near.bounds[row]) > copies * n
+    """Write the gradient that the spike of each unit near threshold in a step gets through its synapses."""
+    n, first = weight.shape[1], near.bounds[row]
+    unit, steep = near.unit[first : near.bounds[row + copies]], slope[first : near.bounds[row + copies]]
+    many = 4 * unit.size > copies * n
     size = _TILE if many else n
     at, four = np.empty(copies, np.int64), np.empty(4, np.int64)
     for b in range(copies):
-        at[b] = near.bounds[row + b]
+        at[b] = near.bounds[row + b] - first
     for tile in range(size, n + size, size):
         for b in range(copies):
-            e, stop, found = at[b], near.bounds[row + b + 1], 0
-            while e < stop and near.unit[e] < tile:
-                if slope[e] != 0:
+            e, stop, found = at[b], near.bounds[row + b + 1] - first, 0
+            while e < stop and unit[e] < tile:
+                if steep[e] != 0:
                     four[found] = e
                     found += 1
+                else:
+                    out[e] = 0
                 if found == 4:
-                    _rows(weight, four, near, current, slot, b * n, out)
+                    _rows(weight, unit, current[slot], b * n, four, out)
                     found = 0
                 e += 1
             at[b] = e
             if found > 0:
                 for q in range(found, 4):
                     four[q] = four[0]  # nothing new
-                _rows(weight, four, near, current, slot, b * n, out)
+                _rows(weight, unit, current[slot], b * n, four, out)
 
 
 @kernel(nogil=True)
@@ -154,7 +109,7 @@ def run_adjoint(
     stop: int,
     weight: Array,
     c: Constants,
-    near: Near,
+    near: Marks,
     slope: Array,
     g_spikes: Array,
     g_distance: Array,
@@ -169,16 +124,17 @@ def run_adjoint(
     """Go back from step ``stop`` to ``start``; fill the gradient of the drive, advance ``adjoint``, add to ``sums``."""
     copies, n_steps, n = record.spikes.shape
     lanes, dtype = copies * n, weight.dtype
-    through, gap, drive = np.zeros(slope.size, dtype), np.empty(lanes, dtype), np.empty(lanes, dtype)
+    through, gap, drive = np.zeros(lanes, dtype), np.empty(lanes, dtype), np.empty(lanes, dtype)
     spikes, held, adaptation = np.empty(lanes, dtype), np.empty(lanes, np.uint8), np.empty(lanes, dtype)
     threshold, lv, la = np.empty(lanes, dtype), adjoint.voltage, adjoint.adaptation
     for i in range(lanes):
         threshold[i] = c.threshold[i]
     for t in range(stop - 1, start - 1, -1):
-        row, slot = (stop - 1 - t) * copies, t % c.delay
+        row, slot = (t - start) * copies, t % c.delay
         if not forced and t + c.delay < n_steps:
             _products(copies, row, slot, weight, near, slope, adjoint.current, through)
-        take(record.spikes, t, spikes)
+        if c.hard or sums.threshold.size > 0:
+            take(record.spikes, t, spikes)
         if c.adaptive:
             take(record.adaptation, t, adaptation)
             for i in range(lanes):
@@ -207,7 +163,7 @@ def _from_spikes(
     row: int,
     n: int,
     c: Constants,
-    near: Near,
+    near: Marks,
     slope: Array,
     through: Array,
     g_spikes: Array,
@@ -220,13 +176,13 @@ def _from_spikes(
     for b in range(g_spikes.shape[0]):
         for e in range(near.bounds[row + b], near.bounds[row + b + 1]):
             i = b * n + near.unit[e]
-            ds = through[e]
+            ds = through[e - near.bounds[row]]
             if g_spikes.shape[1] > 0:
                 ds += g_spikes[b, t, near.unit[e]]
             if c.adaptive:
                 ds += la[i]
             if not c.detach:
-                ds -= lv[i] * (near.distance[e] + threshold[i] if c.hard else threshold[i])
+                ds -= lv[i] * (near.value[e] + threshold[i] if c.hard else threshold[i])
             gap[i] += slope[e] * ds
 
 
@@ -256,7 +212,7 @@ def _to_voltage(hard: bool, gap: Array, spikes: Array, lv: Array) -> None:
 
 
 @part
-def _to_drive(c: Constants, held: NDArray[np.uint8], lv: Array, drive: Array) -> None:
+def _to_drive(c: Constants, held: Flags, lv: Array, drive: Array) -> None:
     """Gradient of the drive, and of the potential one step earlier; a held potential takes no drive."""
     for i in range(lv.size):
         drive[i] = c.take[i] * lv[i]
@@ -321,7 +277,7 @@ def run_weights(
     first: int,
     last: int,
     c: Constants,
-    events: Events,
+    spiking: Marks,
     g_drive: Array,
     currents: Array,
     initial: Array,
@@ -329,14 +285,14 @@ def run_weights(
     g_bias: NDArray[np.float64],
     g_decay: NDArray[np.float64],
 ) -> None:
-    """Add up the gradients of targets ``first`` to ``last``: weights by arriving spike, bias, synaptic decays.
+    """Add up a block's gradients of targets ``first`` to ``last``: weights by arriving spike, bias, synaptic decays.
 
     Parameters
     ----------
-    g_drive : ndarray, shape (batch, time, unit)
+    g_drive : ndarray, shape (copy, time, unit)
         Gradient of the drive.
     currents, initial : ndarray
-        Currents (batch, tau, time, unit), of no steps if ``g_decay`` is not wanted, and (batch, tau, unit) before them.
+        Currents (copy, tau, time, unit), of no steps if ``g_decay`` is not wanted, and (copy, tau, unit) before them.
     g_weight, g_bias, g_decay : ndarray
         Sums, shapes (tau, pre, post), (unit,) and (tau, unit).
     """
@@ -359,7 +315,7 @@ def run_weights(
                         past = currents[b, k, t - 1, first + i] if t > 0 else initial[b, k, first + i]
                         g_decay[k, first + i] += row[i] * past
                 if g_weight.size > 0 and t >= c.delay:
-                    _to_weight(b, t - c.delay, k, first, events, row, g_weight)
+                    _to_weight((t - c.delay) * n_batch + b, k, first, spiking, row, g_weight)
 
 
 @part
@@ -372,13 +328,14 @@ def _move(some: Array, total: NDArray[np.float64]) -> None:
 
 
 @part
-def _to_weight(b: int, emitted: int, k: int, first: int, events: Events, row: Array, g_weight: Array) -> None:
-    for e in range(events.bounds[b, emitted], events.bounds[b, emitted + 1]):
-        j = events.unit[b, e]
-        if events.amount.shape[1] > 0:
-            amount = events.amount[b, e]
+def _to_weight(sent: int, k: int, first: int, spiking: Marks, row: Array, g_weight: Array) -> None:
+    for e in range(spiking.bounds[sent], spiking.bounds[sent + 1]):
+        j = spiking.unit[e]
+        total = g_weight[k, j, first : first + row.size]
+        if spiking.value.size > 0:
+            amount = spiking.value[e]
             for i in range(row.size):
-                g_weight[k, j, first + i] += amount * row[i]
+                total[i] += amount * row[i]
         else:
             for i in range(row.size):
-                g_weight[k, j, first + i] += row[i]
+                total[i] += row[i]

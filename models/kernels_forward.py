@@ -9,26 +9,15 @@ Copies never mix, so results do not depend on how a batch is cut into blocks. Al
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from organoid.models.counter_rng import uniform_at
+from organoid.models.kernels_marks import Array, Flags, Marks, flags_for_lanes, has_room, mark, part
 
 from organoid.compiled import kernel
 
-Array = NDArray[np.floating[Any]]
-Index = NDArray[np.int32]
-
-
-def part(function: Callable[..., Any], fastmath: Any = False) -> Any:
-    """Compile a part of other compiled functions; without a door for Python, which takes longest to compile."""
-    return numba.njit(fastmath=fastmath, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
-
-
-_BLOCK = 64  # units looked at together for a spike
 _TINY = 1e-30  # thresholds; currents below count as 0: numbers near the smallest ones take many times longer
 
 
@@ -81,51 +70,19 @@ class Draws(NamedTuple):
     slope: float
 
 
-class Events(NamedTuple):
-    """Spikes that travel, by the step they are emitted in.
-
-    Parameters
-    ----------
-    unit : ndarray of int32, shape (batch, capacity)
-        Presynaptic units.
-    amount : ndarray, shape (batch, capacity) or (batch, 0)
-        What each passes on; 1 where empty.
-    bounds : ndarray of int64, shape (batch, time + 1)
-        Step t owns ``bounds[b, t]`` to ``bounds[b, t + 1]``.
-    """
-
-    unit: Index
-    amount: Array
-    bounds: NDArray[np.int64]
-
-
 class Record(NamedTuple):
     """What happened, (batch, time, unit); empty where it is not asked for, currents (batch, tau, time, unit)."""
 
     spikes: Array
     distance: Array
-    held: NDArray[np.uint8]
+    held: Flags
     adaptation: Array
     currents: Array
 
 
 @kernel(nogil=True)
-def list_events(spikes: Array, events: Events) -> None:
-    """List the non-zero entries of known spikes (batch, time, unit)."""
-    for b in range(spikes.shape[0]):
-        count = 0
-        for t in range(spikes.shape[1]):
-            events.bounds[b, t] = count
-            for i in range(spikes.shape[2]):
-                if spikes[b, t, i] != 0:
-                    events.unit[b, count] = i
-                    events.amount[b, count] = spikes[b, t, i]
-                    count += 1
-        events.bounds[b, spikes.shape[1]] = count
-
-
-@kernel(nogil=True)
 def run_forward(
+    first: int,
     x: Array,
     bias: Array,
     weight: Array,
@@ -133,22 +90,40 @@ def run_forward(
     draws: Draws,
     cells: Cells,
     inject: Array,
-    events: Events,
+    spiking: Marks,
     forced: bool,
+    near: Marks,
+    support: float,
     record: Record,
-) -> None:
-    """Advance a block over x (batch, time, unit); ``inject`` (batch, step, tau, unit) arrives in its first steps."""
+) -> Any:
+    """Advance a block from step ``first`` until its input or the room for marks ends; return the step reached.
+
+    Parameters
+    ----------
+    first : int
+        Step to start with.
+    x : ndarray, shape (copy, time, unit)
+        Input; ``inject`` (copy, step, tau, unit) arrives in its first steps.
+    spiking : Marks
+        Spikes that travel, by the step they are emitted in: given if ``forced``, else listed here.
+    near : Marks
+        Units nearer to threshold than ``support``, and not held, are listed here; none if it is negative.
+    record : Record
+        The rest of what happened.
+    """
     n_batch, n_steps, n = x.shape
     lanes, dtype = n_batch * n, x.dtype
     total, voltage, threshold = np.empty(lanes, dtype), np.empty(lanes, dtype), np.empty(lanes, dtype)
     distance, spikes, held = np.empty(lanes, dtype), np.empty(lanes, dtype), np.empty(lanes, np.uint8)
+    words, edge = flags_for_lanes(n_batch, n), dtype.type(support)
     for i in range(lanes):
         threshold[i] = c.threshold[i]
-    for b in range(n_batch):
-        events.bounds[b, 0] = 0
-    for t in range(n_steps):
+    for t in range(first, n_steps):
+        row = t * n_batch
+        if not ((forced or has_room(spiking, row, lanes)) and (support < 0 or has_room(near, row, lanes))):
+            return t
         _drive(t, x, bias, total)
-        _arrive(t, weight, c, cells.current, inject, events, total)
+        _arrive(t, weight, c, cells.current, inject, spiking, total)
         if record.currents.shape[2] > 0:
             _put_currents(cells.current, t, record.currents)
         if c.adaptive:
@@ -161,16 +136,41 @@ def run_forward(
         _fire(voltage, threshold, distance, spikes)
         if draws.stream.shape[0] > 0:
             _draw(t, n, draws, distance, spikes)
+        if support >= 0:
+            flag_near(n, edge, distance, c.n_refractory > 0, held, words)
+            mark(row, n, words, distance, near)
         if c.n_refractory > 0:
             _refract(c.n_refractory, held, spikes, cells.refractory)
         _reset(c.hard, voltage, threshold, spikes, cells.voltage)
         if c.adaptive:
             _adapt(c.fade, spikes, cells.adaptation)
-        put(distance, t, record.distance)
+        if record.distance.shape[1] > 0:
+            put(distance, t, record.distance)
         put(spikes, t, record.spikes)
         if not forced:
-            for b in range(n_batch):
-                _emit(b, t, record.spikes[b, t], events)
+            _flag_spikes(n, spikes, words)
+            mark(row, n, words, spikes, spiking)
+    return n_steps
+
+
+@part
+def flag_near(n: int, edge: float, distance: Array, holding: bool, held: Flags, words: NDArray[np.uint64]) -> None:
+    """Flag units nearer to threshold than ``edge`` that are not held."""
+    flags = words.view(np.uint8)
+    for b in range(words.shape[0]):
+        for i in range(n):
+            flags[b, i] = np.uint8(0) if abs(distance[b * n + i]) >= edge else np.uint8(1)  # a NaN must not vanish
+        if holding:
+            for i in range(n):
+                flags[b, i] &= np.uint8(1) - held[b * n + i]
+
+
+@part
+def _flag_spikes(n: int, spikes: Array, words: NDArray[np.uint64]) -> None:
+    flags = words.view(np.uint8)
+    for b in range(words.shape[0]):
+        for i in range(n):
+            flags[b, i] = np.uint8(1) if spikes[b * n + i] > 0 else np.uint8(0)
 
 
 @part
@@ -210,7 +210,7 @@ def _drive(t: int, x: Array, bias: Array, total: Array) -> None:
 
 
 @part
-def _arrive(t: int, weight: Array, c: Constants, current: Array, inject: Array, events: Events, total: Array) -> None:
+def _arrive(t: int, weight: Array, c: Constants, current: Array, inject: Array, spiking: Marks, total: Array) -> None:
     """Let the currents decay, add what arrives, and add the currents to the drive."""
     zero, tiny, n = total.dtype.type(0), total.dtype.type(_TINY), weight.shape[2]
     for k in range(current.shape[0]):
@@ -222,18 +222,21 @@ def _arrive(t: int, weight: Array, c: Constants, current: Array, inject: Array, 
                 for i in range(n):
                     row[b * n + i] += inject[b, t, k, i]
         if t >= c.delay:
-            for b in range(events.bounds.shape[0]):
-                for e in range(events.bounds[b, t - c.delay], events.bounds[b, t - c.delay + 1]):
-                    amount = events.amount[b, e] if events.amount.shape[1] > 0 else total.dtype.type(1)
-                    _add(amount, weight, k, events.unit[b, e], b * n, row)
+            copies = row.size // n
+            for b in range(copies):
+                sent = (t - c.delay) * copies + b
+                for e in range(spiking.bounds[sent], spiking.bounds[sent + 1]):
+                    amount = spiking.value[e] if spiking.value.size > 0 else total.dtype.type(1)
+                    _add(amount, weight[k, spiking.unit[e]], row[b * n : (b + 1) * n])
         for i in range(row.size):
             total[i] += row[i]
 
 
 @part
-def _add(amount: float, weight: Array, k: int, j: int, start: int, row: Array) -> None:
-    for i in range(weight.shape[2]):
-        row[start + i] += amount * weight[k, j, i]
+def _add(amount: float, weights: Array, current: Array) -> None:
+    # Rows are handed over whole: an index with an unknown start might be negative, and is then looked at one by one.
+    for i in range(current.size):
+        current[i] += amount * weights[i]
 
 
 @part
@@ -249,7 +252,7 @@ def _integrate(c: Constants, v: Array, total: Array, voltage: Array) -> None:
 
 
 @part
-def _hold(r: Array, v: Array, voltage: Array, held: NDArray[np.uint8]) -> None:
+def _hold(r: Array, v: Array, voltage: Array, held: Flags) -> None:
     for i in range(r.size):
         held[i] = np.uint8(1) if r[i] > 0 else np.uint8(0)
     for i in range(r.size):
@@ -277,7 +280,7 @@ def _draw(t: int, n: int, draws: Draws, distance: Array, spikes: Array) -> None:
 
 
 @part
-def _refract(n_refractory: int, held: NDArray[np.uint8], spikes: Array, r: Array) -> None:
+def _refract(n_refractory: int, held: Flags, spikes: Array, r: Array) -> None:
     zero, one, full = spikes.dtype.type(0), spikes.dtype.type(1), spikes.dtype.type(n_refractory)
     for i in range(r.size):
         spikes[i] = zero if held[i] > 0 else spikes[i]
@@ -302,40 +305,18 @@ def _adapt(fade: Array, spikes: Array, a: Array) -> None:
         a[i] = fade[i] * a[i] + spikes[i]
 
 
-def _sum_of(values: Array, start: int, stop: int) -> Any:
-    total = values.dtype.type(0)
-    for i in range(start, stop):
-        total += values[i]
-    return total
-
-
-_sum = part(_sum_of, fastmath=REORDERED)
-
-
-@part
-def _emit(b: int, t: int, spikes: Array, events: Events) -> None:
-    """Append this step's spikes to the list."""
-    count = events.bounds[b, t]
-    for start in range(0, spikes.size, _BLOCK):
-        stop = min(start + _BLOCK, spikes.size)
-        if _sum(spikes, start, stop) > 0:
-            for i in range(start, stop):
-                if spikes[i] > 0:
-                    events.unit[b, count] = i
-                    count += 1
-    events.bounds[b, t + 1] = count
-
-
 @kernel(nogil=True)
-def final_traces(n_steps: int, delay: int, decay: Array, events: Events, trace: Array) -> None:
-    """Add to the presynaptic traces (batch, tau, unit) what the listed spikes leave after the last step."""
+def final_traces(n_steps: int, delay: int, decay: Array, spiking: Marks, trace: Array) -> None:
+    """Add to the presynaptic traces (copy, tau, unit) what the listed spikes leave after the last step."""
     powers = np.ones((decay.size, n_steps), trace.dtype)
     for k in range(decay.size):
         for t in range(1, n_steps):
             powers[k, t] = powers[k, t - 1] * decay[k]
-    for b in range(trace.shape[0]):
-        for t in range(n_steps - delay):
-            for e in range(events.bounds[b, t], events.bounds[b, t + 1]):
-                amount = events.amount[b, e] if events.amount.shape[1] > 0 else trace.dtype.type(1)
+    row = 0
+    for t in range(n_steps - delay):
+        for b in range(trace.shape[0]):
+            for e in range(spiking.bounds[row], spiking.bounds[row + 1]):
+                amount = spiking.value[e] if spiking.value.size > 0 else trace.dtype.type(1)
                 for k in range(decay.size):
-                    trace[b, k, events.unit[b, e]] += amount * powers[k, n_steps - 1 - delay - t]
+                    trace[b, k, spiking.unit[e]] += amount * powers[k, n_steps - 1 - delay - t]
+            row += 1

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import torch
 from organoid.models.kernels import CanonicalCells
-from organoid.models.kernels_pass import Outputs
+from organoid.models.kernels_arrays import Outputs
 from organoid.models.lif import LIFCell, LIFParameters, LIFState, synapses_of
 from organoid.models.recurrent import NetworkState, RecurrentNetwork, check_size
 from organoid.models.surrogate import Sigmoid, SpikeFunction, Surrogate

@@ -136,7 +136,7 @@ class RecurrentNetwork(nn.Module):
 
         Compiled where there is a form for it, else in plain torch: `organoid.models.kernels_backend`.
         """
-        spikes, _, state = self._advance_all(x, state, None)
+        spikes, _, state = self._advance_all(x, state, None, distance=False)
         return spikes, state
 
     def trajectory(self, x: Tensor, state: NetworkState | None = None, *, forced: Tensor | None = None) -> Trajectory:
@@ -147,25 +147,25 @@ class RecurrentNetwork(nn.Module):
         ModelError
             When ``x`` or ``forced`` do not have the shape (batch, time, n_units).
         """
-        spikes, distance, state = self._advance_all(x, state, forced)
+        spikes, distance, state = self._advance_all(x, state, forced, distance=True)
         return Trajectory(spikes, distance / self.escape_width, state)
 
     def _advance_all(
-        self, x: Tensor, state: NetworkState | None, forced: Tensor | None
+        self, x: Tensor, state: NetworkState | None, forced: Tensor | None, *, distance: bool
     ) -> tuple[Tensor, Tensor, NetworkState]:
-        """Return spikes, distance to threshold and state, by the fastest code there is."""
+        """Return spikes, distance to threshold (where it is wanted) and state, by the fastest code there is."""
         self._check_input(x, forced)
         state = self.initial_state(x.shape[0]) if state is None else state
-        found = run_compiled(self, x, state, forced)
+        found = run_compiled(self, x, state, forced, distance=distance)
         if found is not None:
-            spikes, distance, cell, synapse = found
-            return spikes, distance, NetworkState(cell, synapse)
+            spikes, gap, cell, synapse = found
+            return spikes, gap, NetworkState(cell, synapse)
         if forced is None:
             return self._free(x, state)
         # Known presynaptic spikes make all currents known before the first step: one product for the whole run.
         current, synapse = self.synapses.forced(forced, state.synapse)
-        spikes, distance, cell = self.cell.scan(self.bias + x + current, state.cell)
-        return spikes, distance, NetworkState(cell, synapse)
+        spikes, gap, cell = self.cell.scan(self.bias + x + current, state.cell)
+        return spikes, gap, NetworkState(cell, synapse)
 
     def _free(self, x: Tensor, state: NetworkState) -> tuple[Tensor, Tensor, NetworkState]:
         weight = self.synapses.effective_weight()

@@ -20,10 +20,13 @@ from organoid.models import (
     AdEx,
     LIFParameters,
     backend,
+    kernels_back,
     kernels_backend,
     kernels_pass,
+    kernels_threads,
     support_table,
 )
+from organoid.models.kernels_threads import in_parallel
 from organoid.models.surrogate import Triangular
 
 from organoid.errors import ModelError
@@ -109,7 +112,7 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 @pytest.fixture
 def eager_threads(monkeypatch: pytest.MonkeyPatch) -> Any:
     before = torch.get_num_threads()
-    monkeypatch.setattr(kernels_pass, "_SMALL", 0)
+    monkeypatch.setattr(kernels_threads, "_SMALL", 0)
     yield
     torch.set_num_threads(before)
 
@@ -137,10 +140,18 @@ def test_two_python_threads_do_not_disturb_each_other(eager_threads: None) -> No
     assert equal(alone, found[1])
 
 
-def test_short_lists_of_near_units_give_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_that_have_to_grow_give_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = results(build(big()), big())
-    monkeypatch.setattr(kernels_pass, "_NEAR", 1)  # a step at a time
+    for name in ("_RARE", "_SOME"):
+        monkeypatch.setattr(kernels_pass, name, 10**9)  # no room to begin with
     assert equal(whole, results(build(big()), big()))
+
+
+def test_short_lists_of_near_units_give_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    endless = replace(big(), spike=None)
+    whole = results(build(endless), endless)
+    monkeypatch.setattr(kernels_back, "_NEAR", 1)  # a step at a time
+    assert equal(whole, results(build(endless), endless))
 
 
 def test_a_forked_process_can_run(eager_threads: None) -> None:
@@ -149,9 +160,7 @@ def test_a_forked_process_can_run(eager_threads: None) -> None:
     torch.set_num_threads(1)  # torch's own threads do not survive a fork
     pid = os.fork()
     if pid == 0:
-        kernels_pass._in_parallel(lambda first, last: None, 4, 1, 4, 10**6)
-        torch.get_num_threads = lambda: 2  # type: ignore[assignment]
-        kernels_pass._in_parallel(lambda first, last: None, 4, 1, 4, 10**6)
+        in_parallel(lambda first, last: None, [[(0, 2)], [(2, 4)]])
         os._exit(17)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 17
 

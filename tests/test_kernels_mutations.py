@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from kernel_checks import Case, differences
-from organoid.models import LIFParameters, kernels_adjoint, kernels_forward, kernels_pass
+from organoid.models import LIFParameters, kernels_adjoint, kernels_back, kernels_forward, kernels_marks
 from organoid.models.surrogate import FastSigmoid, Triangular
 
 ALL = ("tau_mem", "tau_syn", "threshold")
@@ -25,9 +25,9 @@ DELETIONS = [
     ("out[at[0]], out[at[1]], out[at[2]], out[at[3]] = s0, s1, s2, s3", "pass", NEAR),  # through the synapses
     ("ds += g_spikes[b, t, near.unit[e]]", "pass", NEAR),
     ("ds += la[i]", "pass", HARD),  # through the adaptation
-    ("ds -= lv[i] * (near.distance[e] + threshold[i] if c.hard else threshold[i])", "pass", HARD),  # hard reset
-    ("ds -= lv[i] * (near.distance[e] + threshold[i] if c.hard else threshold[i])", "pass", SUBTRACT),
-    ("near.distance[e] + threshold[i] if c.hard", "near.distance[e] if c.hard", HARD),
+    ("ds -= lv[i] * (near.value[e] + threshold[i] if c.hard else threshold[i])", "pass", HARD),  # hard reset
+    ("ds -= lv[i] * (near.value[e] + threshold[i] if c.hard else threshold[i])", "pass", SUBTRACT),
+    ("near.value[e] + threshold[i] if c.hard", "near.value[e] if c.hard", HARD),
     ("gap[i] += slope[e] * ds", "pass", NEAR),
     ("take(g_distance, t, gap)", "gap[:] = 0", NEAR),
     ("-gap[i] - (zero if c.hard else lv[i] * spikes[i])", "(zero if c.hard else -lv[i] * spikes[i])", HARD),
@@ -43,11 +43,7 @@ DELETIONS = [
     ("drive[i] = c.take[i] * lv[i]", "drive[i] = lv[i]", NEAR),
     ("drive[i] = zero if held[i] > 0 else drive[i]", "pass", HARD),  # a held potential takes no drive
     ("lv[i] = lv[i] if held[i] > 0 else c.keep[i] * lv[i]", "lv[i] = c.keep[i] * lv[i]", HARD),
-    (
-        "if record.held.shape[1] > 0:\n            take(record.held, t, held)\n            _not_held",
-        "if False:\n            _not_held",
-        HARD,
-    ),
+    ("record.held.shape[1] > 0, held, words", "False, held, words", HARD),
     ("sums.keep[lane] += d * before", "pass", HARD),
     ("sums.take[lane] += d * (now - c.keep[lane] * before) / c.take[lane]", "pass", HARD),
     ("initial[lane] if t == 0 else", "0.0 if t == 0 else", HARD),
@@ -61,7 +57,7 @@ DELETIONS = [
     ("g_decay[k, first + i] += row[i] * past", "pass", HARD),
     ("if t > 0 else initial[b, k, first + i]", "if t > 0 else 0.0", HARD),
     (
-        "            for i in range(row.size):\n                g_weight[k, j, first + i] += row[i]",
+        "            for i in range(row.size):\n                total[i] += row[i]",
         "            pass",
         NEAR,
     ),
@@ -77,13 +73,14 @@ def interpreted(old: str = "", new: str = "") -> dict[str, Any]:
     assert "part(" not in source  # a compiled part must not be called by the interpreter
     names: dict[str, Any] = {"__name__": "adjoint"}
     exec(compile(source, "adjoint", "exec"), names)
-    names |= {name: getattr(kernels_forward, name).py_func for name in ("put", "take")}
+    names |= {name: getattr(kernels_forward, name).py_func for name in ("put", "take", "flag_near")}
+    names |= {name: getattr(kernels_marks, name).py_func for name in ("mark", "flags_for_lanes")}
     return names
 
 
 def use(monkeypatch: pytest.MonkeyPatch, names: dict[str, Any]) -> None:
     for name in ("list_near", "run_adjoint", "run_weights"):
-        monkeypatch.setattr(kernels_pass, name, names[name])
+        monkeypatch.setattr(kernels_back, name, names[name])
 
 
 @pytest.mark.parametrize("case", [HARD, SUBTRACT, FREE, NEAR])
