@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from organoid.compiled import kernel
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_A = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_B = np.uint64(0x94D049BB133111EB)
 _S30, _S27, _S31, _S11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11)
-_TO_UNIT = 1.0 / 9007199254740992.0  # 2**-53
+TO_UNIT = 1.0 / 9007199254740992.0  # 2**-53
 
 
 @kernel(inline="always")
@@ -28,7 +28,7 @@ def mix(z: np.uint64) -> np.uint64:
 @kernel(inline="always")
 def uniform_at(key: np.uint64, counter: np.uint64) -> float:
     """Return the number in [0, 1) at one position of one stream (for use inside numba code)."""
-    return np.float64(mix(key + (counter + np.uint64(1)) * _GOLDEN) >> _S11) * _TO_UNIT
+    return np.float64(mix(key + (counter + np.uint64(1)) * GOLDEN) >> _S11) * TO_UNIT
 
 
 @kernel()
@@ -43,7 +43,7 @@ def _uniform(key: np.uint64, counters: NDArray[np.uint64]) -> NDArray[np.float64
 def _fold(words: NDArray[np.uint64]) -> np.uint64:
     key = np.uint64(0)
     for word in words:
-        key = mix(key + word + _GOLDEN)
+        key = mix(key + word + GOLDEN)
     return key
 
 

@@ -4,80 +4,32 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from organoid.models.counter_rng import uniform_at
-from organoid.models.fields import LOG_GAIN
+from organoid.models.draw_kernels import draw, place_draws, screen
+from organoid.models.field_kernels import field_features, pack_fields
 
 from organoid.compiled import kernel
 
 _CHUNK_SPIKES = 65536
-_FLOOR, _CELLS_A_LOGIT = -40.0, 16.0  # below the floor no draw of 53 bits can be a spike
-_BOUND = 1.0 / (1.0 + np.exp(-(_FLOOR + (np.arange(1280) + 1.0) / _CELLS_A_LOGIT)))  # of p in each cell of V
-_BOUND[0], _BOUND[-1] = 0.0, 1.0
-_ROUNDING = 1e-12
 _NOTHING = 1e-30
 
 
 @kernel()
-def log_fields(mean: NDArray[Any], population: NDArray[Any], out: NDArray[Any]) -> None:
-    """Write ``log(1 + 4 q / mean q)`` of each field."""
-    for m in range(mean.size):
-        out[m] = np.log1p(LOG_GAIN * population[m] / mean[m])
-
-
-@kernel()
-def field_features(fields: Any, population: NDArray[Any], out: NDArray[Any]) -> None:
-    """Write the standardised, clipped fields and their standardised products."""
-    _field_features(pack_fields(fields), pack_products(fields), population, out)
-
-
-@kernel()
-def pack_fields(fields: Any) -> NDArray[Any]:
-    """Return mean, shift, scale, low and high as rows (taking them from the tuple in every step is slow)."""
-    packed = np.empty((5, fields.mean.size))
-    packed[0], packed[1], packed[2], packed[3], packed[4] = (
-        fields.mean,
-        fields.shift,
-        fields.scale,
-        fields.low,
-        fields.high,
+def pack_units(par: Any, copies: int) -> Any:
+    """Return bias, lowest and highest drive, ceiling and capacity of the units, `copies` times each."""
+    return (
+        _repeat(par.bias, copies),
+        _repeat(par.drive_low, copies),
+        _repeat(par.drive_high, copies),
+        _repeat(par.ceiling, copies),
+        _repeat(par.capacity, copies),
     )
-    return packed
 
 
 @kernel()
-def pack_products(fields: Any) -> NDArray[Any]:
-    """Return shift and scale of the products as rows."""
-    packed = np.empty((2, fields.product_shift.size))
-    packed[0], packed[1] = fields.product_shift, fields.product_scale
-    return packed
-
-
-@kernel()
-def pack_units(par: Any) -> NDArray[Any]:
-    """Return bias, lowest and highest drive and ceiling of the units as rows."""
-    packed = np.empty((4, par.bias.size))
-    packed[0], packed[1], packed[2], packed[3] = par.bias, par.drive_low, par.drive_high, par.ceiling
-    return packed
-
-
-@kernel()
-def _field_features(fields: NDArray[Any], products: NDArray[Any], population: NDArray[Any], out: NDArray[Any]) -> None:
-    mean, shift, scale, low, high = fields[0], fields[1], fields[2], fields[3], fields[4]
-    n = mean.size
-    log_fields(mean, population, out)
-    for m in range(n):
-        z = (out[m] - shift[m]) / scale[m]
-        out[m] = min(max(z, low[m]), high[m])
-    if products.size == 0:
-        return
-    product_shift, product_scale = products[0], products[1]
-    paired = int(np.sqrt(2.0 * product_shift.size))  # of the m (m + 1) / 2 products of m fields
-    k = 0
-    for a in range(paired):
-        first = out[a]
-        for b in range(a, paired):
-            out[n + k] = (first * out[b] - product_shift[k]) / product_scale[k]
-            k += 1
+def _repeat(values: NDArray[Any], copies: int) -> NDArray[Any]:
+    out = np.empty((copies, values.size))
+    out[:] = values
+    return out.reshape(-1)
 
 
 @kernel()
@@ -88,63 +40,23 @@ def add_spike(traces: NDArray[Any], unit: int, saturation: float, jump: NDArray[
         traces[k, unit] += jump[k]
 
 
-@kernel(inline="always")
-def binomial(u: float, p: float, n: int) -> int:
-    """Return the number of successes of `n` trials by inverting the distribution at `u`."""
-    if n <= 0:
-        return 0
-    mass = (1.0 - p) ** n
-    cumulative = mass
-    k = 0
-    while u >= cumulative and k < n:
-        mass *= (n - k) / (k + 1.0) * p / (1.0 - p) if p < 1.0 else 0.0
-        k = k + 1 if p < 1.0 else n
-        cumulative += mass
-    return k
-
-
-@kernel(inline="always")
-def draw(u: float, v: float, n: int) -> int:
-    """Return the spikes of `n` trials at potential `v`.
-
-    Nearly all draws are none, and a tabled bound on p shows it: ``(1 - p)^n >= 1 - n p``.
-    """
-    cell = int(min(max((v - _FLOOR) * _CELLS_A_LOGIT, 0.0), _BOUND.size - 1.0))
-    if u < 1.0 - n * _BOUND[cell] - _ROUNDING * (cell > 0):
-        return 0
-    count: int = binomial(u, 1.0 / (1.0 + np.exp(-v)), n)
-    return count
-
-
 @kernel()
-def potentials(
-    units: NDArray[Any],
-    weights: NDArray[Any],
-    fields: NDArray[Any],
-    products: NDArray[Any],
-    drive: NDArray[Any],
-    population: NDArray[Any],
-    features: NDArray[Any],
-    out: NDArray[Any],
-) -> None:
-    """Write ``V`` of every unit; `units`, `fields` and `products` as packed, `weights` those of the fields."""
-    _field_features(fields, products, population, features)
-    bias, low, high, ceiling = units[0], units[1], units[2], units[3]
+def potentials(units: Any, drive: NDArray[Any], from_fields: NDArray[Any], out: NDArray[Any]) -> None:
+    """Write ``V`` of every unit; `units` as packed, `drive` one row a time constant, `from_fields` what fields add."""
+    bias, low, high, ceiling, _ = units
     out[:] = 0.0
     for k in range(drive.shape[0]):
         row = drive[k]
         for i in range(out.size):
             out[i] += row[i]
     for i in range(out.size):
-        out[i] = bias[i] + min(max(out[i], low[i]), high[i])
-    _add_rows(weights, features, out)
-    for i in range(out.size):
-        out[i] = min(out[i], ceiling[i])
+        out[i] = min(bias[i] + min(max(out[i], low[i]), high[i]) + from_fields[i], ceiling[i])
 
 
-@kernel()
-def _add_rows(weights: NDArray[Any], features: NDArray[Any], out: NDArray[Any]) -> None:
-    """Add ``features @ weights``, four rows a pass: rows as arrays of their own become vector instructions."""
+@kernel(fastmath={"contract"})
+def weigh_fields(weights: NDArray[Any], features: NDArray[Any], out: NDArray[Any]) -> None:
+    """Write ``features @ weights``, four rows a pass: rows as arrays of their own become vector instructions."""
+    out[:] = 0.0
     f = 0
     while f + 4 <= features.size:
         w_0, w_1, w_2, w_3 = weights[f], weights[f + 1], weights[f + 2], weights[f + 3]
@@ -205,7 +117,7 @@ def _run(
     volley: NDArray[Any],
 ) -> Any:
     n = par.bias.size
-    packed, fields, products = pack_units(par), pack_fields(par.fields), pack_products(par.fields)
+    packed, fields = pack_units(par, 1), pack_fields(par.fields, 1)
     weights, field_weights, saturation, capacity = par.weights, par.field_weights, par.saturation, par.capacity
     field_decay = par.fields.decay
     room = int(np.sum(par.capacity))
@@ -214,7 +126,9 @@ def _run(
     decay = np.exp(-par.dt / par.tau)
     leak = np.exp(-par.dt / activity_tau)
     features = np.empty(par.field_weights.shape[0])
-    v = np.empty(n)
+    places, bound, may_fire = np.empty(n, dtype=np.uint64), np.empty(n, dtype=np.int32), np.empty(n, dtype=np.bool_)
+    place_draws(key, n, places)
+    v, from_fields, left = np.empty(n), np.empty(n), np.empty(n)
     counts = np.empty(n, dtype=np.int64)
     jump = np.empty(par.tau.size)
     n_out = 0
@@ -227,11 +141,15 @@ def _run(
             counts[inj_units[next_injection]] += 1
             n_forced += 1
             next_injection += 1
-        potentials(packed, field_weights, fields, products, drive, population, features, v)
-        base = np.uint64(first_step + done) * np.uint64(n)
+        field_features(fields, 1, population, features)
+        weigh_fields(field_weights, features, from_fields)
+        potentials(packed, drive, from_fields, v)
+        screen(places, first_step + done, n, v, packed[4], left, bound, may_fire)
         n_own = 0
         for i in range(n):
-            own = draw(uniform_at(key, base + np.uint64(i)), v[i], capacity[i] - counts[i])
+            if not may_fire[i]:
+                continue
+            own = draw(left[i], v[i], capacity[i] - counts[i])
             for _ in range(own):
                 out_steps[n_out] = done
                 out_units[n_out] = i

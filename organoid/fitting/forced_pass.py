@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from organoid.compiled import kernel
 from organoid.fitting.history import History
-from organoid.models.escape_kernels import add_spike, field_features, log_fields
+from organoid.models.escape_kernels import add_spike
+from organoid.models.field_kernels import field_features, log_fields, pack_fields
 from organoid.models.fields import PopulationFields
 
 Array = NDArray[np.float64]
@@ -78,18 +79,16 @@ class ForcedSample:
 
 
 @kernel()
-def _field_moments(
-    bins: NDArray[Any], n_bins: int, observed: NDArray[Any], decay: NDArray[Any], mean: NDArray[Any]
-) -> Any:
-    n = decay.size
-    q, z = mean.copy(), np.empty(n)
+def _field_moments(bins: NDArray[Any], n_bins: int, observed: NDArray[Any], fields: Any) -> Any:
+    n, decay, packed = fields.decay.size, fields.decay, pack_fields(fields, 1)
+    q = fields.mean.copy()
     first, second = np.zeros(n), np.zeros(n)
     low, high = np.full(n, np.inf), np.full(n, -np.inf)
     at, used = 0, 0
     for t in range(n_bins):
         if observed[t]:
             used += 1
-            log_fields(mean, q, z)
+            z = log_fields(packed, q)
             for m in range(n):
                 first[m] += z[m]
                 second[m] += z[m] * z[m]
@@ -108,16 +107,17 @@ def _field_moments(
 def _product_moments(bins: NDArray[Any], n_bins: int, observed: NDArray[Any], fields: Any) -> Any:
     n = fields.decay.size
     n_products = fields.product_shift.size
+    packed = pack_fields(fields, 1)
     q, g = fields.mean.copy(), np.empty(n + n_products)
     first, second = np.zeros(n_products), np.zeros(n_products)
     at, used = 0, 0
     for t in range(n_bins):
         if observed[t]:
             used += 1
-            field_features(fields, q, g)
+            field_features(packed, 1, q, g)
             for k in range(n_products):
                 first[k] += g[n + k]
-                second[k] += g[n + k] * g[n + k]
+                second[k] += g[n + k] ** 2
         count = 0
         while at < bins.size and bins[at] == t:
             count += 1
@@ -141,19 +141,20 @@ def fit_fields(history: History, tau: Array, *, products: int) -> PopulationFiel
     decay = np.exp(-history.bin_width / tau)
     rate = max(history.bins.size / max(history.n_bins, 1), 1e-9)
     mean = rate / (1.0 - decay)
-    first, second, low, high = _field_moments(history.bins, history.n_bins, history.observed, decay, mean)
-    scale = _scale(first, second)
-    n_products = products * (products + 1) // 2
+    n_products, zero = products * (products + 1) // 2, np.zeros(tau.size)
     fields = PopulationFields(
         decay=decay,
         mean=mean,
-        shift=first,
-        scale=scale,
-        low=(low - first) / scale,
-        high=(high - first) / scale,
+        shift=zero,
+        scale=zero + 1.0,
+        low=zero,
+        high=zero,
         product_shift=np.zeros(n_products),
         product_scale=np.ones(n_products),
     )
+    first, second, low, high = _field_moments(history.bins, history.n_bins, history.observed, fields)
+    scale = _scale(first, second)
+    fields = fields._replace(shift=first, scale=scale, low=(low - first) / scale, high=(high - first) / scale)
     if not products:
         return fields
     first, second = _product_moments(history.bins, history.n_bins, history.observed, fields)
@@ -221,7 +222,7 @@ def _sweep(
     """Step through the bins ``[start, stop)``; `traces` and `population` are carried on."""
     n_tau, n = traces.shape
     n_fields = fields.decay.size + fields.product_shift.size
-    g, jump = np.empty(n_fields), np.empty(n_tau)
+    packed, g, jump = pack_fields(fields, 1), np.empty(n_fields), np.empty(n_tau)
     at, row, block = int(np.searchsorted(bins, start)), 0, 0
     for t in range(start, stop):
         while block < block_edges.size - 2 and t >= block_edges[block + 1]:
@@ -232,7 +233,7 @@ def _sweep(
         scored = at > here and observed[t] and spike_term.shape[0] > 0
         sampled = row < wanted.size and wanted[row] == t
         if sampled or scored:
-            field_features(fields, population, g)
+            field_features(packed, 1, population, g)
         if sampled:
             for k in range(n_tau):
                 for j in range(n):

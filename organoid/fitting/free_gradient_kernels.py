@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 
 from organoid.compiled import kernel
 from organoid.models.counter_rng import uniform_at
-from organoid.models.escape_kernels import binomial, pack_fields, pack_products, pack_units, potentials, receive
+from organoid.models.draw_kernels import binomial
+from organoid.models.escape_kernels import pack_units, potentials, receive, weigh_fields
+from organoid.models.field_kernels import field_features, pack_fields
 from organoid.models.fields import LOG_GAIN
 
 OPEN_DRIVE, OPEN_POTENTIAL = 1, 2
@@ -96,11 +98,14 @@ def run_window(
     """Run one window from its state (changed in place); sampled, or on expected counts."""
     n_tau, n = traces.shape
     decay = np.exp(-par.dt / par.tau)
-    features, v, jump = np.empty(par.field_weights.shape[0]), np.empty(n), np.empty(n_tau)
+    features, from_fields = np.empty(par.field_weights.shape[0]), np.empty(n)
+    v, jump = np.empty(n), np.empty(n_tau)
     whole, counts, p = np.empty(n, dtype=np.int64), np.empty(n), np.empty(n)
-    units, fields, products = pack_units(par), pack_fields(par.fields), pack_products(par.fields)
+    units, fields = pack_units(par, 1), pack_fields(par.fields, 1)
     for t in range(tape.counts.shape[1]):
-        potentials(units, par.field_weights, fields, products, drive, population, features, v)
+        field_features(fields, 1, population, features)
+        weigh_fields(par.field_weights, features, from_fields)
+        potentials(units, drive, from_fields, v)
         _flags(par, drive, v, tape.flags[window, t])
         for k in range(n_tau):
             for j in range(n):

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from organoid.fitting.moment_windows import EXTRA_SPIKES, MAX_OCCUPANCY, RecordedStates, Windows
+from organoid.fitting.moment_kernels import EXTRA_SPIKES, MAX_OCCUPANCY
+from organoid.fitting.moment_windows import RecordedStates, Windows
 from organoid.models.escape_lif import EscapeLIFParameters
 from organoid.models.fields import LOG_GAIN
 

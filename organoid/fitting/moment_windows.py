@@ -17,25 +17,16 @@ from numpy.typing import NDArray
 from organoid.compiled import kernel
 from organoid.fitting.forced_pass import Basis, sweep
 from organoid.fitting.history import History
-from organoid.models.counter_rng import stream_key, uniform_at
-from organoid.models.escape_kernels import (
-    draw,
-    fade,
-    pack_fields,
-    pack_products,
-    pack_units,
-    potentials,
-    receive,
-)
+from organoid.fitting.moment_kernels import free_windows
+from organoid.models.counter_rng import stream_key
 from organoid.models.escape_lif import EscapeLIFParameters
 
 Array = NDArray[np.float64]
 
 _PARTS = 8
+_IN_STEP = 4, 16  # windows that run in step, at least (where there are several) and at most
 _MAX_STATES = 20_000
 _MAX_BYTES = 6.4e7  # of their traces, in recordings of very many units
-MAX_OCCUPANCY = 0.12  # of all unit-bins, plus ...
-EXTRA_SPIKES = 2000  # ... above which a window is given up
 
 
 @dataclass(frozen=True)
@@ -111,53 +102,6 @@ def collect_states(training: History, basis: Basis, longest: int) -> RecordedSta
     return RecordedStates(wanted, traces, population)
 
 
-@kernel(nogil=True)
-def _free_window(
-    par: Any,
-    traces: NDArray[Any],
-    drive: NDArray[Any],
-    population: NDArray[Any],
-    key: np.uint64,
-    n_steps: int,
-    moments: NDArray[Any],
-) -> int:
-    """Run freely and add the features at every spike to `moments[unit]`; return the bins done."""
-    n_tau, n = traces.shape
-    units, fields, products = pack_units(par), pack_fields(par.fields), pack_products(par.fields)
-    weights, field_weights, saturation, capacity = par.weights, par.field_weights, par.saturation, par.capacity
-    decay, field_decay = np.exp(-par.dt / par.tau), par.fields.decay
-    features = np.empty(par.field_weights.shape[0])
-    v, jump = np.empty(n), np.empty(n_tau)
-    counts = np.empty(n, dtype=np.int64)
-    total = 0
-    for t in range(n_steps):
-        potentials(units, field_weights, fields, products, drive, population, features, v)
-        base = np.uint64(t) * np.uint64(n)
-        own = 0
-        for i in range(n):
-            counts[i] = draw(uniform_at(key, base + np.uint64(i)), v[i], capacity[i])
-            if counts[i] > 0:
-                own += counts[i]
-                target = moments[i]
-                for k in range(n_tau):
-                    row, into = traces[k], target[k * n : (k + 1) * n]
-                    for j in range(n):
-                        into[j] += counts[i] * row[j]
-                into = target[n_tau * n :]
-                for f in range(features.size):
-                    into[f] += counts[i] * features[f]
-                target[-1] += counts[i]
-        fade(traces, decay)
-        fade(drive, decay)
-        receive(weights, saturation, traces, drive, counts, jump)
-        for m in range(population.size):
-            population[m] = population[m] * field_decay[m] + own
-        total += own
-        if total > MAX_OCCUPANCY * n * (t + 1) + EXTRA_SPIKES:
-            return t + 1
-    return n_steps
-
-
 @dataclass(frozen=True)
 class Moments:
     """Mean over bins of features times spikes, shape (n_features, n_units); and how windows ended.
@@ -220,10 +164,12 @@ def compare_windows(
     """
     basis = Basis(parameters.tau, parameters.saturation, parameters.fields)
     parts = [part for part in np.array_split(chosen, _PARTS) if part.size]
+    few, many = _IN_STEP
+    in_step = np.array_split(chosen, max(min(_PARTS, chosen.size // few), -(-chosen.size // many), 1))
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         replayed = list(pool.map(lambda part: _replay(training, basis, states, part, n_steps), parts))
         if device is None:
-            ran = list(pool.map(lambda part: _run_part(parameters, states, part, n_steps, seed), parts))
+            ran = list(pool.map(lambda part: _run_part(parameters, states, part, n_steps, seed), in_step))
         else:
             from organoid.fitting.moment_torch import run_windows
 
@@ -247,12 +193,10 @@ def _run_part(
     parameters: EscapeLIFParameters, states: RecordedStates, part: NDArray[np.int64], n_steps: int, seed: int
 ) -> Windows:
     n_tau, n = parameters.tau.size, parameters.bias.size
-    sums = np.zeros((n, n_tau * n + parameters.fields.n_features + 1))
-    n_bins, n_given_up = 0, 0
-    for state in part:
-        traces, population = states.traces[state].astype(np.float64), states.population[state].astype(np.float64)
-        drive = np.stack([traces[k] @ parameters.weights[k] for k in range(n_tau)])
-        done = _free_window(parameters, traces, drive, population, stream_key(seed, int(state)), n_steps, sums)
-        n_bins += done
-        n_given_up += done < n_steps
-    return Windows(sums, n_bins, n_given_up)
+    sums, done = np.zeros((n, n_tau * n + parameters.fields.n_features + 1)), np.empty(part.size, dtype=np.int64)
+    traces = np.ascontiguousarray(states.traces[part].transpose(1, 0, 2), dtype=np.float64)
+    population = np.ascontiguousarray(states.population[part].T, dtype=np.float64)
+    drive = np.stack([traces[k] @ parameters.weights[k] for k in range(n_tau)])
+    keys = np.array([stream_key(seed, int(state)) for state in part], dtype=np.uint64)
+    free_windows(parameters, traces, drive, population, keys, n_steps, sums, done)
+    return Windows(sums, int(done.sum()), int((done < n_steps).sum()))

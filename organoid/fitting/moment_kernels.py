@@ -1,0 +1,101 @@
+"""Compiled free windows of the escape-noise LIF network: several run in step, so that a pass serves them all."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from organoid.compiled import kernel
+from organoid.models.draw_kernels import draw, place_draws, screen
+from organoid.models.escape_kernels import fade, pack_units, potentials, receive
+from organoid.models.field_kernels import field_features, pack_fields
+
+MAX_OCCUPANCY = 0.12  # of all unit-bins, plus ...
+EXTRA_SPIKES = 2000  # ... above which a window is given up
+
+
+@kernel()
+def _add_moments(
+    traces: NDArray[Any], features: NDArray[Any], window: int, counts: NDArray[Any], moments: NDArray[Any]
+) -> None:
+    """Add the features of one window at its spikes of this step to `moments[unit]`."""
+    n_tau, n = traces.shape
+    for i in range(n):
+        if counts[i] == 0:
+            continue
+        target = moments[i]
+        for k in range(n_tau):
+            row, into = traces[k], target[k * n : (k + 1) * n]
+            for j in range(n):
+                into[j] += counts[i] * row[j]
+        into = target[n_tau * n :]
+        for f in range(features.shape[0]):
+            into[f] += counts[i] * features[f, window]
+        target[-1] += counts[i]
+
+
+@kernel(nogil=True)
+def free_windows(
+    par: Any,
+    traces: NDArray[Any],
+    drive: NDArray[Any],
+    population: NDArray[Any],
+    keys: NDArray[Any],
+    n_steps: int,
+    moments: NDArray[Any],
+    done: NDArray[Any],
+) -> None:
+    """Run windows freely and add the features at every spike to `moments[unit]`.
+
+    Parameters
+    ----------
+    par : EscapeLIFParameters
+    traces, drive : ndarray, shape (n_tau, n_windows, n_units)
+        State of every window, changed in place.
+    population : ndarray, shape (n_fields, n_windows)
+    keys : ndarray of uint64, shape (n_windows,)
+    n_steps : int
+    moments : ndarray, shape (n_units, n_features)
+    done : ndarray of int64, shape (n_windows,)
+        Receives the bins run: fewer than `n_steps` where a window fired far too much and was given up.
+    """
+    n_tau, n_windows, n = traces.shape
+    units, fields = pack_units(par, n_windows), pack_fields(par.fields, n_windows)
+    weights, field_weights, saturation, capacity = par.weights, par.field_weights, par.saturation, par.capacity
+    decay, field_decay = np.exp(-par.dt / par.tau), par.fields.decay
+    features, from_fields = np.empty((field_weights.shape[0], n_windows)), np.empty((n_windows, n))
+    flat_traces, flat_drive = traces.reshape(n_tau, -1), drive.reshape(n_tau, -1)
+    flat_population, flat_features, flat_from_fields = population.ravel(), features.ravel(), from_fields.ravel()
+    v, left, jump = np.empty(n_windows * n), np.empty(n_windows * n), np.empty(n_tau)
+    places, bound = np.empty(v.size, dtype=np.uint64), np.empty(v.size, dtype=np.int32)
+    may_fire = np.empty(v.size, dtype=np.bool_)
+    counts, own, total = np.zeros((n_windows, n), dtype=np.int64), np.zeros(n_windows), np.zeros(n_windows)
+    for w in range(n_windows):
+        place_draws(keys[w], n, places[w * n : (w + 1) * n])
+    done[:] = n_steps
+    for t in range(n_steps):
+        field_features(fields, n_windows, flat_population, flat_features)
+        np.dot(features.T, field_weights, from_fields)
+        potentials(units, flat_drive, flat_from_fields, v)
+        screen(places, t, n, v, units[4], left, bound, may_fire)
+        for w in range(n_windows):
+            own[w] = 0.0
+            if done[w] < n_steps:
+                continue
+            for i in range(n):
+                at = w * n + i
+                counts[w, i] = draw(left[at], v[at], capacity[i]) if may_fire[at] else 0
+                own[w] += counts[w, i]
+            if own[w]:
+                _add_moments(traces[:, w], features, w, counts[w], moments)
+        fade(flat_traces, decay)
+        fade(flat_drive, decay)
+        for w in range(n_windows):
+            if own[w]:
+                receive(weights, saturation, traces[:, w], drive[:, w], counts[w], jump)
+                total[w] += own[w]
+                if total[w] > MAX_OCCUPANCY * n * (t + 1) + EXTRA_SPIKES:
+                    done[w] = t + 1
+        for m in range(field_decay.size):
+            for w in range(n_windows):
+                population[m, w] = population[m, w] * field_decay[m] + own[w]
