@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from benchmarks import simulation
-from benchmarks.kernels_sides import SIDES, Problem, Side, agreement, rate
+from benchmarks.kernels_sides import SIDES, Problem, Side, agreement, finite, rate
 
 TARGET = 25.0
 MEANS = {1: 0.1, 5: 0.4, 10: 0.6, 20: 0.87, 50: 1.55}  # mean drive (thresholds) by the rate it makes, about, Hz
@@ -44,7 +44,8 @@ def seconds(run: Side) -> tuple[float, float]:
 def timed(problem: Problem, names: list[str], repeats: int) -> dict[str, Any]:
     """Return for each side median seconds, their ratio to this library's, and the rate; sides take turns."""
     sides = {name: SIDES[name](problem) for name in names if installed(name)}
-    rates = {name: rate(run()) for name, run in sides.items()}  # the first run is not counted
+    first = {name: run() for name, run in sides.items()}  # the first run is not counted
+    facts = {name: {"rate_hz": rate(found), "finite_gradients": finite(found)} for name, found in first.items()}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
     for _ in range(repeats):
         for name, run in sides.items():
@@ -55,7 +56,7 @@ def timed(problem: Problem, names: list[str], repeats: int) -> dict[str, Any]:
     for name in sides:
         wall, processor = (median(t[k] for t in times[name]) for k in (0, 1))
         ratio = (wall, processor)[column] / own
-        out[name] = {"wall_s": wall, "processor_s": processor, "ratio": ratio, "rate_hz": rates[name]}
+        out[name] = {"wall_s": wall, "processor_s": processor, "ratio": ratio, **facts[name]}
     return out
 
 

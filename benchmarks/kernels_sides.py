@@ -145,11 +145,18 @@ def snntorch_side(p: Problem, *, same_reset: bool = False) -> Side:
 
 
 def norse_side(p: Problem) -> Side:
-    """`LIFCell` of Norse with a linear feedback; hard reset, its own triangle of width 1."""
+    """`LIFCell` of Norse with a linear feedback; hard reset, its own triangle, which reaches 1 to either side.
+
+    Its Euler steps are given the rates at which they decay as everybody's potential and current do. Its default slope,
+    100 over that width, makes the gradient grow beyond single precision on the way back; 1 encloses the area of a step.
+    """
     import norse.torch as norse
 
     triangle = norse.LIFParameters(
-        tau_syn_inv=torch.tensor(1 / TAU_SYN), tau_mem_inv=torch.tensor(1 / TAU_MEM), method="triangle"
+        tau_syn_inv=torch.tensor((1 - ALPHA) / DT),
+        tau_mem_inv=torch.tensor((1 - BETA) / DT),
+        method="triangle",
+        alpha=torch.tensor(1.0),
     )
     cell = norse.LIFCell(triangle)
     weight, outside = leaf(p.weight.T), p.outside.transpose(0, 1).contiguous()
@@ -202,6 +209,11 @@ SIDES: dict[str, Callable[[Problem], Side]] = {
 def rate(found: dict[str, Tensor]) -> float:
     """Return the mean rate, Hz."""
     return float(found["spikes"].mean()) / DT
+
+
+def finite(found: dict[str, Tensor]) -> bool:
+    """Tell whether all gradients are numbers."""
+    return all(bool(found[name].isfinite().all()) for name in ("x", "weight"))
 
 
 def agreement(n: int = 64, n_steps: int = 300) -> dict[str, float]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from organoid.models.kernels_forward import REORDERED, Constants, Record, flag_near, put, take
-from organoid.models.kernels_marks import Array, Flags, Index, Marks, flags_for_lanes, mark, part
+from organoid.models.kernels_marks import Array, Flags, Marks, flags_for_lanes, mark, part
 
 from organoid.compiled import kernel
 
@@ -50,9 +50,9 @@ def list_near(start: int, stop: int, support: float, record: Record, near: Marks
         row += copies
 
 
-def _four_rows(weight: Array, unit: Index, current: Array, start: int, at: Any, out: Array) -> None:
-    """Write the products of the weights of four near units with the gradients of the currents."""
-    j0, j1, j2, j3 = unit[at[0]], unit[at[1]], unit[at[2]], unit[at[3]]
+def _four_rows(weight: Array, unit: Any, current: Array, start: int, out: Array) -> None:
+    """Write the products of the weights of four units with the gradients of one copy's currents."""
+    j0, j1, j2, j3 = unit[0], unit[1], unit[2], unit[3]
     s0 = s1 = s2 = s3 = weight.dtype.type(0)
     for k in range(weight.shape[0]):
         w0, w1, w2, w3 = weight[k, j0], weight[k, j1], weight[k, j2], weight[k, j3]
@@ -62,45 +62,88 @@ def _four_rows(weight: Array, unit: Index, current: Array, start: int, at: Any, 
             s1 += w1[i] * g[i]
             s2 += w2[i] * g[i]
             s3 += w3[i] * g[i]
-    out[at[0]], out[at[1]], out[at[2]], out[at[3]] = s0, s1, s2, s3
+    out[start + j0], out[start + j1], out[start + j2], out[start + j3] = s0, s1, s2, s3
+
+
+def _two_copies(weight: Array, unit: Any, current: Array, a: int, b: int, out: Array) -> None:
+    """Write the same for two copies, whose first lanes are ``a`` and ``b``: a weight that is read serves both."""
+    j0, j1, j2, j3 = unit[0], unit[1], unit[2], unit[3]
+    s0 = s1 = s2 = s3 = z0 = z1 = z2 = z3 = weight.dtype.type(0)
+    for k in range(weight.shape[0]):
+        w0, w1, w2, w3 = weight[k, j0], weight[k, j1], weight[k, j2], weight[k, j3]
+        g, h = current[k][a : a + w0.size], current[k][b : b + w0.size]
+        for i in range(w0.size):
+            s0 += w0[i] * g[i]
+            s1 += w1[i] * g[i]
+            s2 += w2[i] * g[i]
+            s3 += w3[i] * g[i]
+            z0 += w0[i] * h[i]
+            z1 += w1[i] * h[i]
+            z2 += w2[i] * h[i]
+            z3 += w3[i] * h[i]
+    out[a + j0], out[a + j1], out[a + j2], out[a + j3] = s0, s1, s2, s3
+    out[b + j0], out[b + j1], out[b + j2], out[b + j3] = z0, z1, z2, z3
 
 
 # Four at once, as memory can deliver several rows at a time.
 _rows = part(_four_rows, fastmath=REORDERED)
+_pairs = part(_two_copies, fastmath=REORDERED)
 _FEW = 16  # steps summed in the precision of the network before they go into the double one
 _TILE = 64  # rows of weights that are shared by the copies while they are in the cache
+_MANY = 3  # with one unit in so many near threshold, all products together take less than theirs one by one
 
 
 @part
 def _products(
     copies: int, row: int, slot: int, weight: Array, near: Marks, slope: Array, current: Array, out: Array
 ) -> None:
-    """Write the gradient that the spike of each unit near threshold in a step gets through its synapses."""
-    n, first = weight.shape[1], near.bounds[row]
-    unit, steep = near.unit[first : near.bounds[row + copies]], slope[first : near.bounds[row + copies]]
-    many = 4 * unit.size > copies * n
-    size = _TILE if many else n
-    at, four = np.empty(copies, np.int64), np.empty(4, np.int64)
+    """Write the gradient (lane,) that the spike of each unit near threshold in a step gets through its synapses."""
+    n, n_many = weight.shape[1], 0
+    many, unit = np.empty(copies + 1, np.int64), np.empty(4, np.int64)
     for b in range(copies):
-        at[b] = near.bounds[row + b] - first
-    for tile in range(size, n + size, size):
-        for b in range(copies):
-            e, stop, found = at[b], near.bounds[row + b + 1] - first, 0
-            while e < stop and unit[e] < tile:
-                if steep[e] != 0:
-                    four[found] = e
-                    found += 1
-                else:
-                    out[e] = 0
-                if found == 4:
-                    _rows(weight, unit, current[slot], b * n, four, out)
-                    found = 0
-                e += 1
-            at[b] = e
-            if found > 0:
-                for q in range(found, 4):
-                    four[q] = four[0]  # nothing new
-                _rows(weight, unit, current[slot], b * n, four, out)
+        first, stop = near.bounds[row + b], near.bounds[row + b + 1]
+        # Each copy decides for itself, so that its numbers do not depend on the copies beside it.
+        if _MANY * (stop - first) > n:
+            many[n_many] = b * n
+            n_many += 1
+        else:
+            _some_products(first, stop, b * n, weight, near, slope, current[slot], unit, out)
+    many[n_many] = many[max(0, n_many - 1)]  # one without another is its own pair
+    for tile in range(0, n, _TILE):
+        for p in range(0, n_many, 2):
+            for j in range(tile, min(tile + _TILE, n), 4):
+                for q in range(4):
+                    unit[q] = min(j + q, n - 1)
+                _pairs(weight, unit, current[slot], many[p], many[p + 1], out)
+
+
+@part
+def _some_products(
+    first: int,
+    stop: int,
+    start: int,
+    weight: Array,
+    near: Marks,
+    slope: Array,
+    current: Array,
+    unit: NDArray[np.int64],
+    out: Array,
+) -> None:
+    """Write the products of one copy, whose first lane is ``start``, for units ``first`` to ``stop`` of the list."""
+    found = 0
+    for e in range(first, stop):
+        if slope[e] != 0:
+            unit[found] = near.unit[e]
+            found += 1
+        else:
+            out[start + near.unit[e]] = 0
+        if found == 4:
+            _rows(weight, unit, current, start, out)
+            found = 0
+    if found > 0:
+        for q in range(found, 4):
+            unit[q] = unit[0]  # nothing new
+        _rows(weight, unit, current, start, out)
 
 
 @kernel(nogil=True)
@@ -176,7 +219,7 @@ def _from_spikes(
     for b in range(g_spikes.shape[0]):
         for e in range(near.bounds[row + b], near.bounds[row + b + 1]):
             i = b * n + near.unit[e]
-            ds = through[e - near.bounds[row]]
+            ds = through[i]
             if g_spikes.shape[1] > 0:
                 ds += g_spikes[b, t, near.unit[e]]
             if c.adaptive:

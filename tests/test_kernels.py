@@ -27,7 +27,7 @@ from organoid.models import (
     support_table,
 )
 from organoid.models.kernels_threads import in_parallel
-from organoid.models.surrogate import Triangular
+from organoid.models.surrogate import Surrogate, Triangular
 
 from organoid.errors import ModelError
 
@@ -117,11 +117,13 @@ def eager_threads(monkeypatch: pytest.MonkeyPatch) -> Any:
     torch.set_num_threads(before)
 
 
-def test_same_bytes_whatever_the_number_of_threads(eager_threads: None) -> None:
+@pytest.mark.parametrize("spike", [Triangular(0.1), Triangular(0.5), None])  # few, some, all near threshold
+def test_same_bytes_whatever_the_number_of_threads(eager_threads: None, spike: Surrogate | None) -> None:
     found = []
+    case = replace(big(), spike=spike)
     for n_threads in (1, 2, 3):
         torch.set_num_threads(n_threads)
-        found.append(results(build(big()), big()))
+        found.append(results(build(case), case))
     assert equal(found[0], found[1])
     assert equal(found[0], found[2])
 

@@ -6,6 +6,7 @@ The source of the adjoint is changed, and run by the interpreter instead of the 
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,10 +20,14 @@ HARD = Case("adaptive_lif", lif=LIFParameters(weight_scale=6.0, trainable=ALL), 
 SUBTRACT = HARD.with_lif(reset="subtract")
 FREE = HARD.with_lif(refractory=0.0)
 NEAR = Case("lif", lif=LIFParameters(weight_scale=6.0, delay=0.001), spike=Triangular(2.0, 1.0), **SMALL)
+SOME = replace(NEAR, n=8, spike=Triangular(0.5, 1.0))
 
 # What is changed, into what, and the case that must notice.
 DELETIONS = [
-    ("out[at[0]], out[at[1]], out[at[2]], out[at[3]] = s0, s1, s2, s3", "pass", NEAR),  # through the synapses
+    # through the synapses, one by one and all together
+    ("out[start + j0], out[start + j1], out[start + j2], out[start + j3] = s0, s1, s2, s3", "pass", SOME),
+    ("out[a + j0], out[a + j1], out[a + j2], out[a + j3] = s0, s1, s2, s3", "pass", FREE),
+    ("out[b + j0], out[b + j1], out[b + j2], out[b + j3] = z0, z1, z2, z3", "pass", FREE),
     ("ds += g_spikes[b, t, near.unit[e]]", "pass", NEAR),
     ("ds += la[i]", "pass", HARD),  # through the adaptation
     ("ds -= lv[i] * (near.value[e] + threshold[i] if c.hard else threshold[i])", "pass", HARD),  # hard reset
@@ -69,7 +74,8 @@ def interpreted(old: str = "", new: str = "") -> dict[str, Any]:
     source = inspect.getsource(kernels_adjoint)
     assert old in source, "the source has changed: update the list"
     source = source.replace(old, new).replace("@kernel(nogil=True)\n", "").replace("@part\n", "")
-    source = source.replace("part(_four_rows, fastmath=REORDERED)", "_four_rows")
+    for name in ("_four_rows", "_two_copies"):
+        source = source.replace(f"part({name}, fastmath=REORDERED)", name)
     assert "part(" not in source  # a compiled part must not be called by the interpreter
     names: dict[str, Any] = {"__name__": "adjoint"}
     exec(compile(source, "adjoint", "exec"), names)
@@ -83,7 +89,7 @@ def use(monkeypatch: pytest.MonkeyPatch, names: dict[str, Any]) -> None:
         monkeypatch.setattr(kernels_back, name, names[name])
 
 
-@pytest.mark.parametrize("case", [HARD, SUBTRACT, FREE, NEAR])
+@pytest.mark.parametrize("case", [HARD, SUBTRACT, FREE, NEAR, SOME])
 def test_unchanged_the_comparison_holds(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, interpreted())
     assert max(differences(case).values()) < 1e-10
