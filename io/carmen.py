@@ -36,9 +36,7 @@ _GRID_LABEL = re.compile(r"\d+x\d+_(\d+)um")
 
 def recognises(source: Source) -> bool:
     """Tell a CARMEN file by its datasets ``spikes`` and ``sCount``."""
-    return source.h5 is not None and all(
-        isinstance(member(source.h5, name), h5py.Dataset) for name in ("spikes", "sCount")
-    )
+    return source.has_datasets("spikes", "sCount")
 
 
 def read(path: Path, well: str | None, recording: str | None) -> SpikeRecording:

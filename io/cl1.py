@@ -43,10 +43,7 @@ _RELATIVE = re.compile(rb"stim_and_spike_timestamps_relative_to_start.*?(I01|\x8
 
 def recognises(source: Source) -> bool:
     """Tell a CL1 file by PyTables' mark and a frame rate."""
-    attributes = {} if source.h5 is None else source.h5.attrs
-    return "PYTABLES_FORMAT_VERSION" in attributes and (
-        "frames_per_second" in attributes or "uV_per_sample_unit" in attributes
-    )
+    return source.marked("PYTABLES_FORMAT_VERSION") and source.marked("frames_per_second", "uV_per_sample_unit")
 
 
 def read(path: Path, well: str | None, recording: str | None) -> SpikeRecording:

@@ -32,6 +32,20 @@ class Source:
     h5: h5py.File | None
 
     @cached_property
+    def names(self) -> frozenset[str]:
+        """Names at the top of an HDF5 file; empty for anything else."""
+        return frozenset() if self.h5 is None else frozenset(members(self.h5))
+
+    def marked(self, *names: str) -> bool:
+        """Tell whether an HDF5 file has a root attribute of one of these names."""
+        return self.h5 is not None and any(h5py.h5a.exists(self.h5.id, name.encode()) for name in names)
+
+    def has_datasets(self, *names: str) -> bool:
+        """Tell whether an HDF5 file has all these datasets at its top."""
+        h5 = self.h5
+        return h5 is not None and self.names.issuperset(names) and all(is_dataset(h5, name) for name in names)
+
+    @cached_property
     def head(self) -> bytes:
         """First bytes of a file (unpacked if gzipped); empty for folders and HDF5 files."""
         if self.h5 is not None or self.path.is_dir():
@@ -82,32 +96,44 @@ def open_hdf5(path: Path) -> h5py.File:
 def member(h5: h5py.Group, name: str) -> h5py.Dataset | h5py.Group | None:
     """Return a dataset or group, or None where it is absent, damaged or a link that leads nowhere."""
     try:
-        found = h5.get(name)
+        found = h5py.h5o.open(h5.id, name.encode())  # half the time of h5[name]
+        if isinstance(found, h5py.h5d.DatasetID):
+            return h5py.Dataset(found, readonly=True)
+        return h5py.Group(found) if isinstance(found, h5py.h5g.GroupID) else None
     except DAMAGE:
         return None
-    return found if isinstance(found, h5py.Dataset | h5py.Group) else None
+
+
+def is_dataset(h5: h5py.Group, name: str) -> bool:
+    """Tell whether a member is a dataset."""
+    return isinstance(member(h5, name), h5py.Dataset)
 
 
 def holds(h5: h5py.Group, name: str) -> bool:
     """Tell whether a group has a member of this name, whatever it is: also a link that leads nowhere."""
     try:
-        return h5.get(name, getlink=True) is not None
+        return bool(h5.id.links.exists(name.encode()))
     except DAMAGE:
         return False
 
 
 def group(h5: h5py.Group, name: str) -> h5py.Group | None:
     """Return a group, or None where there is none."""
-    found = member(h5, name)
-    return found if isinstance(found, h5py.Group) else None
+    try:
+        found = h5py.h5o.open(h5.id, name.encode())
+        return h5py.Group(found) if isinstance(found, h5py.h5g.GroupID) else None
+    except DAMAGE:
+        return None
 
 
 def members(h5: h5py.Group) -> list[str]:
     """Return the names of a group's members, sorted; empty if they cannot be listed."""
+    names: list[bytes] = []
     try:
-        return sorted(str(name) for name in h5)
+        h5.id.links.iterate(names.append)  # a sixth of the time of iter(h5)
     except DAMAGE:
         return []
+    return sorted(name.decode("utf-8", "backslashreplace") for name in names)
 
 
 def dataset(h5: h5py.Group, name: str) -> h5py.Dataset:

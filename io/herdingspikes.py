@@ -1,12 +1,12 @@
 """HerdingSpikes 2, sorted: ``times`` (frames), ``cluster_id``, ``centres`` (units, 2), ``Sampling``."""
 
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
-import pandas as pd
 from organoid.io.frames import frame_times, rate_of
-from organoid.io.hdf5_source import Source, array, member, open_hdf5
+from organoid.io.hdf5_source import Source, array, open_hdf5
 from organoid.io.numbering import are_whole, distinct
 from organoid.io.registry import Evidence, Format, NoSpikesError
 from organoid.io.window import first_and_last, inferred_window
@@ -17,9 +17,7 @@ from organoid.recording import SpikeRecording
 
 def recognises(source: Source) -> bool:
     """Tell a HerdingSpikes file by its datasets ``times`` and ``cluster_id``."""
-    return source.h5 is not None and all(
-        isinstance(member(source.h5, name), h5py.Dataset) for name in ("times", "cluster_id")
-    )
+    return source.has_datasets("times", "cluster_id")
 
 
 def read(path: Path, well: str | None, recording: str | None) -> SpikeRecording:
@@ -41,18 +39,18 @@ def _read(h5: h5py.File) -> SpikeRecording:
     rate = rate_of(h5, "Sampling")
     if rate is None:
         raise RecordingError("dataset 'Sampling' is missing, so frames cannot be turned into seconds")
-    times = frame_times(frames, 0, rate, "times")
+    times = frame_times(frames, 0, rate, "times", in_place=True)
     clusters.flags.writeable = False  # ours alone: need not be copied
     numbers, units = distinct(clusters)
     first, last = first_and_last(times, "times")
     start, stop = inferred_window(first, last, notes, rate)
-    table = pd.DataFrame({"name": [str(number) for number in numbers]})
+    table: dict[str, Any] = {"name": [str(number) for number in numbers.tolist()]}
     try:
         centres = array(h5, "centres", ndim=2).astype(np.float64)
         places = np.full((numbers.size, 2), np.nan)
         known = (numbers >= 0) & (numbers < len(centres))
         places[known] = centres[numbers[known], :2]
-        table = table.assign(centre_x=places[:, 0], centre_y=places[:, 1])
+        table |= {"centre_x": places[:, 0], "centre_y": places[:, 1]}
         notes.append("centres are given as stored (columns centre_x, centre_y): their unit and order are not settled")
     except (RecordingError, IndexError, ValueError) as error:
         notes.append(f"positions unknown: {error}")

@@ -25,8 +25,7 @@ _SETTINGS = ("gain", "hpf", "lsb", "spike_threshold")
 
 def recognises(source: Source) -> bool:
     """Tell a MaxWell file by its version beside a mapping, wells or a data store."""
-    h5 = source.h5
-    return h5 is not None and "version" in h5 and any(name in h5 for name in ("mapping", "wells", "data_store"))
+    return "version" in source.names and not source.names.isdisjoint(("mapping", "wells", "data_store"))
 
 
 def entries(path: Path) -> Sequence[Entry]:

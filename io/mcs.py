@@ -45,8 +45,7 @@ _NET_EPOCH_TICKS = 621355968000000000  # 100 ns ticks from year 1 to 1970
 
 def recognises(source: Source) -> bool:
     """Tell an MCS file by its protocol attribute, a CMOS-MEA file by its type attributes."""
-    attributes = {} if source.h5 is None else source.h5.attrs
-    return PROTOCOL in attributes or any(mark in attributes for mark in CMOS_MARKS)
+    return source.marked(PROTOCOL, *CMOS_MARKS)
 
 
 def entries(path: Path) -> Sequence[Entry]:

@@ -46,7 +46,7 @@ _ELECTRODES = "general/extracellular_ephys/electrodes"
 
 def recognises(source: Source) -> bool:
     """Tell an NWB file by its version attribute."""
-    return source.h5 is not None and "nwb_version" in source.h5.attrs
+    return source.marked("nwb_version")
 
 
 def entries(path: Path) -> Sequence[Entry]:

@@ -18,7 +18,7 @@ from organoid.recording import SpikeRecording
 
 def recognises(source: Source) -> bool:
     """Tell an organoid file by its root attribute."""
-    return source.h5 is not None and layout.KIND in source.h5.attrs
+    return source.marked(layout.KIND)
 
 
 def read(path: Path, well: str | None, recording: str | None) -> SpikeRecording:

@@ -62,7 +62,7 @@ def _read(files: Files) -> SpikeRecording:
         t_start=start,
         t_stop=stop,
         sampling_rate=rate,
-        units=_unit_table(files, numbers, notes),
+        units=_unit_columns(files, numbers, notes),
         metadata={"format": "phy", "params": params},
         notes=notes,
     )
@@ -105,7 +105,7 @@ def _clusters(files: Files, n: int, notes: list[str]) -> NDArray[Any]:
     return clusters
 
 
-def _unit_table(files: Files, numbers: NDArray[np.int64], notes: list[str]) -> pd.DataFrame:
+def _unit_columns(files: Files, numbers: NDArray[np.int64], notes: list[str]) -> dict[str, Any]:
     info = _cluster_info(files, notes)
     labels = [info.get(int(number), {}) for number in numbers]
     groups = [label.get("group") or label.get("KSLabel") or "unsorted" for label in labels]
@@ -119,15 +119,8 @@ def _unit_table(files: Files, numbers: NDArray[np.int64], notes: list[str]) -> p
     if not any(channel is not None for channel in channels):
         channels = _peak_channels(files, numbers, notes)
     x, y = _positions(files, channels, notes)
-    return pd.DataFrame(
-        {
-            "name": [str(number) for number in numbers],
-            "channel": pd.array(channels, dtype="Int64"),
-            "x_um": x,
-            "y_um": y,
-            "group": groups,
-        }
-    )
+    names = [str(number) for number in numbers.tolist()]
+    return {"name": names, "channel": pd.array(channels, dtype="Int64"), "x_um": x, "y_um": y, "group": groups}
 
 
 def _cluster_info(files: Files, notes: list[str]) -> dict[int, dict[str, str]]:

@@ -104,12 +104,16 @@ def detect_format(path: str | PathLike[str]) -> Format:
         If no format, or more than one, recognises it; says what the file holds.
     """
     with open_source(Path(path)) as source:
-        matches = [fmt for fmt in formats() if _recognises(fmt, source)]
-        if len(matches) == 1:
-            return matches[0]
-        if matches:
-            raise RecordingError(f"{path} looks like several formats: {', '.join(fmt.name for fmt in matches)}")
-        raise RecordingError(_unknown(source))
+        return _format_of(source)
+
+
+def _format_of(source: Source) -> Format:
+    matches = [fmt for fmt in formats() if _recognises(fmt, source)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise RecordingError(f"{source.path} looks like several formats: {', '.join(fmt.name for fmt in matches)}")
+    raise RecordingError(_unknown(source))
 
 
 def _recognises(fmt: Format, source: Source) -> bool:
@@ -170,7 +174,8 @@ def read_recording(
     """
     file = Path(path)
     asked = [None if name is None else str(name) for name in (well, recording)]
-    rec = read_as(detect_format(file), file, *asked)
+    with open_source(file) as source:  # kept open: the reader then opens it again at little cost
+        rec = read_as(_format_of(source), file, *asked)
     if stimuli is None:
         return rec
     from organoid.io.stimulation_log import attach_log

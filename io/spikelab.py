@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from organoid.io.entries import choose
-from organoid.io.hdf5_source import Source, array, group, member, members, open_hdf5, scalar, text
+from organoid.io.hdf5_source import Source, array, group, is_dataset, member, members, open_hdf5, scalar, text
 from organoid.io.numbering import are_whole, distinct, unit_per_spike
 from organoid.io.ragged import ragged_ends
 from organoid.io.registry import Entry, Evidence, Format
 from organoid.io.window import covering_window, first_and_last, inferred_window
 
 from organoid.errors import RecordingError
-from organoid.layout_guard import attribute
+from organoid.layout_guard import DAMAGE, attribute
 from organoid.recording import SpikeRecording
 
 RAGGED = ("spike_times", "spike_times_index")
@@ -34,20 +34,20 @@ _MARGIN = 1.001  # rounding of a length
 def recognises(source: Source) -> bool:
     """Tell a SpikeLab file by ragged, paired or per-unit spike times, or the type mark of a workspace."""
     h5 = source.h5
-    if h5 is None or any(mark in h5.attrs for mark in _OTHER_ATTRIBUTES) or any(mark in h5 for mark in _OTHER_MEMBERS):
+    if h5 is None or source.marked(*_OTHER_ATTRIBUTES) or not source.names.isdisjoint(_OTHER_MEMBERS):
         return False
     return _layout(h5) is not None or bool(_workspace(h5))
 
 
 def _layout(h5: h5py.Group) -> str | None:
     for name, wanted in (("ragged", RAGGED), ("paired", PAIRED)):
-        if all(isinstance(member(h5, key), h5py.Dataset) for key in wanted):
+        if all(is_dataset(h5, key) for key in wanted):
             return name
-    if isinstance(member(h5, RASTER), h5py.Dataset) and _of_raster(h5, "bin_size_ms") is not None:
+    if is_dataset(h5, RASTER) and _of_raster(h5, "bin_size_ms") is not None:
         return "raster"
     units = group(h5, "units")
     names = members(units) if units is not None else []
-    if names and all(name.isdecimal() and isinstance(member(h5, f"units/{name}"), h5py.Dataset) for name in names):
+    if units is not None and names and all(name.isdecimal() and is_dataset(units, name) for name in names):
         return "units"
     return None
 
@@ -60,10 +60,20 @@ def _workspace(h5: h5py.File) -> dict[Entry, h5py.Group]:
         if top is None:
             continue
         for path in (name, *(f"{name}/{inner}" for inner in members(top))):
-            held = group(h5, path)
-            if held is not None and text(attribute(held, "__type__")) == "SpikeData" and _layout(held) == "ragged":
+            if (held := _object(h5, path)) is not None:
                 found[(None, path)] = held
     return found
+
+
+def _object(h5: h5py.File, path: str) -> h5py.Group | None:
+    """Return a group if it is marked as a SpikeData object and holds one."""
+    try:
+        marked = h5py.h5a.exists(h5.id, b"__type__", obj_name=path.encode())
+    except DAMAGE:
+        return None
+    held = group(h5, path) if marked else None
+    is_object = held is not None and text(attribute(held, "__type__")) == "SpikeData" and _layout(held) == "ragged"
+    return held if is_object else None
 
 
 def entries(path: Path) -> Sequence[Entry]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from organoid.io.frames import checked_rate, frame_times
 from organoid.io.hdf5_source import (
@@ -40,17 +39,17 @@ SIDE = 64  # electrodes along one side of the chip
 PITCHES = {"accura": 60.0, "coreplate": 60.0, "stimulo": 81.0}
 DEFAULT_PITCH = 42.0
 SETTINGS = "ExperimentSettings"
+WELL = "Well_"  # begins the name of each well's group
 
 
 def recognises(source: Source) -> bool:
     """Tell a 3Brain file by its recording information, or its wells beside settings or spikes."""
     h5 = source.h5
-    if h5 is None:
-        return False
-    wells = _wells(h5)
-    return "3BRecInfo" in h5 or (
-        bool(wells)
-        and (SETTINGS in h5 or any("SpikeTimes" in h5[well] and "SpikeChIdxs" in h5[well] for well in wells))
+    if h5 is None or "3BRecInfo" in source.names:
+        return h5 is not None
+    wells = [well for name in source.names if name.startswith(WELL) and (well := group(h5, name)) is not None]
+    return bool(wells) and (
+        SETTINGS in source.names or any(holds(well, "SpikeTimes") and holds(well, "SpikeChIdxs") for well in wells)
     )
 
 
@@ -60,11 +59,11 @@ def read(path: Path, well: str | None, recording: str | None) -> SpikeRecording:
         raise RecordingError("a 3Brain file holds one recording without a name")
     with open_hdf5(path) as h5:
         rec = read_v2(h5) if "3BRecInfo" in h5 else _read(h5)
-    return rec if well is None else rec.select(well=well.removeprefix("Well_"))
+    return rec if well is None else rec.select(well=well.removeprefix(WELL))
 
 
 def _wells(h5: h5py.File) -> list[str]:
-    return [name for name in members(h5) if name.startswith("Well_") and group(h5, name) is not None]
+    return [name for name in members(h5) if name.startswith(WELL) and group(h5, name) is not None]
 
 
 def _read(h5: h5py.File) -> SpikeRecording:
@@ -77,9 +76,10 @@ def _read(h5: h5py.File) -> SpikeRecording:
     settings = _settings(h5, notes)
     rate = _rate(h5, settings, notes)
     model = str(_inside(settings, "MeaPlate", "Model") or "")
-    parts = [_read_well(h5[well], rate, model, notes) for well in wells]
+    parts = [_read_well(h5[well], well, rate, model, notes) for well in wells]
     times = joined([times for times, _, _ in parts])
-    shifts = np.cumsum([0] + [len(table) for _, _, table in parts])
+    tables = [table for _, _, table in parts]
+    shifts = np.cumsum([0] + [len(table["name"]) for table in tables])
     spans = _recorded_spans(h5, rate, notes)
     start, stop = _window(times, spans, rate, notes)
     if len(wells) < len(_wells(h5)):
@@ -92,7 +92,7 @@ def _read(h5: h5py.File) -> SpikeRecording:
         t_start=start,
         t_stop=stop,
         sampling_rate=rate,
-        units=parts[0][2] if len(parts) == 1 else pd.concat([table for _, _, table in parts], ignore_index=True),
+        units={column: joined([table[column] for table in tables]) for column in tables[0]},
         observed=None if spans is None else clip(spans, start, stop),
         metadata=_metadata(h5, settings, model, events, notes),
         notes=notes,
@@ -132,10 +132,9 @@ def _rate(h5: h5py.File, settings: dict[str, Any], notes: list[str]) -> float:
 
 
 def _read_well(
-    well: h5py.Group, rate: float, model: str, notes: list[str]
-) -> tuple[NDArray[np.float64], NDArray[Any], pd.DataFrame]:
-    """Return the spike times of one well, the unit of each, and the units."""
-    name = str(well.name).rsplit("/", 1)[-1]
+    well: h5py.Group, name: str, rate: float, model: str, notes: list[str]
+) -> tuple[NDArray[np.float64], NDArray[Any], dict[str, NDArray[Any]]]:
+    """Return the spike times of one well, the unit of each, and the columns of the table of units."""
     frames = array(well, "SpikeTimes", ndim=1)
     channels = array(well, "SpikeChIdxs", ndim=1, kinds="iu")
     if channels.size != frames.size:
@@ -147,11 +146,10 @@ def _read_well(
     x, y = grid_positions(keys[0], SIDE, pitch_of(model, notes), name, notes)
     _check_stored(well, name, keys[0], notes)
     several = bool(np.any(keys[1] != keys[1, :1]))
-    names = [f"ch{channel}" + (f"_{unit}" if several else "") for channel, unit in keys.T]
-    table = pd.DataFrame(
-        {"name": names, "channel": keys[0], "x_um": x, "y_um": y, "well": name.removeprefix("Well_"), "sorted": keys[1]}
-    )
-    return frame_times(frames, 0, rate, f"{name}/SpikeTimes"), units, table
+    names = np.array([f"ch{channel}" + (f"_{unit}" if several else "") for channel, unit in keys.T.tolist()])
+    wells = np.full(names.size, name.removeprefix(WELL))
+    table = {"name": names, "channel": keys[0], "x_um": x, "y_um": y, "well": wells, "sorted": keys[1]}
+    return frame_times(frames, 0, rate, f"{name}/SpikeTimes", in_place=True), units, table
 
 
 def _channel_units(channels: NDArray[Any], sorted_as: NDArray[Any] | None) -> tuple[NDArray[np.int64], NDArray[Any]]:

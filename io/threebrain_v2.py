@@ -8,7 +8,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from organoid.io.frames import frame_times, rate_of
 from organoid.io.hdf5_source import array, columns, holds, member, number_at
@@ -40,7 +39,7 @@ def read_v2(h5: h5py.File) -> SpikeRecording:
         raise RecordingError(
             f"the counts do not add up: SpikeTimes holds {frames.size} spikes, SpikeChIDs {channels.size} channels"
         )
-    times = frame_times(frames, 0, rate, f"{EVENTS}/SpikeTimes")
+    times = frame_times(frames, 0, rate, f"{EVENTS}/SpikeTimes", in_place=True)
     numbers, units = distinct(channels)
     marks = member(h5, MARKS)
     if isinstance(marks, h5py.Dataset) and marks.size:
@@ -54,7 +53,7 @@ def read_v2(h5: h5py.File) -> SpikeRecording:
         t_start=start,
         t_stop=stop,
         sampling_rate=rate,
-        units=_unit_table(h5, numbers, notes),
+        units=_unit_columns(h5, numbers, notes),
         metadata=_metadata(h5, notes),
         notes=notes,
     )
@@ -68,7 +67,7 @@ def _window(h5: h5py.File, times: NDArray[np.float64], rate: float, notes: list[
     return covering_window((0.0, frames / rate), first, last, "NRecFrames", notes, rate)
 
 
-def _unit_table(h5: h5py.File, numbers: NDArray[np.int64], notes: list[str]) -> pd.DataFrame:
+def _unit_columns(h5: h5py.File, numbers: NDArray[np.int64], notes: list[str]) -> dict[str, Any]:
     x, y = np.full(numbers.size, np.nan), np.full(numbers.size, np.nan)
     try:
         chs = columns(h5, CHANNELS, ("Row", "Col"))
@@ -84,7 +83,7 @@ def _unit_table(h5: h5py.File, numbers: NDArray[np.int64], notes: list[str]) -> 
         )
         if not known.all():
             notes.append(f"{int(np.sum(~known))} of {numbers.size} channels are not in the table: position unknown")
-    return pd.DataFrame({"name": [f"ch{number}" for number in numbers], "channel": numbers, "x_um": x, "y_um": y})
+    return {"name": [f"ch{number}" for number in numbers.tolist()], "channel": numbers, "x_um": x, "y_um": y}
 
 
 def _metadata(h5: h5py.File, notes: list[str]) -> dict[str, Any]:

@@ -68,8 +68,8 @@ def _numbers(found: h5py.Dataset) -> Any:
 def attribute(owner: h5py.Group | h5py.Dataset, name: str) -> Any:
     """Return an attribute, or None where it is absent, empty or damaged."""
     try:
-        held = owner.attrs
-        value = _attribute(owner, held.get_id(name)) if name in held else None
+        place = name.encode()  # quicker than owner.attrs
+        value = _attribute(owner, h5py.h5a.open(owner.id, place)) if h5py.h5a.exists(owner.id, place) else None
     except RecordingError:
         raise
     except DAMAGE:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from organoid import recording_checks as checks
 from organoid.clock import DEFAULT_TICK_RATE, BinGrid, to_ticks
 from organoid.errors import RecordingError
+from organoid.tables import Table
 
 Units = Sequence[int] | Sequence[str] | NDArray[Any]
 
@@ -31,11 +32,11 @@ class SpikeRecording:
         the last spike, with a note saying that the end is inferred.
     sampling_rate : float, optional, Hz
         Sets the tick (one sample); unknown means ticks of 1 us.
-    units : DataFrame, optional
+    units : DataFrame or mapping of columns, optional
         One row a unit: name, channel, electrode, x_um, y_um, well; further columns are kept.
-    electrodes : DataFrame, optional
+    electrodes : DataFrame or mapping of columns, optional
         One row an electrode, silent ones included: channel, electrode, x_um, y_um, well, can_stimulate.
-    stimuli : DataFrame, optional
+    stimuli : DataFrame or mapping of columns, optional
         One row a pulse: time_s, duration_s, electrode, channel, amplitude, amplitude_unit ("A" or
         "V"), waveform_id; unknown values missing.
     observed : array_like, shape (n, 2), optional, s
@@ -83,9 +84,9 @@ class SpikeRecording:
         t_start: float | None = None,
         t_stop: float | None = None,
         sampling_rate: float | None = None,
-        units: pd.DataFrame | None = None,
-        electrodes: pd.DataFrame | None = None,
-        stimuli: pd.DataFrame | None = None,
+        units: Table | None = None,
+        electrodes: Table | None = None,
+        stimuli: Table | None = None,
         observed: ArrayLike | None = None,
         metadata: Mapping[str, Any] | None = None,
         notes: Sequence[str] = (),
@@ -94,8 +95,7 @@ class SpikeRecording:
         times, index = checks.check_spikes(spike_times, spike_units)
         self._times, self._unit_index = checks.sorted_spikes(times, index)
         self._ticks: NDArray[np.int64] | None = None
-        shortest = index if index.itemsize < self._unit_index.itemsize else self._unit_index
-        self._n_units = checks.check_n_units(n_units, units, shortest)
+        self._n_units = checks.check_n_units(n_units, units, self._unit_index)
         self._notes: tuple[str, ...] = tuple(str(note) for note in notes)
         self._set_window(t_start, t_stop)
         self._observed = checks.check_observed(observed, self._t_start, self._t_stop)
@@ -132,6 +132,10 @@ class SpikeRecording:
     @property
     def spike_units(self) -> NDArray[np.int64]:
         """Unit index of each spike; read-only, shape (n_spikes,)."""
+        if self._unit_index.dtype != np.int64:  # kept as short as it came until asked for
+            wide = self._unit_index.astype(np.int64)
+            wide.flags.writeable = False
+            self._unit_index = wide
         return self._unit_index
 
     @property

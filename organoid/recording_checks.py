@@ -9,9 +9,10 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from organoid.errors import RecordingError
-from organoid.tables import ELECTRODE_COLUMNS, STIMULUS_COLUMNS, UNIT_COLUMNS, conform
+from organoid.tables import ELECTRODE_COLUMNS, STIMULUS_COLUMNS, UNIT_COLUMNS, Table, conform, n_rows
 
 _MANY_SPIKES = 10_000
+_BLOCK = 1 << 16
 
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:
@@ -44,18 +45,20 @@ def check_spikes(times: ArrayLike, units: ArrayLike) -> tuple[NDArray[np.float64
     return t, u if u.size else u.astype(np.int64)
 
 
-def sorted_spikes(times: NDArray[np.float64], units: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def sorted_spikes(times: NDArray[np.float64], units: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[Any]]:
     """Return both sorted in time, equal times in their order, read-only; refuse NaN and infinite times.
 
-    What already is sorted and belongs to nobody else (read-only, with data of its own) is not copied. NaN
-    compares false with everything and sorts to the end, so the two ends tell whether all are finite.
+    What already is sorted and can be changed by nobody is not copied, and units stay as short as they come:
+    memory that is new to a process costs more than what is done with it. NaN compares false with everything
+    and sorts to the end, so the two ends tell whether all are finite.
     """
+    short = units if units.itemsize < 8 and units.dtype.isnative else units.astype(np.int64, copy=False)
     if never_fall(times):
-        by_time = times if _nobody_elses(times) else times.copy()
-        by_unit = units if _nobody_elses(units) and units.dtype == np.int64 else units.astype(np.int64)
+        by_time = times if _unchangeable(times) else times.copy()
+        by_unit = short if short is not units or _unchangeable(units) else units.copy()
     else:
         order, by_time = time_order(times)
-        by_unit = _narrow(units)[order].astype(np.int64)
+        by_unit = _narrow(short)[order]
     if by_time.size and not np.isfinite(by_time[[0, -1]]).all():
         raise RecordingError(f"{int(np.sum(~np.isfinite(times)))} of {times.size} spike times are NaN or infinite")
     by_time.flags.writeable = by_unit.flags.writeable = False
@@ -64,7 +67,9 @@ def sorted_spikes(times: NDArray[np.float64], units: NDArray[Any]) -> tuple[NDAr
 
 def never_fall(numbers: NDArray[Any]) -> bool:
     """Tell whether no number is smaller than the one before; false if one is NaN and there are several."""
-    return bool(np.all(numbers[1:] >= numbers[:-1]))
+    before, after = numbers[:-1], numbers[1:]
+    blocks = (slice(k, k + _BLOCK) for k in range(0, after.size, _BLOCK))
+    return all(np.all(after[block] >= before[block]) for block in blocks)
 
 
 def ends(numbers: NDArray[Any]) -> tuple[float, float]:
@@ -74,8 +79,14 @@ def ends(numbers: NDArray[Any]) -> tuple[float, float]:
     return float(numbers.min()), float(numbers.max())
 
 
-def _nobody_elses(array: NDArray[Any]) -> bool:
-    return bool(array.flags.owndata and not array.flags.writeable)
+def _unchangeable(array: NDArray[Any]) -> bool:
+    """Tell whether an array is read-only, as is what it looks at, down to memory that holds little else."""
+    root: Any = array
+    while isinstance(root, np.ndarray) and not root.flags.writeable:
+        if root.base is None:
+            return bool(root.flags.owndata) and root.nbytes <= 2 * array.nbytes
+        root = root.base
+    return isinstance(root, bytes) and len(root) <= 2 * array.nbytes
 
 
 def time_order(times: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -110,15 +121,15 @@ def _narrow(units: NDArray[Any]) -> NDArray[Any]:
     return units.astype(np.int16) if small else units
 
 
-def check_n_units(n_units: int | None, units: pd.DataFrame | None, index: NDArray[Any]) -> int:
+def check_n_units(n_units: int | None, units: Table | None, index: NDArray[Any]) -> int:
     """Return the number of units that fits the spikes and the table."""
     low, high = (int(index.min()), int(index.max())) if index.size else (0, -1)
     if n_units is None:
-        n_units = len(units) if units is not None else high + 1
+        n_units = n_rows(units) if units is not None else high + 1
     if low < 0 or n_units <= high:
         raise RecordingError(f"spike_units run from {low} to {high}, but there are {n_units} units")
-    if units is not None and len(units) != n_units:
-        raise RecordingError(f"the table of units has {len(units)} rows, but there are {n_units} units")
+    if units is not None and n_rows(units) != n_units:
+        raise RecordingError(f"the table of units has {n_rows(units)} rows, but there are {n_units} units")
     return int(n_units)
 
 
@@ -143,15 +154,16 @@ def clip(spans: NDArray[np.float64], start: float, stop: float) -> NDArray[np.fl
     return clipped[clipped[:, 0] < clipped[:, 1]]
 
 
-def unit_table(units: pd.DataFrame | None, n_units: int) -> pd.DataFrame:
+def unit_table(units: Table | None, n_units: int) -> pd.DataFrame:
     """Return the table of units with every promised column."""
-    table = pd.DataFrame(index=range(n_units)) if units is None else units
-    if "name" not in table:
-        table = table.assign(name=[f"unit_{k}" for k in range(n_units)])
+    if units is not None and "name" in units:
+        return conform(units, UNIT_COLUMNS, "units")
+    names = [f"unit_{k}" for k in range(n_units)]
+    table = units.assign(name=names) if isinstance(units, pd.DataFrame) else {**(units or {}), "name": names}
     return conform(table, UNIT_COLUMNS, "units")
 
 
-def electrode_table(electrodes: pd.DataFrame | None, units: pd.DataFrame) -> pd.DataFrame:
+def electrode_table(electrodes: Table | None, units: pd.DataFrame) -> pd.DataFrame:
     """Conform the given table; without one, list the electrodes the units were seen on."""
     if electrodes is not None:
         return conform(electrodes, ELECTRODE_COLUMNS, "electrodes")
@@ -166,7 +178,7 @@ def electrode_table(electrodes: pd.DataFrame | None, units: pd.DataFrame) -> pd.
     return pd.DataFrame({**columns, "can_stimulate": np.ones(places.size, dtype=bool)}, index=range(places.size))
 
 
-def stimulus_table(stimuli: pd.DataFrame | None) -> pd.DataFrame:
+def stimulus_table(stimuli: Table | None) -> pd.DataFrame:
     """Return the table of stimuli with every promised column; their times must be known."""
     table = conform(stimuli, STIMULUS_COLUMNS, "stimuli")
     if stimuli is None:

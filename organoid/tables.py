@@ -1,5 +1,6 @@
 """Columns and types of the tables a recording carries; the one place that knows them."""
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -33,19 +34,23 @@ STIMULUS_COLUMNS = {
     "amplitude_unit": "text",
     "waveform_id": "integer",
 }
+Table = pd.DataFrame | Mapping[str, Any]  # a frame, or its columns by name: a reader then need not make a frame
+
+_TEXT = pd.StringDtype(na_value=np.nan)  # what "str" stands for
+_NUMPY_KINDS = {"b": "flag", "i": "integer", "u": "integer", "f": "number"}
 _DTYPES = {"text": "str", "integer": "Int64", "number": "float64", "flag": "bool"}
 _PLURALS = {"text": "texts", "integer": "whole numbers", "number": "numbers", "flag": "flags"}
 
 
-def conform(table: pd.DataFrame | None, columns: dict[str, str], what: str) -> pd.DataFrame:
-    """Return a copy of `table` with all `columns` present, first, and of their types.
+def conform(table: Table | None, columns: dict[str, str], what: str) -> pd.DataFrame:
+    """Return a frame that is a copy of `table` with all `columns` present, first, and of their types.
 
     Missing columns are filled with missing values (flags with True); further columns are kept
     behind, as text, whole numbers, numbers or flags.
 
     Parameters
     ----------
-    table : DataFrame or None
+    table : DataFrame, mapping of columns of one length, or None
     columns : dict
         Column name to kind ("text", "integer", "number", "flag").
     what : str
@@ -57,20 +62,27 @@ def conform(table: pd.DataFrame | None, columns: dict[str, str], what: str) -> p
     """
     if table is None:
         return _no_rows(tuple(columns.items())).copy()
-    if _conforms(table, columns):
-        return table.copy()
-    source = pd.DataFrame(table)
-    if not source.columns.is_unique:
-        raise RecordingError(
-            f"the table of {what} has two columns named {source.columns[source.columns.duplicated()][0]!r}"
-        )
-    held = {str(name): source[name] for name in source.columns}
+    if isinstance(table, pd.DataFrame):
+        if _conforms(table, columns):
+            return table.copy()
+        if not table.columns.is_unique:
+            twice = table.columns[table.columns.duplicated()][0]
+            raise RecordingError(f"the table of {what} has two columns named {twice!r}")
+    n, held = n_rows(table), {str(name): table[name] for name in table}
     out: dict[str, Any] = {
-        name: _cast(held.pop(name), kind, name, what) if name in held else _missing(kind, len(source))
+        name: _column(held.pop(name), kind, name, what) if name in held else _missing(kind, n)
         for name, kind in columns.items()
     }
-    out.update({name: _cast(values, kind_of(values), name, what) for name, values in held.items()})
-    return pd.DataFrame(out, index=range(len(source)))
+    out.update({name: _column(values, None, name, what) for name, values in held.items()})
+    if any(len(values) != n for values in out.values()):
+        lengths = ", ".join(f"{name} {len(values)}" for name, values in out.items())
+        raise RecordingError(f"the columns of the table of {what} have different lengths: {lengths}")
+    return pd.DataFrame(out, index=pd.RangeIndex(n), copy=False)  # the columns are copies already
+
+
+def n_rows(table: Table) -> int:
+    """Return the number of rows of a table."""
+    return len(table) if isinstance(table, pd.DataFrame) else len(next(iter(table.values()), ()))
 
 
 @cache
@@ -93,8 +105,7 @@ def _conforms(table: pd.DataFrame, columns: dict[str, str]) -> bool:
 
 def _plain_texts(values: "pd.Series[Any]") -> bool:
     """Tell whether all texts are such that any file holds them; others are looked at one by one."""
-    texts = "".join(values.to_numpy(dtype=object, na_value=""))
-    return texts.isascii() and "\x00" not in texts
+    return _are_plain(values.to_numpy(dtype=object, na_value="").tolist())
 
 
 def kind_of(values: "pd.Series[Any]") -> str:
@@ -111,7 +122,32 @@ def _missing(kind: str, n_rows: int) -> Any:
         return np.full(n_rows, np.nan)
     if kind == "flag":
         return np.ones(n_rows, dtype=bool)
-    return pd.array([None] * n_rows, dtype="Int64" if kind == "integer" else "str")
+    if kind == "integer":
+        return pd.arrays.IntegerArray(np.ones(n_rows, dtype=np.int64), np.ones(n_rows, dtype=bool))
+    return pd.array([None] * n_rows, dtype=_TEXT)
+
+
+def _column(values: Any, kind: str | None, name: str, what: str) -> Any:
+    """Return the values as an array of the kind's type, missing ones missing; without a kind, of their own."""
+    if isinstance(values, np.ndarray) and values.ndim == 1:
+        own = _NUMPY_KINDS.get(values.dtype.kind)
+        if own == "integer" and kind in (None, own) and values.dtype != np.uint64:
+            return pd.arrays.IntegerArray(values.astype(np.int64), np.zeros(values.size, dtype=bool))
+        if own == "number" and kind in (None, own):
+            return values.astype(np.float64)
+        values = values.tolist() if values.dtype.kind == "U" else values
+    if isinstance(values, list) and kind in (None, "text") and _are_plain(values):
+        return pd.array(values, dtype=_TEXT)
+    series = values if isinstance(values, pd.Series) else pd.Series(values)
+    return _cast(series, kind_of(series) if kind is None else kind, name, what)
+
+
+def _are_plain(values: list[Any]) -> bool:
+    """Tell whether all values are texts that any file holds."""
+    if not all(type(value) is str for value in values):
+        return False
+    texts = "".join(values)
+    return texts.isascii() and "\x00" not in texts
 
 
 def _cast(values: "pd.Series[Any]", kind: str, name: str, what: str) -> Any:
