@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from organoid.io.frames import checked_rate, frame_times
+from organoid.io.frames import Seconds, checked_rate, frame_times
 from organoid.io.hdf5_source import (
     Source,
     array,
@@ -27,7 +27,7 @@ from organoid.io.hdf5_source import (
 )
 from organoid.io.numbering import distinct
 from organoid.io.registry import Evidence, Format, NoSpikesError
-from organoid.io.window import covering_window, first_and_last, inferred_window
+from organoid.io.window import covering_window, inferred_window
 
 from organoid.errors import RecordingError
 from organoid.layout_guard import attribute
@@ -70,10 +70,10 @@ def _read(h5: h5py.File) -> SpikeRecording:
     channels, units = distinct(held["spikes"]["channel"])
     _note_channels(channels, units, h5, notes)
     streams, logged = _data_streams(h5, origin, rate, notes)
-    pulses = times.get("stims", np.empty(0))
+    pulses = times["stims"].times if "stims" in times else np.empty(0)
     _note_interruption(np.concatenate([pulses, logged]), stop, notes)
     return SpikeRecording(
-        times["spikes"],
+        times["spikes"].times,
         units,
         t_start=start,
         t_stop=stop,
@@ -127,8 +127,8 @@ def _origin(h5: h5py.File, held: dict[str, dict[str, NDArray[Any]]], notes: list
     return int(start)
 
 
-def _window(h5: h5py.File, times: NDArray[np.float64], rate: float, notes: list[str]) -> tuple[float, float]:
-    first, last = first_and_last(times, "spikes")
+def _window(h5: h5py.File, spikes: Seconds, rate: float, notes: list[str]) -> tuple[float, float]:
+    _, first, last = spikes
     frames = scalar(attribute(h5, "duration_frames"))
     ends = [scalar(attribute(h5, name)) for name in ("start_timestamp", "end_timestamp")]
     span = None if ends[0] is None or ends[1] is None else ends[1] - ends[0]
@@ -202,7 +202,7 @@ def _data_streams(
         try:
             index = columns(h5, f"{where}/index", ("timestamp", "start_index", "end_index"))
             n_bytes = array(h5, f"{where}/data", ndim=1).size
-            times = frame_times(index["timestamp"], origin, rate, f"{where}/index")
+            times, first, last = frame_times(index["timestamp"], origin, rate, f"{where}/index")
         except RecordingError as error:
             notes.append(f"data stream {name!r} left out: {error}")
             continue
@@ -211,7 +211,7 @@ def _data_streams(
             notes.append(f"data stream {name!r}: {n_bad} of {times.size} entries point outside its bytes")
         elif times.size and int(index["end_index"].max()) != n_bytes:
             notes.append(f"data stream {name!r}: its entries end at byte {index['end_index'].max()} of {n_bytes}")
-        ends = {"first_s": float(times.min()), "last_s": float(times.max())} if times.size else {}
+        ends = {"first_s": first, "last_s": last} if times.size else {}
         streams[name] = {"n_entries": int(times.size), "n_bytes": int(n_bytes), **ends}
         logged.append(times)
     if not streams:

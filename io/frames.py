@@ -1,26 +1,33 @@
 """Spike frames to seconds, and lost frames to holes in what was observed."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 from organoid.io.hdf5_source import array, member, scalar
+from organoid.io.window import check_ends
 
 from organoid.clock import LARGEST_EXACT_TICK
 from organoid.errors import RecordingError
 from organoid.layout_guard import DAMAGE, reason
-from organoid.recording_checks import ends
+from organoid.recording_checks import never_fall
 
-_BLOCK = 1 << 13
+_BLOCK = 1 << 15
 _ROWS = 1 << 16
 
 
-def frame_times(
-    frames: NDArray[Any], origin: int, rate: float, name: str, *, in_place: bool = False
-) -> NDArray[np.float64]:
-    """Return the seconds of frame numbers counted from `origin`.
+class Seconds(NamedTuple):
+    """Times, s, and the least and the largest of them: NaN if there are none."""
+
+    times: NDArray[np.float64]
+    first: float
+    last: float
+
+
+def frame_times(frames: NDArray[Any], origin: int, rate: float, name: str, *, in_place: bool = False) -> Seconds:
+    """Return the seconds of frame numbers counted from `origin`, read-only.
 
     Parameters
     ----------
@@ -36,30 +43,39 @@ def frame_times(
     Raises
     ------
     RecordingError
-        If a frame number is so far from the origin that it cannot be one.
+        If a frame number is not whole, or so far from the origin that it cannot be one.
     """
     if not frames.size:
-        return np.empty(0)
-    if frames.dtype.kind == "f" and not np.all(frames == np.rint(frames)):
-        raise RecordingError(f"dataset {name!r} holds frame numbers that are not whole")
-    first, last = ends(frames)
-    if not max(map(abs, (first, last, origin))) < LARGEST_EXACT_TICK:
-        raise RecordingError(
-            f"dataset {name!r} holds frame numbers from {first:.0f} to {last:.0f}, which cannot lie in a "
-            f"recording that starts at frame {origin}"
-        )
+        return Seconds(np.empty(0), np.nan, np.nan)
     reused = in_place and frames.itemsize == 8 and frames.flags.c_contiguous and frames.flags.writeable
     seconds = frames.view(np.float64) if reused else np.empty(frames.size)
-    # Whole numbers below 2^53 are exact as floats, and so is their difference: one rounding, in the division.
-    for k in range(0, frames.size, _BLOCK):
-        since = frames[k : k + _BLOCK].astype(np.float64)
+    low = high = frames[0].item()
+    for k in range(0, frames.size, _BLOCK):  # one pass, in parts that stay in the cache
+        block = frames[k : k + _BLOCK]
+        if block.dtype.kind == "f" and not np.all(block == np.rint(block)):
+            raise RecordingError(f"dataset {name!r} holds frame numbers that are not whole")
+        low, high = _widened(low, high, block)
+        # Whole numbers below 2^53 are exact as floats, and so is their difference: one rounding, in the division.
+        since = block.astype(np.float64)
         if origin:
             since -= origin
         np.divide(since, rate, out=seconds[k : k + _BLOCK])
+    if not max(-low, high, abs(origin)) < LARGEST_EXACT_TICK:
+        raise RecordingError(
+            f"dataset {name!r} holds frame numbers from {low:.0f} to {high:.0f}, which cannot lie in a "
+            f"recording that starts at frame {origin}"
+        )
     seconds.flags.writeable = False  # ours alone: need not be copied
     if reused:
         frames.flags.writeable = False
-    return seconds
+    return Seconds(seconds, *check_ends((low - origin) / rate, (high - origin) / rate, name))
+
+
+def _widened(low: float, high: float, numbers: NDArray[Any]) -> tuple[float, float]:
+    """Return the least and the largest number so far, quickly where numbers go on rising."""
+    if numbers[0] >= high and never_fall(numbers):
+        return low, numbers[-1].item()
+    return min(low, numbers.min().item()), max(high, numbers.max().item())
 
 
 def rate_of(h5: h5py.Group, name: str) -> float | None:

@@ -9,7 +9,7 @@ from organoid.io.frames import frame_times, rate_of
 from organoid.io.hdf5_source import Source, array, open_hdf5
 from organoid.io.numbering import are_whole, distinct
 from organoid.io.registry import Evidence, Format, NoSpikesError
-from organoid.io.window import first_and_last, inferred_window
+from organoid.io.window import inferred_window
 
 from organoid.errors import RecordingError
 from organoid.recording import SpikeRecording
@@ -39,10 +39,8 @@ def _read(h5: h5py.File) -> SpikeRecording:
     rate = rate_of(h5, "Sampling")
     if rate is None:
         raise RecordingError("dataset 'Sampling' is missing, so frames cannot be turned into seconds")
-    times = frame_times(frames, 0, rate, "times", in_place=True)
-    clusters.flags.writeable = False  # ours alone: need not be copied
+    times, first, last = frame_times(frames, 0, rate, "times", in_place=True)
     numbers, units = distinct(clusters)
-    first, last = first_and_last(times, "times")
     start, stop = inferred_window(first, last, notes, rate)
     table: dict[str, Any] = {"name": [str(number) for number in numbers.tolist()]}
     try:

@@ -114,7 +114,7 @@ def take_events(h5: h5py.Group, name: str, origin: int, rate: float, notes: list
         return None
     try:
         frames = columns(h5, name, ("frameno",))["frameno"]
-        table = pd.DataFrame({"time_s": frame_times(frames, origin, rate, name)})
+        table = pd.DataFrame({"time_s": frame_times(frames, origin, rate, name).times})
         table["event"] = _event_texts(h5, name)
         numbers = [_STIMULUS.search(event) for event in table["event"]]
         table["waveform_id"] = pd.array([int(found[1]) if found else None for found in numbers], dtype="Int64")
@@ -154,9 +154,9 @@ def build(
         notes.append(f"the sampling rate is {rate:g} Hz; MaxOne records at 20000 Hz and MaxTwo at 10000 Hz")
     if not spikes.frames.size:
         notes.append(f"dataset {spikes.name!r} holds no spikes")
-    times = frame_times(spikes.frames, runs[0][0] if runs else spikes.origin, rate, spikes.name)
+    times, first, last = frame_times(spikes.frames, runs[0][0] if runs else spikes.origin, rate, spikes.name)
     note_unobserved(spikes.frames, runs, notes)
-    start, stop, observed = _window(times, runs, rate, wall_clock, notes)
+    start, stop, observed = _window(first, last, runs, rate, wall_clock, notes)
     units, table = units_of(spikes.channels, electrodes, well, notes)
     return SpikeRecording(
         times,
@@ -174,13 +174,14 @@ def build(
 
 
 def _window(
-    times: NDArray[np.float64],
+    first: float,
+    last: float,
     runs: list[tuple[int, int]],
     rate: float,
     wall_clock: float | None,
     notes: list[str],
 ) -> tuple[float, float, NDArray[np.float64] | None]:
-    first, last = (float(times.min()), float(times.max()) + 1 / rate) if times.size else (0.0, 0.0)
+    first, last = (0.0, 0.0) if np.isnan(first) else (first, last + 1 / rate)
     if runs:
         observed = (np.array(runs, dtype=np.float64) - runs[0][0]) / rate
         stop = float(observed[-1, 1])

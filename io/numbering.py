@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from organoid.recording_checks import highest
+
 _LARGEST_TABLE = 1 << 22
 _FIRST = 1 << 14  # enough to meet all units of a busy recording
 
@@ -14,7 +16,8 @@ def distinct(numbers: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Return the distinct numbers, ascending, and the place of each number among them.
 
     The same as ``np.unique(numbers, return_inverse=True)``, without a sort where the numbers are small. Where
-    all from 0 to the largest are there, each is its own place, and the numbers come back as they are.
+    all from 0 to the largest are there, each is its own place, and the numbers come back as they are. The
+    places are read-only, so that they need not be copied.
 
     Parameters
     ----------
@@ -25,18 +28,19 @@ def distinct(numbers: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]:
     (ndarray of int64, ndarray of whole numbers)
     """
     whole = numbers if numbers.dtype.kind in "iu" else numbers.astype(np.int64)
-    high = int(whole.max()) if whole.size and whole.min() >= 0 else _LARGEST_TABLE
-    if high < _LARGEST_TABLE and np.count_nonzero(np.bincount(whole[:_FIRST].astype(np.int64))) == high + 1:
+    high = highest(whole)
+    if 0 <= high < _LARGEST_TABLE and np.count_nonzero(np.bincount(whole[:_FIRST].astype(np.int64))) == high + 1:
+        whole.flags.writeable = False
         return np.arange(high + 1), whole  # the first ones show it
     own = whole.astype(np.int64)
-    if high >= _LARGEST_TABLE:
+    if not 0 <= high < _LARGEST_TABLE:
         found, own = np.unique(own, return_inverse=True)
     else:
         used = np.bincount(own) > 0
         found = np.flatnonzero(used)
         if found.size < used.size:
             own = (np.cumsum(used) - 1)[own]
-    own.flags.writeable = False  # ours alone: need not be copied
+    own.flags.writeable = False
     return found, own
 
 

@@ -17,7 +17,7 @@ from organoid.io.hdf5_source import Source
 from organoid.io.npy import Files, open_files
 from organoid.io.numbering import are_whole, distinct
 from organoid.io.registry import Evidence, Format
-from organoid.io.window import first_and_last, inferred_window
+from organoid.io.window import inferred_window
 
 from organoid.errors import RecordingError
 from organoid.recording import SpikeRecording
@@ -50,8 +50,7 @@ def _read(files: Files) -> SpikeRecording:
     rate = checked_rate(params.get("sample_rate"), "params.py", params.get("sample_rate"))
     samples = files.array(TIMES).ravel()
     clusters = _clusters(files, samples.size, notes)
-    times = frame_times(samples, 0, rate, TIMES)
-    first, last = first_and_last(times, TIMES)
+    times, first, last = frame_times(samples, 0, rate, TIMES)
     if first < 0:
         notes.append(f"{int(np.sum(times < 0))} of {times.size} spikes lie before sample 0; kept")
     numbers, units = distinct(clusters)

@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from organoid.io.frames import checked_rate, frame_times
+from organoid.io.frames import Seconds, checked_rate, frame_times
 from organoid.io.hdf5_source import (
     Source,
     array,
@@ -28,7 +28,7 @@ from organoid.io.hdf5_source import (
 from organoid.io.numbering import distinct, joined
 from organoid.io.registry import Evidence, Format, NoSpikesError
 from organoid.io.threebrain_v2 import read_v2
-from organoid.io.window import covering_window, first_and_last, inferred_window
+from organoid.io.window import covering_window, inferred_window
 
 from organoid.errors import RecordingError
 from organoid.layout_guard import attribute
@@ -77,11 +77,13 @@ def _read(h5: h5py.File) -> SpikeRecording:
     rate = _rate(h5, settings, notes)
     model = str(_inside(settings, "MeaPlate", "Model") or "")
     parts = [_read_well(h5[well], well, rate, model, notes) for well in wells]
-    times = joined([times for times, _, _ in parts])
+    times = joined([seconds.times for seconds, _, _ in parts])
     tables = [table for _, _, table in parts]
     shifts = np.cumsum([0] + [len(table["name"]) for table in tables])
     spans = _recorded_spans(h5, rate, notes)
-    start, stop = _window(times, spans, rate, notes)
+    first = float(np.nanmin([seconds.first for seconds, _, _ in parts])) if times.size else np.nan
+    last = float(np.nanmax([seconds.last for seconds, _, _ in parts])) if times.size else np.nan
+    start, stop = _window(first, last, spans, rate, notes)
     if len(wells) < len(_wells(h5)):
         notes.append(f"wells without detected spikes are left out: {sorted(set(_wells(h5)) - set(wells))}")
     if events := _inside(settings, "TimelineEvents"):
@@ -133,7 +135,7 @@ def _rate(h5: h5py.File, settings: dict[str, Any], notes: list[str]) -> float:
 
 def _read_well(
     well: h5py.Group, name: str, rate: float, model: str, notes: list[str]
-) -> tuple[NDArray[np.float64], NDArray[Any], dict[str, NDArray[Any]]]:
+) -> tuple[Seconds, NDArray[Any], dict[str, NDArray[Any]]]:
     """Return the spike times of one well, the unit of each, and the columns of the table of units."""
     frames = array(well, "SpikeTimes", ndim=1)
     channels = array(well, "SpikeChIdxs", ndim=1, kinds="iu")
@@ -234,9 +236,8 @@ def _recorded_spans(h5: h5py.File, rate: float, notes: list[str]) -> NDArray[np.
 
 
 def _window(
-    times: NDArray[np.float64], spans: NDArray[np.float64] | None, rate: float, notes: list[str]
+    first: float, last: float, spans: NDArray[np.float64] | None, rate: float, notes: list[str]
 ) -> tuple[float, float]:
-    first, last = first_and_last(times, "SpikeTimes")
     if spans is None:
         return inferred_window(first, last, notes, rate)
     return covering_window((float(spans[0, 0]), float(spans[-1, 1])), first, last, "TOC", notes, rate)

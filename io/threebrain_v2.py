@@ -13,7 +13,7 @@ from organoid.io.frames import frame_times, rate_of
 from organoid.io.hdf5_source import array, columns, holds, member, number_at
 from organoid.io.numbering import distinct
 from organoid.io.registry import NoSpikesError
-from organoid.io.window import covering_window, first_and_last, inferred_window
+from organoid.io.window import covering_window, inferred_window
 
 from organoid.errors import RecordingError
 from organoid.recording import SpikeRecording
@@ -39,14 +39,14 @@ def read_v2(h5: h5py.File) -> SpikeRecording:
         raise RecordingError(
             f"the counts do not add up: SpikeTimes holds {frames.size} spikes, SpikeChIDs {channels.size} channels"
         )
-    times = frame_times(frames, 0, rate, f"{EVENTS}/SpikeTimes", in_place=True)
+    times, first, last = frame_times(frames, 0, rate, f"{EVENTS}/SpikeTimes", in_place=True)
     numbers, units = distinct(channels)
     marks = member(h5, MARKS)
     if isinstance(marks, h5py.Dataset) and marks.size:
         notes.append(
             f"{MARKS} holds {marks.size} marks of the user; their layout is not published, so they are left out"
         )
-    start, stop = _window(h5, times, rate, notes)
+    start, stop = _window(h5, first, last, rate, notes)
     return SpikeRecording(
         times,
         units,
@@ -59,8 +59,7 @@ def read_v2(h5: h5py.File) -> SpikeRecording:
     )
 
 
-def _window(h5: h5py.File, times: NDArray[np.float64], rate: float, notes: list[str]) -> tuple[float, float]:
-    first, last = first_and_last(times, "SpikeTimes")
+def _window(h5: h5py.File, first: float, last: float, rate: float, notes: list[str]) -> tuple[float, float]:
     frames = number_at(h5, f"{VARIABLES}/NRecFrames", notes)
     if frames is None or not 0 < frames < 2**52:
         return inferred_window(first, last, notes, rate)

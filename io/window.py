@@ -32,6 +32,17 @@ def first_and_last(times: NDArray[np.float64], name: str) -> tuple[float, float]
     if not np.isfinite([first, last]).all():
         n_bad = int(np.sum(~np.isfinite(times)))
         raise RecordingError(f"dataset {name!r}: {n_bad} of {times.size} times are NaN or infinite")
+    return check_ends(first, last, name)
+
+
+def check_ends(first: float, last: float, name: str) -> tuple[float, float]:
+    """Return the first and last time, s, of a dataset.
+
+    Raises
+    ------
+    RecordingError
+        Naming the dataset, if one is too large to be a time in seconds.
+    """
     if max(-first, last) * DEFAULT_TICK_RATE >= LARGEST_EXACT_TICK:
         raise RecordingError(
             f"dataset {name!r} runs from {first:g} to {last:g} s, which cannot be times of a recording "

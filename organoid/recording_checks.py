@@ -121,13 +121,22 @@ def _narrow(units: NDArray[Any]) -> NDArray[Any]:
     return units.astype(np.int16) if small else units
 
 
+def highest(numbers: NDArray[Any]) -> int:
+    """Return the largest of some whole numbers; -1 if there are none or one is negative."""
+    if not numbers.size:
+        return -1
+    # Seen as unsigned, negative numbers are the largest: one pass tells both.
+    high = int(numbers.view(numbers.dtype.str.replace("i", "u")).max())
+    return high if numbers.dtype.kind == "u" or high < 1 << (8 * numbers.itemsize - 1) else -1
+
+
 def check_n_units(n_units: int | None, units: Table | None, index: NDArray[Any]) -> int:
     """Return the number of units that fits the spikes and the table."""
-    low, high = (int(index.min()), int(index.max())) if index.size else (0, -1)
+    high = highest(index)
     if n_units is None:
         n_units = n_rows(units) if units is not None else high + 1
-    if low < 0 or n_units <= high:
-        raise RecordingError(f"spike_units run from {low} to {high}, but there are {n_units} units")
+    if index.size and not 0 <= high < n_units:
+        raise RecordingError(f"spike_units run from {index.min()} to {index.max()}, but there are {n_units} units")
     if units is not None and n_rows(units) != n_units:
         raise RecordingError(f"the table of units has {n_rows(units)} rows, but there are {n_units} units")
     return int(n_units)
