@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from organoid.io.hdf5_source import array, member, scalar
+from organoid.io.hdf5_source import member, scalar
 from organoid.io.window import check_ends
 
 from organoid.clock import LARGEST_EXACT_TICK
 from organoid.errors import RecordingError
-from organoid.layout_guard import DAMAGE, reason
+from organoid.layout_guard import DAMAGE, reason, whole
 from organoid.recording_checks import never_fall
 
 _BLOCK = 1 << 15
@@ -65,10 +65,17 @@ def frame_times(frames: NDArray[Any], origin: int, rate: float, name: str, *, in
             f"dataset {name!r} holds frame numbers from {low:.0f} to {high:.0f}, which cannot lie in a "
             f"recording that starts at frame {origin}"
         )
-    seconds.flags.writeable = False  # ours alone: need not be copied
-    if reused:
-        frames.flags.writeable = False
+    _freeze(seconds)  # ours alone: need not be copied
+    frames.flags.writeable = frames.flags.writeable and not reused
     return Seconds(seconds, *check_ends((low - origin) / rate, (high - origin) / rate, name))
+
+
+def _freeze(array: NDArray[Any]) -> None:
+    """Make an array read-only, and the memory it looks at."""
+    part: Any = array
+    while isinstance(part, np.ndarray):
+        part.flags.writeable = False
+        part = part.base
 
 
 def _widened(low: float, high: float, numbers: NDArray[Any]) -> tuple[float, float]:
@@ -89,8 +96,8 @@ def rate_of(h5: h5py.Group, name: str) -> float | None:
     found = member(h5, name)
     if found is None:
         return None
-    rate = scalar(array(h5, name, ndim=found.ndim)) if isinstance(found, h5py.Dataset) else None
-    return checked_rate(rate, f"dataset {name!r}", found)
+    is_number = isinstance(found, h5py.Dataset) and found.size == 1
+    return checked_rate(scalar(whole(found, name)) if is_number else None, f"dataset {name!r}", found)
 
 
 def checked_rate(rate: float | None, source: str, shown: Any) -> float:

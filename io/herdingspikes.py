@@ -5,6 +5,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 from organoid.io.frames import frame_times, rate_of
 from organoid.io.hdf5_source import Source, array, open_hdf5
 from organoid.io.numbering import are_whole, distinct
@@ -30,17 +31,16 @@ def read(path: Path, well: str | None, recording: str | None) -> SpikeRecording:
 
 def _read(h5: h5py.File) -> SpikeRecording:
     notes: list[str] = []
+    numbers, units = _clusters(h5)
     frames = array(h5, "times", ndim=1)
-    clusters = array(h5, "cluster_id", ndim=1)
-    if frames.size and not clusters.size:
+    if frames.size and not units.size:
         raise NoSpikesError(f"recognised, holds {frames.size} detected events that were not sorted into clusters")
-    if clusters.size != frames.size or not are_whole(clusters):
-        raise RecordingError(f"the counts do not add up: {frames.size} times, {clusters.size} whole cluster_id")
+    if units.size != frames.size:
+        raise RecordingError(f"the counts do not add up: {frames.size} times, {units.size} cluster_id")
     rate = rate_of(h5, "Sampling")
     if rate is None:
         raise RecordingError("dataset 'Sampling' is missing, so frames cannot be turned into seconds")
     times, first, last = frame_times(frames, 0, rate, "times", in_place=True)
-    numbers, units = distinct(clusters)
     start, stop = inferred_window(first, last, notes, rate)
     table: dict[str, Any] = {"name": [str(number) for number in numbers.tolist()]}
     try:
@@ -62,6 +62,13 @@ def _read(h5: h5py.File) -> SpikeRecording:
         metadata={"format": "herdingspikes"},
         notes=notes,
     )
+
+
+def _clusters(h5: h5py.File) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    clusters = array(h5, "cluster_id", ndim=1)
+    if not are_whole(clusters):
+        raise RecordingError("dataset 'cluster_id' holds numbers that are not whole")
+    return distinct(clusters)
 
 
 FORMAT = Format(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from organoid.errors import RecordingError
 
 _LARGEST_TEXT = 1 << 26
+_LARGEST_HEADER = 1 << 17  # twice what its length field can say in the first version of .npy
 _LARGEST_COMPRESSION = 1100
 _UNSUSPICIOUS_BYTES = 1 << 24
 _DAMAGE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError)
@@ -54,6 +55,15 @@ class Files:
         except _DAMAGE as error:
             raise RecordingError(f"file {name!r} is damaged: {error}") from None
 
+    def _buffer(self, name: str) -> NDArray[np.uint8]:
+        """Return the bytes of a file; those of a file on disk lie in memory of their own, which may be changed."""
+        if self.folder is None or name not in self.names:
+            return np.frombuffer(self.read(name), np.uint8)
+        try:
+            return np.fromfile(self.folder / name, np.uint8)
+        except _DAMAGE as error:
+            raise RecordingError(f"file {name!r} is damaged: {error}") from None
+
     def text(self, name: str) -> str:
         """Return the text of a small file."""
         if name in self.names and self.size(name) > _LARGEST_TEXT:
@@ -68,7 +78,7 @@ class Files:
         RecordingError
             Naming the file and what it holds.
         """
-        raw = self.read(name)
+        raw = self._buffer(name)
         try:
             values = _unpacked(raw)
         except (*_DAMAGE, MemoryError, SyntaxError, TypeError, KeyError) as error:
@@ -78,16 +88,17 @@ class Files:
         return values
 
 
-def _unpacked(raw: bytes) -> Any:
-    """Return what ``np.load`` returns, without copying the numbers: read-only."""
-    stream = io.BytesIO(raw)
+def _unpacked(raw: NDArray[np.uint8]) -> Any:
+    """Return what ``np.load`` returns, without copying the numbers."""
+    stream = io.BytesIO(raw[:_LARGEST_HEADER].tobytes())
     header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(npy.read_magic(stream))
     if header is not None:
         shape, by_columns, dtype = header(stream)
         if dtype.kind in "biuf" and min(shape, default=0) >= 0:
-            values = np.frombuffer(raw, dtype, math.prod(shape), stream.tell())
+            begin, size = stream.tell(), math.prod(shape) * dtype.itemsize
+            values = raw[begin : begin + size].view(dtype)
             return values.reshape(shape, order="F" if by_columns else "C")
-    return np.load(io.BytesIO(raw), allow_pickle=False)
+    return np.load(io.BytesIO(raw.tobytes()), allow_pickle=False)
 
 
 @contextmanager

@@ -15,9 +15,8 @@ _FIRST = 1 << 14  # enough to meet all units of a busy recording
 def distinct(numbers: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Return the distinct numbers, ascending, and the place of each number among them.
 
-    The same as ``np.unique(numbers, return_inverse=True)``, without a sort where the numbers are small. Where
-    all from 0 to the largest are there, each is its own place, and the numbers come back as they are. The
-    places are read-only, so that they need not be copied.
+    The same as ``np.unique(numbers, return_inverse=True)``, without a sort where the numbers are small, and
+    with the places in the shortest type that holds them, read-only: neither need be copied again.
 
     Parameters
     ----------
@@ -25,23 +24,30 @@ def distinct(numbers: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]:
 
     Returns
     -------
-    (ndarray of int64, ndarray of whole numbers)
+    (ndarray of int64, ndarray of unsigned whole numbers)
     """
     whole = numbers if numbers.dtype.kind in "iu" else numbers.astype(np.int64)
     high = highest(whole)
-    if 0 <= high < _LARGEST_TABLE and np.count_nonzero(np.bincount(whole[:_FIRST].astype(np.int64))) == high + 1:
-        whole.flags.writeable = False
-        return np.arange(high + 1), whole  # the first ones show it
-    own = whole.astype(np.int64)
     if not 0 <= high < _LARGEST_TABLE:
-        found, own = np.unique(own, return_inverse=True)
+        found, places = np.unique(whole.astype(np.int64), return_inverse=True)
+        places = places.astype(np.min_scalar_type(found.size))
     else:
-        used = np.bincount(own) > 0
+        places = whole.astype(np.min_scalar_type(high))
+        used = _used(places, high)
         found = np.flatnonzero(used)
         if found.size < used.size:
-            own = (np.cumsum(used) - 1)[own]
-    own.flags.writeable = False
-    return found, own
+            places = (np.cumsum(used) - 1).astype(places.dtype)[places]
+    places.flags.writeable = False
+    return found, places
+
+
+def _used(numbers: NDArray[Any], high: int) -> NDArray[np.bool_]:
+    """Tell which of the numbers 0 to `high` occur: usually the first of them show it."""
+    used: NDArray[np.bool_] = np.zeros(high + 1, dtype=bool)
+    used[numbers[:_FIRST]] = True
+    if not used.all():
+        used[numbers] = True
+    return used
 
 
 def are_whole(numbers: NDArray[Any]) -> bool:

@@ -48,12 +48,15 @@ def _read(files: Files) -> SpikeRecording:
     notes: list[str] = []
     params = _params(files)
     rate = checked_rate(params.get("sample_rate"), "params.py", params.get("sample_rate"))
+    numbers, units = _clusters(files, notes)
     samples = files.array(TIMES).ravel()
-    clusters = _clusters(files, samples.size, notes)
-    times, first, last = frame_times(samples, 0, rate, TIMES)
+    if units.size != samples.size:
+        raise RecordingError(
+            f"the counts do not add up: {TIMES!r} holds {samples.size} spikes, the clusters are those of {units.size}"
+        )
+    times, first, last = frame_times(samples, 0, rate, TIMES, in_place=True)
     if first < 0:
         notes.append(f"{int(np.sum(times < 0))} of {times.size} spikes lie before sample 0; kept")
-    numbers, units = distinct(clusters)
     start, stop = inferred_window(first, last, notes, rate)
     return SpikeRecording(
         times,
@@ -88,20 +91,17 @@ def _params(files: Files) -> dict[str, Any]:
     return found
 
 
-def _clusters(files: Files, n: int, notes: list[str]) -> NDArray[Any]:
+def _clusters(files: Files, notes: list[str]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Return the distinct clusters and which of them each spike is in."""
     name = next((name for name in ("spike_clusters.npy", "spike_templates.npy") if name in files.names), None)
     if name is None:
         raise RecordingError("neither 'spike_clusters.npy' nor 'spike_templates.npy' is there")
     if name == "spike_templates.npy":
         notes.append("no spike_clusters.npy: units are the templates of the sorter")
     clusters = files.array(name).ravel()
-    if clusters.size != n:
-        raise RecordingError(
-            f"the counts do not add up: {TIMES!r} holds {n} spikes, {name!r} the clusters of {clusters.size}"
-        )
     if not are_whole(clusters):
         raise RecordingError(f"file {name!r} holds cluster numbers that are not whole")
-    return clusters
+    return distinct(clusters)
 
 
 def _unit_columns(files: Files, numbers: NDArray[np.int64], notes: list[str]) -> dict[str, Any]:

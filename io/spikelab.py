@@ -40,12 +40,13 @@ def recognises(source: Source) -> bool:
 
 
 def _layout(h5: h5py.Group) -> str | None:
+    held = set(members(h5))  # opening what is not there is slow
     for name, wanted in (("ragged", RAGGED), ("paired", PAIRED)):
-        if all(is_dataset(h5, key) for key in wanted):
+        if held.issuperset(wanted) and all(is_dataset(h5, key) for key in wanted):
             return name
-    if is_dataset(h5, RASTER) and _of_raster(h5, "bin_size_ms") is not None:
+    if RASTER in held and is_dataset(h5, RASTER) and _of_raster(h5, "bin_size_ms") is not None:
         return "raster"
-    units = group(h5, "units")
+    units = group(h5, "units") if "units" in held else None
     names = members(units) if units is not None else []
     if units is not None and names and all(name.isdecimal() and is_dataset(units, name) for name in names):
         return "units"

@@ -137,14 +137,12 @@ def _read_well(
     well: h5py.Group, name: str, rate: float, model: str, notes: list[str]
 ) -> tuple[Seconds, NDArray[Any], dict[str, NDArray[Any]]]:
     """Return the spike times of one well, the unit of each, and the columns of the table of units."""
+    keys, units = _channel_units(well, name, notes)
     frames = array(well, "SpikeTimes", ndim=1)
-    channels = array(well, "SpikeChIdxs", ndim=1, kinds="iu")
-    if channels.size != frames.size:
+    if units.size != frames.size:
         raise RecordingError(
-            f"the counts do not add up: {name}/SpikeTimes holds {frames.size} spikes, SpikeChIdxs {channels.size}"
+            f"the counts do not add up: {name}/SpikeTimes holds {frames.size} spikes, SpikeChIdxs {units.size}"
         )
-    sorted_as = _sorted_units(well, name, frames.size, notes)
-    keys, units = _channel_units(channels, sorted_as)
     x, y = grid_positions(keys[0], SIDE, pitch_of(model, notes), name, notes)
     _check_stored(well, name, keys[0], notes)
     several = bool(np.any(keys[1] != keys[1, :1]))
@@ -154,8 +152,10 @@ def _read_well(
     return frame_times(frames, 0, rate, f"{name}/SpikeTimes", in_place=True), units, table
 
 
-def _channel_units(channels: NDArray[Any], sorted_as: NDArray[Any] | None) -> tuple[NDArray[np.int64], NDArray[Any]]:
+def _channel_units(well: h5py.Group, name: str, notes: list[str]) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Return the distinct pairs of channel and sorted unit, shape (2, n), and the pair of each spike."""
+    channels = array(well, "SpikeChIdxs", ndim=1, kinds="iu")
+    sorted_as = _sorted_units(well, name, channels.size, notes)
     if sorted_as is None or not np.any(sorted_as):
         numbers, units = distinct(channels)
         return np.stack([numbers, np.zeros_like(numbers)]), units

@@ -33,14 +33,13 @@ def read_v2(h5: h5py.File) -> SpikeRecording:
     rate = rate_of(h5, f"{VARIABLES}/SamplingRate")
     if rate is None:
         raise RecordingError(f"dataset '{VARIABLES}/SamplingRate' is missing, so frames cannot be turned into seconds")
+    numbers, units = distinct(array(h5, f"{EVENTS}/SpikeChIDs", ndim=1, kinds="iu"))
     frames = array(h5, f"{EVENTS}/SpikeTimes", ndim=1)
-    channels = array(h5, f"{EVENTS}/SpikeChIDs", ndim=1, kinds="iu")
-    if channels.size != frames.size:
+    if units.size != frames.size:
         raise RecordingError(
-            f"the counts do not add up: SpikeTimes holds {frames.size} spikes, SpikeChIDs {channels.size} channels"
+            f"the counts do not add up: SpikeTimes holds {frames.size} spikes, SpikeChIDs {units.size} channels"
         )
     times, first, last = frame_times(frames, 0, rate, f"{EVENTS}/SpikeTimes", in_place=True)
-    numbers, units = distinct(channels)
     marks = member(h5, MARKS)
     if isinstance(marks, h5py.Dataset) and marks.size:
         notes.append(
