@@ -146,7 +146,12 @@ def dataset(h5: h5py.Group, name: str) -> h5py.Dataset:
 
 
 def array(h5: h5py.Group, name: str, *, ndim: int, kinds: str = "fiu") -> np.ndarray[Any, Any]:
-    """Read a whole dataset, checking that it is one, its number of axes and its type.
+    """Read a whole dataset, checking that it is one, its number of axes and its type; parameters as for `numeric`."""
+    return np.asarray(whole(numeric(h5, name, ndim=ndim, kinds=kinds), name))
+
+
+def numeric(h5: h5py.Group, name: str, *, ndim: int, kinds: str = "fiu") -> h5py.Dataset:
+    """Return a dataset, checking that it is one, its number of axes and its type.
 
     Parameters
     ----------
@@ -174,7 +179,7 @@ def array(h5: h5py.Group, name: str, *, ndim: int, kinds: str = "fiu") -> np.nda
             f"dataset {name!r} has shape {shape} and type {dtype}; expected {ndim} "
             f"{'axis' if ndim == 1 else 'axes'} of {wanted} values"
         )
-    return np.asarray(whole(found, name))
+    return found
 
 
 def columns(h5: h5py.Group, name: str, wanted: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:

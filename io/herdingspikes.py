@@ -5,10 +5,9 @@ from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 from organoid.io.frames import frame_times, rate_of
 from organoid.io.hdf5_source import Source, array, open_hdf5
-from organoid.io.numbering import are_whole, distinct
+from organoid.io.numbering import distinct_in
 from organoid.io.registry import Evidence, Format, NoSpikesError
 from organoid.io.window import inferred_window
 
@@ -31,7 +30,7 @@ def read(path: Path, well: str | None, recording: str | None) -> SpikeRecording:
 
 def _read(h5: h5py.File) -> SpikeRecording:
     notes: list[str] = []
-    numbers, units = _clusters(h5)
+    numbers, units = distinct_in(h5, "cluster_id", "fiu")
     frames = array(h5, "times", ndim=1)
     if frames.size and not units.size:
         raise NoSpikesError(f"recognised, holds {frames.size} detected events that were not sorted into clusters")
@@ -62,13 +61,6 @@ def _read(h5: h5py.File) -> SpikeRecording:
         metadata={"format": "herdingspikes"},
         notes=notes,
     )
-
-
-def _clusters(h5: h5py.File) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    clusters = array(h5, "cluster_id", ndim=1)
-    if not are_whole(clusters):
-        raise RecordingError("dataset 'cluster_id' holds numbers that are not whole")
-    return distinct(clusters)
 
 
 FORMAT = Format(

@@ -4,11 +4,11 @@ import io
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -19,6 +19,7 @@ from organoid.errors import RecordingError
 _LARGEST_TEXT = 1 << 26
 _LARGEST_HEADER = 1 << 17  # twice what its length field can say in the first version of .npy
 _LARGEST_COMPRESSION = 1100
+_PART = 1 << 15  # values
 _UNSUSPICIOUS_BYTES = 1 << 24
 _DAMAGE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError)
 
@@ -55,6 +56,19 @@ class Files:
         except _DAMAGE as error:
             raise RecordingError(f"file {name!r} is damaged: {error}") from None
 
+    def parts(self, name: str) -> tuple[int, Callable[[], Iterator[NDArray[Any]]]]:
+        """Return how many numbers `array` returns, and what gives them, flat, part after part.
+
+        Memory that is new to a process costs more than reading into it, so those of a file on disk are
+        never all held.
+        """
+        held = None if self.folder is None or name not in self.names else _plain_numbers(self.folder / name)
+        if self.folder is None or held is None:
+            values = self.array(name).ravel()  # says what is wrong, if something is
+            return values.size, lambda: iter([values])
+        path, header = self.folder / name, held
+        return header.size, lambda: _stretches(path, header)
+
     def _buffer(self, name: str) -> NDArray[np.uint8]:
         """Return the bytes of a file; those of a file on disk lie in memory of their own, which may be changed."""
         if self.folder is None or name not in self.names:
@@ -88,17 +102,54 @@ class Files:
         return values
 
 
+class _Header(NamedTuple):
+    """What an .npy file says of its numbers."""
+
+    shape: tuple[int, ...]
+    by_columns: bool
+    dtype: np.dtype[Any]
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+
+def _header(stream: BinaryIO) -> _Header | None:
+    """Read the header of an .npy file; None if it is in a rare version or of anything but numbers."""
+    take = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(npy.read_magic(stream))
+    held = None if take is None else _Header(*take(stream))
+    return None if held is None or held.dtype.kind not in "biuf" or min(held.shape, default=0) < 0 else held
+
+
+def _plain_numbers(path: Path) -> _Header | None:
+    """Read the header of an .npy file; None unless the file holds all it says, along one axis."""
+    try:
+        with open(path, "rb") as file:
+            held = _header(file)
+            stored = path.stat().st_size - file.tell()
+    except (*_DAMAGE, MemoryError, SyntaxError, TypeError, KeyError):
+        return None
+    if held is None or held.dtype.kind == "b" or max(held.shape, default=0) != held.size:
+        return None
+    return held if stored >= held.size * held.dtype.itemsize else None
+
+
+def _stretches(path: Path, held: _Header) -> Iterator[NDArray[Any]]:
+    with open(path, "rb") as file:
+        _header(file)
+        for begin in range(0, max(held.size, 1), _PART):
+            yield np.fromfile(file, held.dtype, min(_PART, held.size - begin))
+
+
 def _unpacked(raw: NDArray[np.uint8]) -> Any:
     """Return what ``np.load`` returns, without copying the numbers."""
     stream = io.BytesIO(raw[:_LARGEST_HEADER].tobytes())
-    header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(npy.read_magic(stream))
-    if header is not None:
-        shape, by_columns, dtype = header(stream)
-        if dtype.kind in "biuf" and min(shape, default=0) >= 0:
-            begin, size = stream.tell(), math.prod(shape) * dtype.itemsize
-            values = raw[begin : begin + size].view(dtype)
-            return values.reshape(shape, order="F" if by_columns else "C")
-    return np.load(io.BytesIO(raw.tobytes()), allow_pickle=False)
+    held = _header(stream)
+    if held is None:
+        return np.load(io.BytesIO(raw.tobytes()), allow_pickle=False)
+    begin = stream.tell()
+    values = raw[begin : begin + held.size * held.dtype.itemsize].view(held.dtype)
+    return values.reshape(held.shape, order="F" if held.by_columns else "C")
 
 
 @contextmanager

@@ -1,11 +1,15 @@
 """From the numbers a file uses for channels or clusters to unit indices without gaps."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from organoid.io.hdf5_source import numeric
 
+from organoid.errors import RecordingError
+from organoid.layout_guard import parts
 from organoid.recording_checks import highest
 
 _LARGEST_TABLE = 1 << 22
@@ -26,14 +30,46 @@ def distinct(numbers: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]:
     -------
     (ndarray of int64, ndarray of unsigned whole numbers)
     """
-    whole = numbers if numbers.dtype.kind in "iu" else numbers.astype(np.int64)
-    high = highest(whole)
-    if not 0 <= high < _LARGEST_TABLE:
-        found, places = np.unique(whole.astype(np.int64), return_inverse=True)
+    return distinct_of_parts(numbers.size, lambda: iter([numbers]))
+
+
+def distinct_in(h5: h5py.Group, name: str, kinds: str = "iu") -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Return what `distinct` returns for a dataset of whole numbers, one axis.
+
+    Raises
+    ------
+    RecordingError
+        Naming the dataset, what it is and what was expected.
+    """
+    found = numeric(h5, name, ndim=1, kinds=kinds)
+    return distinct_of_parts(found.size or 0, lambda: whole_numbers(parts(found, name), name))
+
+
+def whole_numbers(held: Iterable[NDArray[Any]], name: str) -> Iterator[NDArray[Any]]:
+    """Yield the parts again, refusing numbers that are not whole."""
+    for part in held:
+        if not are_whole(part):
+            raise RecordingError(f"{name!r} holds numbers that are not whole")
+        yield part
+
+
+def distinct_of_parts(size: int, held: Callable[[], Iterator[NDArray[Any]]]) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Return what `distinct` returns for numbers that come in parts, which may share their memory.
+
+    Parameters
+    ----------
+    size : int
+        Of all parts together.
+    held : callable
+        Gives the parts, again if it is called again.
+    """
+    places = _shortest(size, held())
+    if places is None:
+        whole = np.concatenate([part.astype(np.int64) for part in held()])
+        found, places = np.unique(whole, return_inverse=True)
         places = places.astype(np.min_scalar_type(found.size))
     else:
-        places = whole.astype(np.min_scalar_type(high))
-        used = _used(places, high)
+        used = _used(places)
         found = np.flatnonzero(used)
         if found.size < used.size:
             places = (np.cumsum(used) - 1).astype(places.dtype)[places]
@@ -41,9 +77,26 @@ def distinct(numbers: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]:
     return found, places
 
 
-def _used(numbers: NDArray[Any], high: int) -> NDArray[np.bool_]:
-    """Tell which of the numbers 0 to `high` occur: usually the first of them show it."""
-    used: NDArray[np.bool_] = np.zeros(high + 1, dtype=bool)
+def _shortest(size: int, held: Iterator[NDArray[Any]]) -> NDArray[Any] | None:
+    """Return the numbers in the shortest type that holds them; None if one is negative or too large for a table."""
+    short: NDArray[Any] = np.empty(0, np.uint8)
+    begin = 0
+    for part in held:
+        short = np.empty(size, np.uint8) if begin == 0 else short  # not before the first part shows that it is there
+        whole = part if part.dtype.kind in "iu" else part.astype(np.int64)
+        high = highest(whole)
+        if whole.size and not 0 <= high < _LARGEST_TABLE:
+            return None
+        if high > np.iinfo(short.dtype).max:
+            short = short.astype(np.min_scalar_type(high))
+        short[begin : begin + whole.size] = whole
+        begin += whole.size
+    return short
+
+
+def _used(numbers: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell which of the numbers from 0 to the largest occur: usually the first of them show it."""
+    used: NDArray[np.bool_] = np.zeros(highest(numbers) + 1, dtype=bool)
     used[numbers[:_FIRST]] = True
     if not used.all():
         used[numbers] = True

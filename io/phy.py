@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from organoid.io.frames import checked_rate, frame_times
 from organoid.io.hdf5_source import Source
 from organoid.io.npy import Files, open_files
-from organoid.io.numbering import are_whole, distinct
+from organoid.io.numbering import distinct_of_parts, whole_numbers
 from organoid.io.registry import Evidence, Format
 from organoid.io.window import inferred_window
 
@@ -98,10 +98,8 @@ def _clusters(files: Files, notes: list[str]) -> tuple[NDArray[np.int64], NDArra
         raise RecordingError("neither 'spike_clusters.npy' nor 'spike_templates.npy' is there")
     if name == "spike_templates.npy":
         notes.append("no spike_clusters.npy: units are the templates of the sorter")
-    clusters = files.array(name).ravel()
-    if not are_whole(clusters):
-        raise RecordingError(f"file {name!r} holds cluster numbers that are not whole")
-    return distinct(clusters)
+    size, parts = files.parts(name)
+    return distinct_of_parts(size, lambda: whole_numbers(parts(), name))
 
 
 def _unit_columns(files: Files, numbers: NDArray[np.int64], notes: list[str]) -> dict[str, Any]:

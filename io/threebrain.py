@@ -25,7 +25,7 @@ from organoid.io.hdf5_source import (
     text,
     text_at,
 )
-from organoid.io.numbering import distinct, joined
+from organoid.io.numbering import distinct_in, joined
 from organoid.io.registry import Evidence, Format, NoSpikesError
 from organoid.io.threebrain_v2 import read_v2
 from organoid.io.window import covering_window, inferred_window
@@ -154,13 +154,12 @@ def _read_well(
 
 def _channel_units(well: h5py.Group, name: str, notes: list[str]) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Return the distinct pairs of channel and sorted unit, shape (2, n), and the pair of each spike."""
-    channels = array(well, "SpikeChIdxs", ndim=1, kinds="iu")
-    sorted_as = _sorted_units(well, name, channels.size, notes)
+    numbers, places = distinct_in(well, "SpikeChIdxs")
+    sorted_as = _sorted_units(well, name, places.size, notes)
     if sorted_as is None or not np.any(sorted_as):
-        numbers, units = distinct(channels)
-        return np.stack([numbers, np.zeros_like(numbers)]), units
-    pairs, places = np.unique(np.stack([channels, sorted_as]).astype(np.int64), axis=1, return_inverse=True)
-    return pairs, places.ravel().astype(np.int64)
+        return np.stack([numbers, np.zeros_like(numbers)]), places
+    pairs, units = np.unique(np.stack([numbers[places], sorted_as.astype(np.int64)]), axis=1, return_inverse=True)
+    return pairs, units.ravel().astype(np.int64)
 
 
 def _sorted_units(well: h5py.Group, name: str, n: int, notes: list[str]) -> NDArray[Any] | None:

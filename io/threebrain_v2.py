@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from organoid.io.frames import frame_times, rate_of
 from organoid.io.hdf5_source import array, columns, holds, member, number_at
-from organoid.io.numbering import distinct
+from organoid.io.numbering import distinct_in
 from organoid.io.registry import NoSpikesError
 from organoid.io.window import covering_window, inferred_window
 
@@ -33,7 +33,7 @@ def read_v2(h5: h5py.File) -> SpikeRecording:
     rate = rate_of(h5, f"{VARIABLES}/SamplingRate")
     if rate is None:
         raise RecordingError(f"dataset '{VARIABLES}/SamplingRate' is missing, so frames cannot be turned into seconds")
-    numbers, units = distinct(array(h5, f"{EVENTS}/SpikeChIDs", ndim=1, kinds="iu"))
+    numbers, units = distinct_in(h5, f"{EVENTS}/SpikeChIDs")
     frames = array(h5, f"{EVENTS}/SpikeTimes", ndim=1)
     if units.size != frames.size:
         raise RecordingError(

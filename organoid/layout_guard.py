@@ -1,10 +1,13 @@
 """Guarded reading of HDF5 datasets and attributes, for files that may be damaged or lie about their size."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from organoid.errors import RecordingError
 from organoid.heap_guard import check_heaps
@@ -12,6 +15,7 @@ from organoid.heap_guard import check_heaps
 # Deflate packs at most 1032 to 1; anything claiming more than this holds unwritten values.
 _LARGEST_COMPRESSION = 1100
 _UNSUSPICIOUS_BYTES = 1 << 24
+_PART = 1 << 15  # values
 _TEXT_POINTER = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
 # What h5py raises on damaged objects, links, types and filters.
 DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError, AttributeError, SystemError)
@@ -34,27 +38,65 @@ def whole(found: h5py.Dataset, name: str, view: Any = None) -> Any:
         Naming the dataset, if it claims far more than the file stores, keeps its values elsewhere or
         cannot be read.
     """
-    try:
-        shape, dtype, size = found.shape, found.dtype, int(found.size or 0)
-        if shape is None:
-            raise RecordingError(f"dataset {name!r} holds nothing (its space is null)")
-        claimed, stored = size * dtype.itemsize, int(found.id.get_storage_size())
-        if claimed > _UNSUSPICIOUS_BYTES and claimed > _LARGEST_COMPRESSION * stored:
-            raise RecordingError(
-                f"dataset {name!r} claims {size:.3g} values ({claimed / 1e9:.3g} GB), but the file stores "
-                f"only {stored} bytes of it"
-            )
-        if found.external:
-            raise RecordingError(f"dataset {name!r} keeps its values in another file, which is not followed")
-        if dtype.hasobject:
-            _check_pointers(dtype, name)
-            check_heaps(_file_of(found))
-            _check_lengths(found, name)
+    with _told(name):
+        _check_claims(found, name)
+        dtype = found.dtype
         return _numbers(found) if view is None and dtype.kind in "biuf" else (found if view is None else view)[()]
+
+
+def parts(found: h5py.Dataset, name: str) -> Iterator[NDArray[Any]]:
+    """Yield what `whole` returns for numbers along one axis, part after part in the same memory.
+
+    Memory that is new to a process costs more than reading into it. Chunks are unpacked whole, so what is
+    stored in chunks comes in one part.
+
+    Raises
+    ------
+    RecordingError
+        As `whole` does.
+    """
+    with _told(name):
+        _check_claims(found, name)
+        (n,), space = found.shape, found.id.get_space()
+        if n <= _PART or found.chunks is not None:
+            yield _numbers(found)
+            return
+        room = np.empty(_PART, found.dtype)
+        for begin in range(0, n, _PART):
+            part = room[: n - begin]
+            space.select_hyperslab((begin,), part.shape)
+            found.id.read(h5py.h5s.create_simple(part.shape), space, part)
+            yield part
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Turn what h5py raises on damage into an error that names the dataset."""
+    try:
+        yield
     except RecordingError:
         raise
     except DAMAGE as error:
         raise RecordingError(f"dataset {name!r} cannot be read: {reason(error)}") from None
+
+
+def _check_claims(found: h5py.Dataset, name: str) -> None:
+    """Check that the file really stores what a dataset claims to hold, itself, and leads nowhere dangerous."""
+    dtype, size = found.dtype, int(found.size or 0)
+    if found.shape is None:
+        raise RecordingError(f"dataset {name!r} holds nothing (its space is null)")
+    claimed, stored = size * dtype.itemsize, int(found.id.get_storage_size())
+    if claimed > _UNSUSPICIOUS_BYTES and claimed > _LARGEST_COMPRESSION * stored:
+        raise RecordingError(
+            f"dataset {name!r} claims {size:.3g} values ({claimed / 1e9:.3g} GB), but the file stores "
+            f"only {stored} bytes of it"
+        )
+    if found.external:
+        raise RecordingError(f"dataset {name!r} keeps its values in another file, which is not followed")
+    if dtype.hasobject:
+        _check_pointers(dtype, name)
+        check_heaps(_file_of(found))
+        _check_lengths(found, name)
 
 
 def _numbers(found: h5py.Dataset) -> Any:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from organoid import recording_checks as checks
 from organoid.clock import DEFAULT_TICK_RATE, BinGrid, to_ticks
 from organoid.errors import RecordingError
-from organoid.tables import Table
+from organoid.tables import ELECTRODE_COLUMNS, Table, conform, framed
 
 Units = Sequence[int] | Sequence[str] | NDArray[Any]
 
@@ -72,7 +72,7 @@ class SpikeRecording:
         "_ticks",
         "_times",
         "_unit_index",
-        "_units",
+        "_unit_table",
     )
 
     def __init__(
@@ -99,8 +99,8 @@ class SpikeRecording:
         self._notes: tuple[str, ...] = tuple(str(note) for note in notes)
         self._set_window(t_start, t_stop)
         self._observed = checks.check_observed(observed, self._t_start, self._t_stop)
-        self._units = checks.unit_table(units, self._n_units)
-        self._given_electrodes = None if electrodes is None else checks.electrode_table(electrodes, self._units)
+        self._unit_table = checks.unit_columns(units, self._n_units)
+        self._given_electrodes = None if electrodes is None else conform(electrodes, ELECTRODE_COLUMNS, "electrodes")
         self._stimuli = checks.stimulus_table(stimuli)
         self._metadata = checks.check_metadata(metadata)
 
@@ -186,6 +186,13 @@ class SpikeRecording:
     def units(self) -> pd.DataFrame:
         """Table of units (a copy): name, channel, electrode, x_um, y_um, well, ..."""
         return self._units.copy()
+
+    @property
+    def _units(self) -> pd.DataFrame:
+        """The table of units, made a frame when first asked for."""
+        if not isinstance(self._unit_table, pd.DataFrame):
+            self._unit_table = framed(self._unit_table)
+        return self._unit_table
 
     @property
     def electrodes(self) -> pd.DataFrame:

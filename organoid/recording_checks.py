@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from organoid.errors import RecordingError
-from organoid.tables import ELECTRODE_COLUMNS, STIMULUS_COLUMNS, UNIT_COLUMNS, Table, conform, n_rows
+from organoid.tables import ELECTRODE_COLUMNS, STIMULUS_COLUMNS, UNIT_COLUMNS, Table, checked, conform, framed, n_rows
 
 _MANY_SPIKES = 10_000
 _BLOCK = 1 << 16
@@ -165,11 +165,16 @@ def clip(spans: NDArray[np.float64], start: float, stop: float) -> NDArray[np.fl
 
 def unit_table(units: Table | None, n_units: int) -> pd.DataFrame:
     """Return the table of units with every promised column."""
+    return framed(unit_columns(units, n_units))
+
+
+def unit_columns(units: Table | None, n_units: int) -> Table:
+    """Return what `unit_table` returns, maybe not yet as a frame."""
     if units is not None and "name" in units:
-        return conform(units, UNIT_COLUMNS, "units")
+        return checked(units, UNIT_COLUMNS, "units")
     names = [f"unit_{k}" for k in range(n_units)]
     table = units.assign(name=names) if isinstance(units, pd.DataFrame) else {**(units or {}), "name": names}
-    return conform(table, UNIT_COLUMNS, "units")
+    return checked(table, UNIT_COLUMNS, "units")
 
 
 def electrode_table(electrodes: Table | None, units: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Columns and types of the tables a recording carries; the one place that knows them."""
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ _PLURALS = {"text": "texts", "integer": "whole numbers", "number": "numbers", "f
 
 
 def conform(table: Table | None, columns: dict[str, str], what: str) -> pd.DataFrame:
-    """Return a frame that is a copy of `table` with all `columns` present, first, and of their types.
+    """Return a copy of `table` with all `columns` present, first, and of their types.
 
     Missing columns are filled with missing values (flags with True); further columns are kept
     behind, as text, whole numbers, numbers or flags.
@@ -60,8 +60,20 @@ def conform(table: Table | None, columns: dict[str, str], what: str) -> pd.DataF
     -------
     DataFrame
     """
+    return framed(checked(table, columns, what))
+
+
+def framed(table: Table) -> pd.DataFrame:
+    """Return what `checked` returned as a frame."""
+    if isinstance(table, pd.DataFrame):
+        return table
+    return pd.DataFrame(table, index=pd.RangeIndex(n_rows(table)), copy=False)  # the columns are copies already
+
+
+def checked(table: Table | None, columns: dict[str, str], what: str) -> Table:
+    """Return what `conform` returns, but maybe as columns that still are to be made a frame, which takes time."""
     if table is None:
-        return _no_rows(tuple(columns.items())).copy()
+        return _no_rows(tuple(columns.items()))
     if isinstance(table, pd.DataFrame):
         if _conforms(table, columns):
             return table.copy()
@@ -77,7 +89,7 @@ def conform(table: Table | None, columns: dict[str, str], what: str) -> pd.DataF
     if any(len(values) != n for values in out.values()):
         lengths = ", ".join(f"{name} {len(values)}" for name, values in out.items())
         raise RecordingError(f"the columns of the table of {what} have different lengths: {lengths}")
-    return pd.DataFrame(out, index=pd.RangeIndex(n), copy=False)  # the columns are copies already
+    return out
 
 
 def n_rows(table: Table) -> int:
@@ -87,6 +99,7 @@ def n_rows(table: Table) -> int:
 
 @cache
 def _no_rows(columns: tuple[tuple[str, str], ...]) -> pd.DataFrame:
+    """Return an empty table, for all who need one: they hand out copies."""
     return pd.DataFrame({name: _missing(kind, 0) for name, kind in columns}, index=range(0))
 
 
@@ -124,6 +137,11 @@ def _missing(kind: str, n_rows: int) -> Any:
         return np.ones(n_rows, dtype=bool)
     if kind == "integer":
         return pd.arrays.IntegerArray(np.ones(n_rows, dtype=np.int64), np.ones(n_rows, dtype=bool))
+    return _no_texts(n_rows).copy()
+
+
+@lru_cache(maxsize=8)
+def _no_texts(n_rows: int) -> Any:
     return pd.array([None] * n_rows, dtype=_TEXT)
 
 
