@@ -8,6 +8,7 @@ import gzip
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ from organoid.heap_guard import check_names
 from organoid.layout_guard import DAMAGE, attribute, reason, whole
 
 _HEAD_BYTES = 4096
+_OPEN: ContextVar[tuple[Path, h5py.File] | None] = ContextVar("open HDF5 file", default=None)
 _KIND_NAMES = {"f": "floating-point", "i": "whole", "u": "unsigned whole", "S": "text", "O": "text", "V": "compound"}
 
 
@@ -77,11 +79,26 @@ def open_source(path: Path) -> Iterator[Source]:
     if path.is_dir() or not h5py.is_hdf5(path):
         yield Source(path, None)
         return
-    with open_hdf5(path) as h5:
-        yield Source(path, h5)
+    with _opened(path) as h5:
+        token = _OPEN.set((path, h5))
+        try:
+            yield Source(path, h5)
+        finally:
+            _OPEN.reset(token)
 
 
-def open_hdf5(path: Path) -> h5py.File:
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading, or take it as it is if `open_source` has it open."""
+    held = _OPEN.get()
+    if held is not None and held[0] == path:
+        yield held[1]
+        return
+    with _opened(path) as h5:
+        yield h5
+
+
+def _opened(path: Path) -> h5py.File:
     """Open an HDF5 file for reading, also one whose writer is still running or was killed."""
     check_names(str(path))
     try:

@@ -19,7 +19,7 @@ from organoid.errors import RecordingError
 _LARGEST_TEXT = 1 << 26
 _LARGEST_HEADER = 1 << 17  # twice what its length field can say in the first version of .npy
 _LARGEST_COMPRESSION = 1100
-_PART = 1 << 15  # values
+_PART = 1 << 16  # values
 _UNSUSPICIOUS_BYTES = 1 << 24
 _DAMAGE = (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError)
 

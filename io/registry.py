@@ -174,7 +174,7 @@ def read_recording(
     """
     file = Path(path)
     asked = [None if name is None else str(name) for name in (well, recording)]
-    with open_source(file) as source:  # kept open: the reader then opens it again at little cost
+    with open_source(file) as source:  # the reader takes it as it is
         rec = read_as(_format_of(source), file, *asked)
     if stimuli is None:
         return rec

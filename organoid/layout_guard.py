@@ -15,7 +15,7 @@ from organoid.heap_guard import check_heaps
 # Deflate packs at most 1032 to 1; anything claiming more than this holds unwritten values.
 _LARGEST_COMPRESSION = 1100
 _UNSUSPICIOUS_BYTES = 1 << 24
-_PART = 1 << 15  # values
+_PART = 1 << 16  # values
 _TEXT_POINTER = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
 # What h5py raises on damaged objects, links, types and filters.
 DAMAGE = (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError, AttributeError, SystemError)
