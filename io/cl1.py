@@ -19,7 +19,6 @@ from organoid.io.hdf5_source import (
     columns,
     group,
     holds,
-    members,
     number_attribute,
     open_hdf5,
     scalar,
@@ -30,7 +29,7 @@ from organoid.io.registry import Evidence, Format, NoSpikesError
 from organoid.io.window import covering_window, inferred_window
 
 from organoid.errors import RecordingError
-from organoid.layout_guard import attribute
+from organoid.layout_guard import attribute, members
 from organoid.recording import SpikeRecording
 
 GRID = 8  # channel = column * 8 + row

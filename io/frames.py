@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from organoid.io.hdf5_source import member, scalar
+from organoid.io.hdf5_source import scalar
 from organoid.io.window import check_ends
 
 from organoid.clock import LARGEST_EXACT_TICK
 from organoid.errors import RecordingError
-from organoid.layout_guard import DAMAGE, reason, whole
+from organoid.layout_guard import DAMAGE, member, reason, whole
 from organoid.recording_checks import never_fall
 
 _BLOCK = 1 << 15
@@ -49,14 +49,16 @@ def frame_times(frames: NDArray[Any], origin: int, rate: float, name: str, *, in
         return Seconds(np.empty(0), np.nan, np.nan)
     reused = in_place and frames.itemsize == 8 and frames.flags.c_contiguous and frames.flags.writeable
     seconds = frames.view(np.float64) if reused else np.empty(frames.size)
-    low = high = frames[0].item()
+    low = high = float(frames[0])
+    room = np.empty(min(frames.size, _BLOCK))
     for k in range(0, frames.size, _BLOCK):  # one pass, in parts that stay in the cache
         block = frames[k : k + _BLOCK]
         if block.dtype.kind == "f" and not np.all(block == np.rint(block)):
             raise RecordingError(f"dataset {name!r} holds frame numbers that are not whole")
-        low, high = _widened(low, high, block)
         # Whole numbers below 2^53 are exact as floats, and so is their difference: one rounding, in the division.
-        since = block.astype(np.float64)
+        since = room[: block.size]
+        since[:] = block
+        low, high = _widened(low, high, since)
         if origin:
             since -= origin
         np.divide(since, rate, out=seconds[k : k + _BLOCK])
@@ -78,11 +80,11 @@ def _freeze(array: NDArray[Any]) -> None:
         part = part.base
 
 
-def _widened(low: float, high: float, numbers: NDArray[Any]) -> tuple[float, float]:
+def _widened(low: float, high: float, numbers: NDArray[np.float64]) -> tuple[float, float]:
     """Return the least and the largest number so far, quickly where numbers go on rising."""
     if numbers[0] >= high and never_fall(numbers):
-        return low, numbers[-1].item()
-    return min(low, numbers.min().item()), max(high, numbers.max().item())
+        return low, float(numbers[-1])
+    return min(low, float(numbers.min())), max(high, float(numbers.max()))
 
 
 def rate_of(h5: h5py.Group, name: str) -> float | None:
@@ -157,12 +159,26 @@ def _gaps(numbers: h5py.Dataset, name: str, begin: int, end: int, low: int, high
         yield int(block[k]), int(block[k + 1])
 
 
-def note_unobserved(frames: NDArray[Any], runs: list[tuple[int, int]], notes: list[str]) -> None:
-    """Note how many spikes lie before, after and between the runs of frames; all are kept."""
+def note_unobserved(
+    frames: NDArray[Any], seconds: Seconds, runs: list[tuple[int, int]], rate: float, notes: list[str]
+) -> None:
+    """Note how many spikes lie before, after and between the runs of frames; all are kept.
+
+    Parameters
+    ----------
+    frames : ndarray of whole numbers, one axis
+    seconds : Seconds
+        Their times, counted from the first run: they tell whether the frames need be gone over.
+    runs : list of (first frame, frame after the last)
+    rate : float, Hz
+    notes : list of str
+        Appended to.
+    """
     if not runs:
         return
     n, first, stop = frames.size, runs[0][0], runs[-1][1]
-    low, high = (int(frames.min()), int(frames.max())) if n else (first, first)
+    low = int(frames.min()) if seconds.first < 0 else first
+    high = int(frames.max()) if seconds.last >= (stop - first) / rate else first
     before = int(np.sum(frames < first)) if low < first else 0
     after = int(np.sum(frames >= stop)) if high >= stop else 0
     if before:

@@ -19,7 +19,7 @@ import numpy as np
 
 from organoid.errors import RecordingError
 from organoid.heap_guard import check_names
-from organoid.layout_guard import DAMAGE, attribute, reason, whole
+from organoid.layout_guard import DAMAGE, attribute, member, members, reason, whole
 
 _HEAD_BYTES = 4096
 _OPEN: ContextVar[tuple[Path, h5py.File] | None] = ContextVar("open HDF5 file", default=None)
@@ -110,17 +110,6 @@ def _opened(path: Path) -> h5py.File:
             raise RecordingError(f"{path.name} begins like HDF5 but cannot be opened: {reason(first)}") from None
 
 
-def member(h5: h5py.Group, name: str) -> h5py.Dataset | h5py.Group | None:
-    """Return a dataset or group, or None where it is absent, damaged or a link that leads nowhere."""
-    try:
-        found = h5py.h5o.open(h5.id, name.encode())  # half the time of h5[name]
-        if isinstance(found, h5py.h5d.DatasetID):
-            return h5py.Dataset(found, readonly=True)
-        return h5py.Group(found) if isinstance(found, h5py.h5g.GroupID) else None
-    except DAMAGE:
-        return None
-
-
 def is_dataset(h5: h5py.Group, name: str) -> bool:
     """Tell whether a member is a dataset."""
     return isinstance(member(h5, name), h5py.Dataset)
@@ -141,16 +130,6 @@ def group(h5: h5py.Group, name: str) -> h5py.Group | None:
         return h5py.Group(found) if isinstance(found, h5py.h5g.GroupID) else None
     except DAMAGE:
         return None
-
-
-def members(h5: h5py.Group) -> list[str]:
-    """Return the names of a group's members, sorted; empty if they cannot be listed."""
-    names: list[bytes] = []
-    try:
-        h5.id.links.iterate(names.append)  # a sixth of the time of iter(h5)
-    except DAMAGE:
-        return []
-    return sorted(name.decode("utf-8", "backslashreplace") for name in names)
 
 
 def dataset(h5: h5py.Group, name: str) -> h5py.Dataset:

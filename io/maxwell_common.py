@@ -154,12 +154,12 @@ def build(
         notes.append(f"the sampling rate is {rate:g} Hz; MaxOne records at 20000 Hz and MaxTwo at 10000 Hz")
     if not spikes.frames.size:
         notes.append(f"dataset {spikes.name!r} holds no spikes")
-    times, first, last = frame_times(spikes.frames, runs[0][0] if runs else spikes.origin, rate, spikes.name)
-    note_unobserved(spikes.frames, runs, notes)
-    start, stop, observed = _window(first, last, runs, rate, wall_clock, notes)
+    seconds = frame_times(spikes.frames, runs[0][0] if runs else spikes.origin, rate, spikes.name)
+    note_unobserved(spikes.frames, seconds, runs, rate, notes)
+    start, stop, observed = _window(seconds.first, seconds.last, runs, rate, wall_clock, notes)
     units, table = units_of(spikes.channels, electrodes, well, notes)
     return SpikeRecording(
-        times,
+        seconds.times,
         units,
         t_start=start,
         t_stop=stop,

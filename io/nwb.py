@@ -14,19 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from organoid.io.entries import choose
-from organoid.io.hdf5_source import (
-    Source,
-    array,
-    group,
-    holds,
-    member,
-    members,
-    open_hdf5,
-    scalar,
-    text,
-    text_at,
-    text_attribute,
-)
+from organoid.io.hdf5_source import Source, array, group, holds, open_hdf5, scalar, text, text_at, text_attribute
 from organoid.io.numbering import unit_per_spike
 from organoid.io.nwb_intervals import observed_spans, recorded_span, stimulus_table
 from organoid.io.ragged import ragged_ends
@@ -35,7 +23,7 @@ from organoid.io.window import covering_window, first_and_last, inferred_window
 
 from organoid.clock import DEFAULT_TICK_RATE
 from organoid.errors import RecordingError
-from organoid.layout_guard import attribute
+from organoid.layout_guard import attribute, member, members
 from organoid.recording import SpikeRecording
 from organoid.recording_checks import clip
 

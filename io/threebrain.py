@@ -12,26 +12,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 from organoid.io.frames import Seconds, checked_rate, frame_times
-from organoid.io.hdf5_source import (
-    Source,
-    array,
-    group,
-    holds,
-    member,
-    members,
-    number_attribute,
-    open_hdf5,
-    scalar,
-    text,
-    text_at,
-)
+from organoid.io.hdf5_source import Source, array, group, holds, number_attribute, open_hdf5, scalar, text, text_at
 from organoid.io.numbering import distinct_in, joined
 from organoid.io.registry import Evidence, Format, NoSpikesError
 from organoid.io.threebrain_v2 import read_v2
 from organoid.io.window import covering_window, inferred_window
 
 from organoid.errors import RecordingError
-from organoid.layout_guard import attribute
+from organoid.layout_guard import attribute, member, members
 from organoid.recording import SpikeRecording
 from organoid.recording_checks import clip
 
@@ -62,21 +50,23 @@ def read(path: Path, well: str | None, recording: str | None) -> SpikeRecording:
     return rec if well is None else rec.select(well=well.removeprefix(WELL))
 
 
-def _wells(h5: h5py.File) -> list[str]:
-    return [name for name in members(h5) if name.startswith(WELL) and group(h5, name) is not None]
+def _wells(h5: h5py.File) -> dict[str, h5py.Group]:
+    found = {name: group(h5, name) for name in members(h5) if name.startswith(WELL)}
+    return {name: well for name, well in found.items() if well is not None}
 
 
 def _read(h5: h5py.File) -> SpikeRecording:
     notes: list[str] = []
-    wells = [well for well in _wells(h5) if holds(h5[well], "SpikeTimes")]
+    held = _wells(h5)
+    wells = [name for name, well in held.items() if holds(well, "SpikeTimes")]
     if not wells:
         raise NoSpikesError(
-            f"recognised, holds no detected spikes (no SpikeTimes in {', '.join(_wells(h5)) or 'any Well_*'})"
+            f"recognised, holds no detected spikes (no SpikeTimes in {', '.join(held) or 'any Well_*'})"
         )
     settings = _settings(h5, notes)
     rate = _rate(h5, settings, notes)
     model = str(_inside(settings, "MeaPlate", "Model") or "")
-    parts = [_read_well(h5[well], well, rate, model, notes) for well in wells]
+    parts = [_read_well(held[well], well, rate, model, notes) for well in wells]
     times = joined([seconds.times for seconds, _, _ in parts])
     tables = [table for _, _, table in parts]
     shifts = np.cumsum([0] + [len(table["name"]) for table in tables])
@@ -84,8 +74,8 @@ def _read(h5: h5py.File) -> SpikeRecording:
     first = float(np.nanmin([seconds.first for seconds, _, _ in parts])) if times.size else np.nan
     last = float(np.nanmax([seconds.last for seconds, _, _ in parts])) if times.size else np.nan
     start, stop = _window(first, last, spans, rate, notes)
-    if len(wells) < len(_wells(h5)):
-        notes.append(f"wells without detected spikes are left out: {sorted(set(_wells(h5)) - set(wells))}")
+    if len(wells) < len(held):
+        notes.append(f"wells without detected spikes are left out: {sorted(set(held) - set(wells))}")
     if events := _inside(settings, "TimelineEvents"):
         notes.append(f"{len(events)} timeline events are in the metadata; their layout is not published")
     return SpikeRecording(

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from organoid.errors import RecordingError
-from organoid.layout_guard import DAMAGE, attributes, whole
+from organoid.layout_guard import DAMAGE, attributes, member, members, whole
 from organoid.recording import SpikeRecording
 from organoid.tables import kind_of
 
@@ -126,7 +126,7 @@ def _checksum(item: h5py.Group | h5py.Dataset, attributes: dict[str, Any], value
 
 
 def _names(group: h5py.Group) -> list[str]:
-    return sorted(str(name) for name in group)
+    return members(group)
 
 
 def _check(item: h5py.Group | h5py.Dataset, name: str, values: Any) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def _equal(stored: Any, computed: int) -> bool:
 
 def _values(group: h5py.Group, name: str) -> tuple[Any, dict[str, Any]]:
     """Return what a dataset holds, as stored, and its attributes, after comparing its checksum."""
-    dataset, path = group.get(name), f"{group.name}/{name}".lstrip("/")
+    dataset, path = member(group, name), f"{group.name}/{name}".lstrip("/")
     if not isinstance(dataset, h5py.Dataset):
         raise RecordingError(f"dataset {path!r} is missing or not a dataset")
     values = whole(dataset, path)

@@ -29,6 +29,27 @@ def reason(error: BaseException) -> str:
     return text[text.find("(") + 1 : text.rfind(")")] or text or type(error).__name__
 
 
+def member(h5: h5py.Group, name: str) -> h5py.Dataset | h5py.Group | None:
+    """Return a dataset or group, or None where it is absent, damaged or a link that leads nowhere."""
+    try:
+        found = h5py.h5o.open(h5.id, name.encode())  # half the time of h5[name]
+        if isinstance(found, h5py.h5d.DatasetID):
+            return h5py.Dataset(found, readonly=True)
+        return h5py.Group(found) if isinstance(found, h5py.h5g.GroupID) else None
+    except DAMAGE:
+        return None
+
+
+def members(h5: h5py.Group) -> list[str]:
+    """Return the names of a group's members, sorted; empty if they cannot be listed."""
+    names: list[bytes] = []
+    try:
+        h5.id.links.iterate(names.append)  # a sixth of the time of iter(h5)
+    except DAMAGE:
+        return []
+    return sorted(name.decode("utf-8", "backslashreplace") for name in names)
+
+
 def whole(found: h5py.Dataset, name: str, view: Any = None) -> Any:
     """Read all of a dataset (or of a view on it) after checking that the file really stores it.
 

@@ -12,7 +12,7 @@ from organoid.errors import RecordingError
 from organoid.tables import ELECTRODE_COLUMNS, STIMULUS_COLUMNS, UNIT_COLUMNS, Table, checked, conform, framed, n_rows
 
 _MANY_SPIKES = 10_000
-_BLOCK = 1 << 16
+_BLOCK = 1 << 15
 
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:
@@ -68,8 +68,13 @@ def sorted_spikes(times: NDArray[np.float64], units: NDArray[Any]) -> tuple[NDAr
 def never_fall(numbers: NDArray[Any]) -> bool:
     """Tell whether no number is smaller than the one before; false if one is NaN and there are several."""
     before, after = numbers[:-1], numbers[1:]
-    blocks = (slice(k, k + _BLOCK) for k in range(0, after.size, _BLOCK))
-    return all(np.all(after[block] >= before[block]) for block in blocks)
+    told = np.empty(min(after.size, _BLOCK), dtype=bool)  # used again and again: stays in the cache
+    for k in range(0, after.size, _BLOCK):
+        rises = told[: after.size - k]
+        np.greater_equal(after[k : k + _BLOCK], before[k : k + _BLOCK], out=rises)
+        if not rises.all():
+            return False
+    return True
 
 
 def ends(numbers: NDArray[Any]) -> tuple[float, float]:

@@ -80,7 +80,7 @@ def checked(table: Table | None, columns: dict[str, str], what: str) -> Table:
         if not table.columns.is_unique:
             twice = table.columns[table.columns.duplicated()][0]
             raise RecordingError(f"the table of {what} has two columns named {twice!r}")
-    n, held = n_rows(table), {str(name): table[name] for name in table}
+    n, held = n_rows(table), {str(name): values for name, values in table.items()}
     out: dict[str, Any] = {
         name: _column(held.pop(name), kind, name, what) if name in held else _missing(kind, n)
         for name, kind in columns.items()
