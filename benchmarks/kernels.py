@@ -4,7 +4,7 @@
 take turns in one run, each with the same number of threads; medians of wall and of processor time. With one thread
 the processor time does not count what else a shared machine does, so ratios are taken of it; with several, of the
 wall time. Peers have their own requirements, ``benchmarks/requirements-kernels.txt``; one that is not installed is
-"not run".
+"not run". With ``--keep FILE`` every finished piece is written there, and a second start goes on from it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,9 +25,12 @@ from typing import Any
 import torch
 
 from benchmarks import simulation
+from benchmarks.finished import Finished
 from benchmarks.kernels_sides import SIDES, Problem, Side, agreement, finite, rate
 
 TARGET = 25.0
+PARTS = ["sizes", "rates", "widths", "curve", "simulation"]
+CURVE = (128, 256, 512, 1024, 2048, 4096)  # units
 MEANS = {1: 0.1, 5: 0.4, 10: 0.6, 20: 0.87, 50: 1.55}  # mean drive (thresholds) by the rate it makes, about, Hz
 
 
@@ -83,18 +87,11 @@ def _status(key: str) -> float:
     return float(line.split()[1]) / 1024
 
 
-def measure(sizes: list[int], repeats: int, peers: list[str]) -> dict[str, Any]:
-    """Return everything but the curves."""
+def by_problem(n: int, repeats: int, peers: list[str]) -> dict[str, Any]:
+    """Return times and memory of all sides for one size."""
     names = ["organoid", *peers]
-    result: dict[str, Any] = {"target": TARGET, "threads": torch.get_num_threads(), "sizes": {}, "rates": {}}
-    if installed("snntorch") and "snntorch" in peers:
-        result["same_network_as_snntorch"] = agreement()
-    for n in sizes:
-        problem = Problem(n)
-        entry = timed(problem, names, repeats)
-        entry["memory_mib"] = {name: memory(name, problem) for name in names if installed(name)}
-        result["sizes"][n] = entry
-    return result
+    memories = {name: memory(name, Problem(n)) for name in names if installed(name)}
+    return {**timed(Problem(n), names, repeats), "memory_mib": memories}
 
 
 def by_rate(n: int, repeats: int) -> dict[str, Any]:
@@ -106,11 +103,30 @@ def by_width(n: int, repeats: int) -> dict[str, Any]:
     return {str(w): timed(Problem(n, width=w), ["organoid", "snntorch"], repeats) for w in widths}
 
 
-def by_size(sizes: list[int], repeats: int) -> list[dict[str, Any]]:
-    cases = [(n, hz) for n in sizes for hz in (1, 5, 50)]
-    problems = {case: Problem(case[0], mean=MEANS[case[1]]) for case in cases}
-    found = {case: timed(problem, ["organoid"], repeats)["organoid"] for case, problem in problems.items()}
-    return [{"n": n, "mean_rate": str(hz), **row} for (n, hz), row in found.items()]
+def alone(n: int, hz: int, repeats: int) -> dict[str, Any]:
+    """Return this library's time for a size and a rate."""
+    row = timed(Problem(n, mean=MEANS[hz]), ["organoid"], repeats)["organoid"]
+    return {"n": n, "mean_rate": str(hz), **row}
+
+
+def measured(parts: list[str], sizes: list[int], repeats: int, peers: list[str], finished: Finished) -> dict[str, Any]:
+    """Return the parts asked for."""
+    result: dict[str, Any] = {"target": TARGET, "threads": torch.get_num_threads()}
+    if "sizes" in parts:
+        if "snntorch" in peers and installed("snntorch"):
+            result["same_network_as_snntorch"] = finished.once("agreement", agreement)
+        ways = {n: partial(by_problem, n, repeats, peers) for n in sizes}
+        result["sizes"] = {n: finished.once(f"{n} units", way) for n, way in ways.items()}
+    for part, measure in (("rates", by_rate), ("widths", by_width)):
+        if part in parts:
+            ways = {n: partial(measure, n, repeats) for n in sizes}
+            result[part] = {n: finished.once(f"{n} units, {part}", way) for n, way in ways.items()}
+    if "curve" in parts:
+        cases = [(n, hz) for n in CURVE for hz in (1, 5, 50)]
+        result["curve"] = [
+            finished.once(f"curve, {n} units, {hz} Hz", partial(alone, n, hz, repeats)) for n, hz in cases
+        ]
+    return result
 
 
 def show(result: dict[str, Any]) -> None:
@@ -144,7 +160,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024])
     parser.add_argument("--peers", nargs="*", default=["snntorch", "norse", "spikingjelly"])
-    parser.add_argument("--part", choices=["sizes", "rates", "widths", "curve", "simulation", "all"], default="all")
+    parser.add_argument("--part", choices=[*PARTS, "all"], default="all")
+    parser.add_argument("--simulation-peers", default=sys.executable, help="python of the simulation's peers")
+    parser.add_argument("--keep", type=Path, help="keep finished pieces in this file, and go on from there")
     parser.add_argument("--one-memory", nargs=2, help=argparse.SUPPRESS)
     parsed = parser.parse_args(arguments)
     if parsed.one_memory:
@@ -152,17 +170,12 @@ def main(arguments: list[str] | None = None) -> None:
         print(own_memory(name, Problem(**json.loads(values))))
         return
     torch.set_num_threads(parsed.threads)
-    result: dict[str, Any] = {}
-    if parsed.part in ("sizes", "all"):
-        result |= measure(parsed.sizes, parsed.repeats, parsed.peers)
-    if parsed.part in ("rates", "all"):
-        result["rates"] = {n: by_rate(n, parsed.repeats) for n in parsed.sizes}
-    if parsed.part in ("widths", "all"):
-        result["widths"] = {n: by_width(n, parsed.repeats) for n in parsed.sizes}
-    if parsed.part in ("curve", "all"):
-        result["curve"] = by_size([128, 256, 512, 1024, 2048, 4096], parsed.repeats)
-    if parsed.part in ("simulation", "all"):
-        result["simulation"] = simulation.run()
+    finished = Finished(parsed.keep)
+    parts = PARTS if parsed.part == "all" else [parsed.part]
+    result = measured(parts, parsed.sizes, parsed.repeats, parsed.peers, finished)
+    if "simulation" in parts:
+        result["simulation"] = simulation.run(parsed.simulation_peers, finished=finished)
+    result["load"] = finished.loads()
     if parsed.json:
         print(json.dumps(result, indent=1))
     else:

@@ -1,11 +1,11 @@
 """A large network against other simulators, and against itself on two threads.
 
-``python -m benchmarks.simulation [--json] [--peers PYTHON]``: 10,000 LIF units, 100 connections each, at
+``python -m benchmarks.simulation [--json] [--peers PYTHON] [--keep FILE]``: 10,000 LIF units, 100 connections each, at
 about 20 Hz, steps of 0.1 ms, once without noise and once with white noise of each unit. Medians of several runs of one
 simulated second, all sides in one run. What is timed: for us `organoid.simulate`, recording and all; for Brian2's
 standalone mode the loop as the binary reports it, for the others the call that runs. Building and compiling are not
 counted on any side. Peers run in ``PYTHON``, an environment with `requirements-simulation.txt`; one that is missing is
-"not run".
+"not run". With ``--keep`` every side is written to a file as soon as it is measured, and a second start goes on there.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,6 +31,7 @@ from organoid.models.event_network import event_lif
 from organoid.models.lif import LIFParameters
 
 import organoid
+from benchmarks.finished import Finished
 from benchmarks.simulation_peers import SPIKES
 from benchmarks.simulation_statistics import summary, welch
 
@@ -109,29 +112,42 @@ def same_spikes(net: dict[str, Any], steps: Any, units: Any) -> dict[str, float]
     return {"spikes": first, "of": int(a.size), "until_s": float(a[min(first, a.size - 1)] // N_UNITS * DT)}
 
 
-def compare(name: str, python: str) -> dict[str, Any]:
-    """Return all sides of one network."""
+def sides(name: str, python: str) -> dict[str, Callable[[], dict[str, Any]]]:
+    """Return what to measure of one network, by side."""
     net = definition(NOISE[name])
     network = ours(net, NOISE[name])
-    out: dict[str, Any] = {"ours": time_ours(network, 1)}
+    out: dict[str, Callable[[], dict[str, Any]]] = {"ours": partial(time_ours, network, 1)}
     if numba.config.NUMBA_NUM_THREADS > 1:
-        out["ours, two threads"] = time_ours(network, 2)
-    for peer in PEERS[name]:
-        out[peer] = time_peer(peer, net, python)
-    alone = out["ours"]["median_s"]
-    ratios = {side: held["median_s"] / alone for side, held in out.items() if "median_s" in held and side != "ours"}
+        out["ours, two threads"] = partial(time_ours, network, 2)
+    return out | {peer: partial(time_peer, peer, net, python) for peer in PEERS[name]}
+
+
+def compared(name: str, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the sides of one network with their ratios to ours and their statistics beside ours."""
+    alone = found["ours"]["median_s"]
+    ratios = {side: held["median_s"] / alone for side, held in found.items() if "median_s" in held and side != "ours"}
     if "ours, two threads" in ratios:
         ratios["two_threads"] = 1 / ratios.pop("ours, two threads")
     agreement = {}
-    if "statistics" in out["brian2_cpp"] and NOISE[name]:
-        agreement = welch(out["ours"]["statistics"], out["brian2_cpp"]["statistics"])
-    return {"sides": out, "faster_than": ratios, "agreement_with_brian2": agreement}
+    if "statistics" in found["brian2_cpp"] and NOISE[name]:
+        agreement = welch(found["ours"]["statistics"], found["brian2_cpp"]["statistics"])
+    return {"sides": found, "faster_than": ratios, "agreement_with_brian2": agreement}
 
 
-def run(python: str = sys.executable, networks: tuple[str, ...] = ("quiet", "noisy")) -> dict[str, Any]:
+def run(
+    python: str = sys.executable,
+    networks: tuple[str, ...] = ("quiet", "noisy"),
+    finished: Finished | None = None,
+) -> dict[str, Any]:
     """Return everything measured, as plain values."""
+    finished = finished or Finished()
+    held = {}
+    for name in networks:
+        measures = sides(name, python)
+        found = {side: finished.once(f"simulation, {name}: {side}", measure) for side, measure in measures.items()}
+        held[name] = compared(name, found)
     setting = {"n_units": N_UNITS, "fan_out": FAN_OUT, "dt_s": DT, "simulated_s": SECONDS, "runs": RUNS}
-    return {**setting, "targets": TARGETS, "networks": {name: compare(name, python) for name in networks}}
+    return {**setting, "targets": TARGETS, "networks": held, "load": finished.loads()}
 
 
 def show(results: dict[str, Any]) -> None:
@@ -156,8 +172,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--peers", default=sys.executable, help="python of an environment with the peers")
     parser.add_argument("--networks", nargs="*", default=["quiet", "noisy"], choices=list(NOISE))
+    parser.add_argument("--keep", type=Path, help="keep finished sides in this file, and go on from there")
     parsed = parser.parse_args(arguments)
-    results = run(parsed.peers, tuple(parsed.networks))
+    results = run(parsed.peers, tuple(parsed.networks), Finished(parsed.keep))
     if parsed.json:
         print(json.dumps(results, indent=1))
     else:
