@@ -120,7 +120,7 @@ def _checksum(item: h5py.Group | h5py.Dataset, attributes: dict[str, Any], value
     kind = [item.dtype.str, list(item.shape)] if isinstance(item, h5py.Dataset) else []
     start = zlib.crc32(json.dumps([plain, kind]).encode())
     if isinstance(values, np.number | np.bool_) or (isinstance(values, np.ndarray) and values.dtype.kind != "O"):
-        return zlib.crc32(np.ascontiguousarray(values).reshape(-1).data, start)
+        return zlib.crc32(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data, start)
     texts = [values] if isinstance(values, bytes | str) else list(values)
     return zlib.crc32(b"\x00".join(text if isinstance(text, bytes) else str(text).encode() for text in texts), start)
 

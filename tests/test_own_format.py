@@ -105,6 +105,16 @@ def test_a_changed_byte_of_the_spikes_is_named(file: Path) -> None:
         read_recording(file)
 
 
+def test_a_type_that_became_another_is_named(file: Path) -> None:
+    with h5py.File(file, "a") as h5:
+        values, sealed = h5["spikes/time_s"][()], dict(h5["spikes/time_s"].attrs)
+        del h5["spikes/time_s"]
+        h5["spikes/time_s"] = values.astype(np.longdouble)
+        h5["spikes/time_s"].attrs.update(sealed)
+    with pytest.raises(RecordingError, match="'spikes/time_s' does not match its checksum"):
+        read_recording(file)
+
+
 def test_a_changed_attribute_is_named(file: Path) -> None:
     with h5py.File(file, "a") as h5:
         h5.attrs["sampling_rate"] = 20000.0
