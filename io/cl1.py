@@ -72,7 +72,7 @@ def _read(h5: h5py.File) -> SpikeRecording:
     pulses = times["stims"].times if "stims" in times else np.empty(0)
     _note_interruption(np.concatenate([pulses, logged]), stop, notes)
     return SpikeRecording(
-        times["spikes"].times,
+        times["spikes"].spikes,
         units,
         t_start=start,
         t_stop=stop,
@@ -127,7 +127,7 @@ def _origin(h5: h5py.File, held: dict[str, dict[str, NDArray[Any]]], notes: list
 
 
 def _window(h5: h5py.File, spikes: Seconds, rate: float, notes: list[str]) -> tuple[float, float]:
-    _, first, last = spikes
+    first, last = spikes.first, spikes.last
     frames = scalar(attribute(h5, "duration_frames"))
     ends = [scalar(attribute(h5, name)) for name in ("start_timestamp", "end_timestamp")]
     span = None if ends[0] is None or ends[1] is None else ends[1] - ends[0]
@@ -201,7 +201,7 @@ def _data_streams(
         try:
             index = columns(h5, f"{where}/index", ("timestamp", "start_index", "end_index"))
             n_bytes = array(h5, f"{where}/data", ndim=1).size
-            times, first, last = frame_times(index["timestamp"], origin, rate, f"{where}/index")
+            times, first, last, _ = frame_times(index["timestamp"], origin, rate, f"{where}/index")
         except RecordingError as error:
             notes.append(f"data stream {name!r} left out: {error}")
             continue

@@ -12,18 +12,19 @@ from organoid.io.window import check_ends
 from organoid.clock import LARGEST_EXACT_TICK
 from organoid.errors import RecordingError
 from organoid.layout_guard import DAMAGE, member, reason, whole
-from organoid.recording_checks import never_fall
+from organoid.recording_checks import Rising, never_fall
 
 _BLOCK = 1 << 15
 _ROWS = 1 << 16
 
 
 class Seconds(NamedTuple):
-    """Times, s, and the least and the largest of them: NaN if there are none."""
+    """Times, s, the least and the largest of them (NaN if there are none), and the same for a recording."""
 
     times: NDArray[np.float64]
     first: float
     last: float
+    spikes: NDArray[np.float64] | Rising
 
 
 def frame_times(frames: NDArray[Any], origin: int, rate: float, name: str, *, in_place: bool = False) -> Seconds:
@@ -46,10 +47,11 @@ def frame_times(frames: NDArray[Any], origin: int, rate: float, name: str, *, in
         If a frame number is not whole, or so far from the origin that it cannot be one.
     """
     if not frames.size:
-        return Seconds(np.empty(0), np.nan, np.nan)
+        return Seconds(none := np.empty(0), np.nan, np.nan, none)
     reused = in_place and frames.itemsize == 8 and frames.flags.c_contiguous and frames.flags.writeable
     seconds = frames.view(np.float64) if reused else np.empty(frames.size)
-    low = high = float(frames[0])
+    rising, low = True, float(frames[0])
+    high = low
     room = np.empty(min(frames.size, _BLOCK))
     for k in range(0, frames.size, _BLOCK):  # one pass, in parts that stay in the cache
         block = frames[k : k + _BLOCK]
@@ -58,7 +60,10 @@ def frame_times(frames: NDArray[Any], origin: int, rate: float, name: str, *, in
         # Whole numbers below 2^53 are exact as floats, and so is their difference: one rounding, in the division.
         since = room[: block.size]
         since[:] = block
-        low, high = _widened(low, high, since)
+        if rising and since[0] >= high and never_fall(since):
+            high = float(since[-1])
+        else:
+            rising, low, high = False, min(low, float(since.min())), max(high, float(since.max()))
         if origin:
             since -= origin
         np.divide(since, rate, out=seconds[k : k + _BLOCK])
@@ -69,7 +74,8 @@ def frame_times(frames: NDArray[Any], origin: int, rate: float, name: str, *, in
         )
     _freeze(seconds)  # ours alone: need not be copied
     frames.flags.writeable = frames.flags.writeable and not reused
-    return Seconds(seconds, *check_ends((low - origin) / rate, (high - origin) / rate, name))
+    first, last = check_ends((low - origin) / rate, (high - origin) / rate, name)
+    return Seconds(seconds, first, last, Rising(seconds) if rising else seconds)
 
 
 def _freeze(array: NDArray[Any]) -> None:
@@ -78,13 +84,6 @@ def _freeze(array: NDArray[Any]) -> None:
     while isinstance(part, np.ndarray):
         part.flags.writeable = False
         part = part.base
-
-
-def _widened(low: float, high: float, numbers: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the least and the largest number so far, quickly where numbers go on rising."""
-    if numbers[0] >= high and never_fall(numbers):
-        return low, float(numbers[-1])
-    return min(low, float(numbers.min())), max(high, float(numbers.max()))
 
 
 def rate_of(h5: h5py.Group, name: str) -> float | None:

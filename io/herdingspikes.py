@@ -39,7 +39,7 @@ def _read(h5: h5py.File) -> SpikeRecording:
     rate = rate_of(h5, "Sampling")
     if rate is None:
         raise RecordingError("dataset 'Sampling' is missing, so frames cannot be turned into seconds")
-    times, first, last = frame_times(frames, 0, rate, "times", in_place=True)
+    _, first, last, spikes = frame_times(frames, 0, rate, "times", in_place=True)
     start, stop = inferred_window(first, last, notes, rate)
     table: dict[str, Any] = {"name": [str(number) for number in numbers.tolist()]}
     try:
@@ -52,7 +52,7 @@ def _read(h5: h5py.File) -> SpikeRecording:
     except (RecordingError, IndexError, ValueError) as error:
         notes.append(f"positions unknown: {error}")
     return SpikeRecording(
-        times,
+        spikes,
         units,
         t_start=start,
         t_stop=stop,

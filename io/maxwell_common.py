@@ -159,7 +159,7 @@ def build(
     start, stop, observed = _window(seconds.first, seconds.last, runs, rate, wall_clock, notes)
     units, table = units_of(spikes.channels, electrodes, well, notes)
     return SpikeRecording(
-        seconds.times,
+        seconds.spikes,
         units,
         t_start=start,
         t_stop=stop,

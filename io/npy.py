@@ -57,7 +57,7 @@ class Files:
             raise RecordingError(f"file {name!r} is damaged: {error}") from None
 
     def parts(self, name: str) -> tuple[int, Callable[[], Iterator[NDArray[Any]]]]:
-        """Return how many numbers `array` returns, and what gives them, flat, part after part.
+        """Return how many numbers `array` returns, and what gives them, flat, part after part in the same memory.
 
         Memory that is new to a process costs more than reading into it, so those of a file on disk are
         never all held.
@@ -137,8 +137,12 @@ def _plain_numbers(path: Path) -> _Header | None:
 def _stretches(path: Path, held: _Header) -> Iterator[NDArray[Any]]:
     with open(path, "rb") as file:
         _header(file)
+        room = np.empty(min(held.size, _PART), held.dtype)
         for begin in range(0, max(held.size, 1), _PART):
-            yield np.fromfile(file, held.dtype, min(_PART, held.size - begin))
+            part = room[: held.size - begin]
+            if file.readinto(part.view(np.uint8).data) < part.nbytes:
+                raise RecordingError(f"file {path.name!r} became shorter while it was read")
+            yield part
 
 
 def _unpacked(raw: NDArray[np.uint8]) -> Any:

@@ -54,12 +54,12 @@ def _read(files: Files) -> SpikeRecording:
         raise RecordingError(
             f"the counts do not add up: {TIMES!r} holds {samples.size} spikes, the clusters are those of {units.size}"
         )
-    times, first, last = frame_times(samples, 0, rate, TIMES, in_place=True)
+    times, first, last, spikes = frame_times(samples, 0, rate, TIMES, in_place=True)
     if first < 0:
         notes.append(f"{int(np.sum(times < 0))} of {times.size} spikes lie before sample 0; kept")
     start, stop = inferred_window(first, last, notes, rate)
     return SpikeRecording(
-        times,
+        spikes,
         units,
         t_start=start,
         t_stop=stop,
@@ -87,7 +87,10 @@ def _params(files: Files) -> dict[str, Any]:
                 found[line.targets[0].id] = value
     if isinstance(found.get("sample_rate", None), bool | str) or "sample_rate" not in found:
         raise RecordingError("file 'params.py' sets no sample_rate to a number")
-    found["sample_rate"] = float(found["sample_rate"])
+    try:
+        found["sample_rate"] = float(found["sample_rate"])
+    except OverflowError:
+        raise RecordingError("file 'params.py' sets sample_rate to a number too large for any clock") from None
     return found
 
 
@@ -117,7 +120,9 @@ def _unit_columns(files: Files, numbers: NDArray[np.int64], notes: list[str]) ->
         channels = _peak_channels(files, numbers, notes)
     x, y = _positions(files, channels, notes)
     names = [str(number) for number in numbers.tolist()]
-    return {"name": names, "channel": pd.array(channels, dtype="Int64"), "x_um": x, "y_um": y, "group": groups}
+    unknown = np.array([channel is None for channel in channels], dtype=bool)
+    numbered = pd.arrays.IntegerArray(np.array([channel or 0 for channel in channels], dtype=np.int64), unknown)
+    return {"name": names, "channel": numbered, "x_um": x, "y_um": y, "group": groups}
 
 
 def _cluster_info(files: Files, notes: list[str]) -> dict[int, dict[str, str]]:
@@ -142,9 +147,10 @@ def _cluster_info(files: Files, notes: list[str]) -> dict[int, dict[str, str]]:
 
 def _whole(cell: Any) -> int | None:
     try:
-        return int(str(cell))
+        number = int(str(cell))
     except ValueError:
         return None
+    return number if abs(number) < 2**63 else None
 
 
 def _peak_channels(files: Files, numbers: NDArray[np.int64], notes: list[str]) -> list[int | None]:

@@ -79,7 +79,7 @@ def _read(h5: h5py.File) -> SpikeRecording:
     if events := _inside(settings, "TimelineEvents"):
         notes.append(f"{len(events)} timeline events are in the metadata; their layout is not published")
     return SpikeRecording(
-        times,
+        parts[0][0].spikes if len(parts) == 1 else times,
         joined([units + shift if shift else units for (_, units, _), shift in zip(parts, shifts)]),
         t_start=start,
         t_stop=stop,

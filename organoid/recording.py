@@ -77,7 +77,7 @@ class SpikeRecording:
 
     def __init__(
         self,
-        spike_times: ArrayLike,
+        spike_times: ArrayLike | checks.Rising,
         spike_units: ArrayLike,
         *,
         n_units: int | None = None,
@@ -92,8 +92,7 @@ class SpikeRecording:
         notes: Sequence[str] = (),
     ) -> None:
         self._sampling_rate = checks.check_sampling_rate(sampling_rate)
-        times, index = checks.check_spikes(spike_times, spike_units)
-        self._times, self._unit_index = checks.sorted_spikes(times, index)
+        self._times, self._unit_index = checks.spikes_in_order(spike_times, spike_units)
         self._ticks: NDArray[np.int64] | None = None
         self._n_units = checks.check_n_units(n_units, units, self._unit_index)
         self._notes: tuple[str, ...] = tuple(str(note) for note in notes)
@@ -132,10 +131,7 @@ class SpikeRecording:
     @property
     def spike_units(self) -> NDArray[np.int64]:
         """Unit index of each spike; read-only, shape (n_spikes,)."""
-        if self._unit_index.dtype != np.int64:  # kept as short as it came until asked for
-            wide = self._unit_index.astype(np.int64)
-            wide.flags.writeable = False
-            self._unit_index = wide
+        self._unit_index = checks.widened(self._unit_index)  # kept as short as it came until asked for
         return self._unit_index
 
     @property
@@ -190,8 +186,7 @@ class SpikeRecording:
     @property
     def _units(self) -> pd.DataFrame:
         """The table of units, made a frame when first asked for."""
-        if not isinstance(self._unit_table, pd.DataFrame):
-            self._unit_table = framed(self._unit_table)
+        self._unit_table = framed(self._unit_table)
         return self._unit_table
 
     @property

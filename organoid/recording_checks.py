@@ -31,10 +31,19 @@ def check_sampling_rate(rate: float | None) -> float | None:
     return float(rate)
 
 
-def check_spikes(times: ArrayLike, units: ArrayLike) -> tuple[NDArray[np.float64], NDArray[Any]]:
+class Rising:
+    """Read-only finite times that whoever made them knows never to fall: they are not gone over again."""
+
+    __slots__ = ("times",)
+
+    def __init__(self, times: NDArray[np.float64]) -> None:
+        self.times = times
+
+
+def check_spikes(times: ArrayLike | Rising, units: ArrayLike) -> tuple[NDArray[np.float64], NDArray[Any]]:
     """Return float64 times and whole-number units of one length."""
     try:
-        t = np.asarray(times, dtype=np.float64)
+        t = times.times if isinstance(times, Rising) else np.asarray(times, dtype=np.float64)
         u = np.asarray(units)
     except (TypeError, ValueError) as error:
         raise RecordingError(f"spike times must be numbers (s) and spike units whole numbers: {error}") from None
@@ -45,15 +54,28 @@ def check_spikes(times: ArrayLike, units: ArrayLike) -> tuple[NDArray[np.float64
     return t, u if u.size else u.astype(np.int64)
 
 
-def sorted_spikes(times: NDArray[np.float64], units: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[Any]]:
-    """Return both sorted in time, equal times in their order, read-only; refuse NaN and infinite times.
+def spikes_in_order(times: ArrayLike | Rising, units: ArrayLike) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Return both checked, sorted in time, equal times in their order, read-only; refuse NaN and infinite times.
 
     What already is sorted and can be changed by nobody is not copied, and units stay as short as they come:
-    memory that is new to a process costs more than what is done with it. NaN compares false with everything
-    and sorts to the end, so the two ends tell whether all are finite.
+    memory that is new to a process costs more than what is done with it.
     """
+    return _sorted(*check_spikes(times, units), rising=isinstance(times, Rising))
+
+
+def widened(units: NDArray[Any]) -> NDArray[np.int64]:
+    """Return unit indices as int64, read-only."""
+    wide = units.astype(np.int64, copy=False)
+    wide.flags.writeable = False
+    return wide
+
+
+def _sorted(
+    times: NDArray[np.float64], units: NDArray[Any], *, rising: bool
+) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Sort both; NaN compares false with everything and sorts to the end, so the ends tell whether all are finite."""
     short = units if units.itemsize < 8 and units.dtype.isnative else units.astype(np.int64, copy=False)
-    if never_fall(times):
+    if rising or never_fall(times):
         by_time = times if _unchangeable(times) else times.copy()
         by_unit = short if short is not units or _unchangeable(units) else units.copy()
     else:

@@ -154,6 +154,8 @@ def _column(values: Any, kind: str | None, name: str, what: str) -> Any:
         if own == "number" and kind in (None, own):
             return values.astype(np.float64)
         values = values.tolist() if values.dtype.kind == "U" else values
+    if isinstance(values, pd.arrays.IntegerArray) and kind in (None, "integer") and str(values.dtype) == "Int64":
+        return values.copy()
     if isinstance(values, list) and kind in (None, "text") and _are_plain(values):
         return pd.array(values, dtype=_TEXT)
     series = values if isinstance(values, pd.Series) else pd.Series(values)

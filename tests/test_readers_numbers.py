@@ -17,7 +17,7 @@ from organoid.io.numbering import distinct, distinct_in, distinct_of_parts
 
 from organoid import RecordingError, SpikeRecording
 from organoid.layout_guard import member, members, parts
-from organoid.recording_checks import highest, never_fall
+from organoid.recording_checks import Rising, highest, never_fall
 
 TYPES = ["u1", "i2", ">i4", "i8", "u8", "f8"]
 
@@ -70,10 +70,11 @@ def test_seconds_are_one_division_of_whole_numbers(kind: str, in_order: bool) ->
     wanted = (frames.astype(np.int64) - 1234) / 19753.774
     for in_place in (False, True):
         given_frames = frames.copy()
-        times, first, last = frame_times(given_frames, 1234, 19753.774, "x", in_place=in_place)
+        times, first, last, spikes = frame_times(given_frames, 1234, 19753.774, "x", in_place=in_place)
         assert np.array_equal(times, wanted)
         assert (first, last) == (wanted.min(), wanted.max())
         assert not times.flags.writeable
+        assert isinstance(spikes, Rising) == in_order
         reused = in_place and np.dtype(kind).itemsize == 8
         assert np.shares_memory(times, given_frames) == reused
         assert in_place or np.array_equal(given_frames, frames)
@@ -172,7 +173,7 @@ def test_numpy_files_come_in_parts(tmp_path: Path) -> None:
         assert files is not None
         for name, values in held.items():
             size, parts_of = files.parts(name)
-            assert np.array_equal(np.concatenate(list(parts_of())), values.ravel())
+            assert np.array_equal(np.concatenate([part.copy() for part in parts_of()]), values.ravel())
             assert size == values.size
             assert np.array_equal(files.array(name), values)
         for name in ("flags.npy", "cut.npy", "absent.npy"):

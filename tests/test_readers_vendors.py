@@ -283,6 +283,14 @@ class TestPhy:
         with pytest.raises(RecordingError, match="sets no sample_rate"):
             read_recording(path)
 
+    def test_absurd_numbers_in_texts(self, tmp_path: Path) -> None:
+        path = files.phy_folder(tmp_path)
+        (path / "cluster_info.tsv").write_text(f"cluster_id\tch\n0\t{10**30}\n2\t5\n{-(10**30)}\t1\n")
+        assert read_recording(path).units["channel"].isna().tolist() == [True, False, True]
+        (path / "params.py").write_text(f"sample_rate = {10**400}\n")
+        with pytest.raises(RecordingError, match="sample_rate to a number too large"):
+            read_recording(path)
+
 
 class TestThreeBrain:
     def test_bxr_3(self, tmp_path: Path) -> None:
