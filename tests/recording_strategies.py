@@ -58,7 +58,8 @@ def recordings(draw: st.DrawFn) -> SpikeRecording:
     """Draw a recording with everything it can carry."""
     held = draw(spikes())
     place = {"channel": WHOLE, "electrode": WHOLE, "x_um": NUMBERS, "y_um": NUMBERS, "well": st.none() | TEXTS}
-    extra = {draw(TEXTS): st.one_of(TEXTS), "missing": NUMBERS, "quality": st.integers(0, 9), "kept": st.booleans()}
+    other = draw(TEXTS.filter(lambda name: name not in {"name", *place}))  # those hold numbers
+    extra = {other: st.one_of(TEXTS), "missing": NUMBERS, "quality": st.integers(0, 9), "kept": st.booleans()}
     n_stimuli = draw(st.integers(0, 3))
     times = [held["t_start"] + 0.01 * k for k in range(n_stimuli)]
     stimuli = table(
