@@ -145,7 +145,7 @@ def _build(
 
 def _rate(settings: dict[str, str], notes: list[str]) -> float | None:
     said = settings.get("Sampling Frequency", "")
-    match = re.fullmatch(r"([\d.]+)\s*(k?)Hz", said)
+    match = re.fullmatch(r"([\d.]+)\s*(k?)Hz", said.replace(",", "."))  # "12,5 kHz" where commas are decimal
     try:
         rate = float(match[1]) * (1000 if match[2] else 1) if match else 0.0
     except ValueError:
@@ -181,7 +181,7 @@ def _window(
 
 def seconds(text: str) -> float | None:
     """Return the seconds in a text such as "18m2s", or None."""
-    match = _DURATION.fullmatch(text.strip())
+    match = _DURATION.fullmatch(text.strip().replace(",", "."))
     if match is None or not any(match.groups()):
         return None
     return sum(float(part) * scale for part, scale in zip(match.groups(), _SECONDS.values()) if part)

@@ -251,8 +251,11 @@ class TestAxion:
 
     def test_a_decimal_comma(self, tmp_path: Path) -> None:
         path = tmp_path / "list.csv"
-        path.write_text("\n".join(line.replace(",", ";").replace(".", ",") for line in files.AXION_LINES))
-        assert read_recording(path).spike_times.tolist() == [0.01, 10.48, 30.0, 61.5]
+        lines = [line.replace(",", ";").replace(".", ",") for line in files.AXION_LINES]
+        path.write_text("\n".join(lines).replace("12500 Hz", "12,5 kHz").replace("0s to 1m2s", "0s to 1m2,5s"))
+        rec = read_recording(path)
+        assert rec.spike_times.tolist() == [0.01, 10.48, 30.0, 61.5]
+        assert (rec.sampling_rate, rec.t_stop) == (12500.0, 62.5)
 
 
 class TestPhy:
