@@ -223,7 +223,7 @@ def _take_rate(said: dict[str, Any], interrupted: bool, notes: list[str]) -> flo
         return None
     if not isinstance(rate, float):
         raise RecordingError(f"attribute {SAMPLING_RATE!r} is {rate!r}; expected one floating-point number of Hz")
-    if np.isnan(rate) and interrupted:  # a journal always has one
+    if np.isnan(rate) and (interrupted or CHECKSUM not in said):  # a journal always has one; damage may look so
         notes.append(f"attribute {SAMPLING_RATE!r} is not a number: the sampling rate is unknown")
     return None if np.isnan(rate) else float(rate)
 

@@ -79,11 +79,17 @@ def unseal(h5: h5py.File) -> None:
     h5.visititems(lambda _, item: item.attrs.pop("crc32", None) and None)
 
 
-def test_an_unsealed_file_is_read_all_the_same(file: Path) -> None:
-    sealed = read_recording(file)
+def test_an_unsealed_file_is_read_all_the_same(tmp_path: Path) -> None:
+    file, rec = tmp_path / "rec.h5", SpikeRecording([0.1, 0.7], [0, 1], t_stop=1.0, sampling_rate=1000.0)
+    write_recording(rec, file)
     with h5py.File(file, "a") as h5:
         unseal(h5)
-    assert read_recording(file).equals(sealed)
+    assert read_recording(file).equals(rec)
+    with h5py.File(file, "a") as h5:
+        h5.attrs["sampling_rate"] = np.nan
+    again = read_recording(file)
+    assert again.sampling_rate is None
+    assert again.notes == ("attribute 'sampling_rate' is not a number: the sampling rate is unknown",)
 
 
 @pytest.mark.parametrize("name", ["spikes/time_s", "units/name", "metadata", "window", "observed"])
