@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def by_hand(training: History, p: EscapeLIFParameters, states: RecordedStates, c
 @pytest.mark.parametrize("device", [None, "cpu"])
 def test_certain_spikes_give_the_moments_of_plain_loops(training: History, device: str | None) -> None:
     p = network(training, np.array([60.0, -60.0, -60.0, -60.0, 60.0]), 1.0)
-    states = states_of(training, p)
+    states = replace(states_of(training, p), allowed=np.full(STEPS, np.inf))
     chosen = np.linspace(0, states.bins.size - 1, 40).astype(int)
     found = compare_windows(training, p, states, chosen, STEPS, 0, device=device)
     expected = by_hand(training, p, states, chosen)
@@ -95,6 +96,15 @@ def test_a_wild_window_is_given_up(training: History, device: str | None, monkey
     found = compare_windows(training, p, states, np.array([0, 5]), STEPS, 0, device=device)
     assert found.share_given_up == 1.0
     assert found.simulated[-1] == pytest.approx(np.full(N, 200.0)), "bins after the stop do not count"
+
+
+def test_windows_may_hold_twice_what_any_stretch_of_the_recording_held(training: History) -> None:
+    allowed = states_of(training, network(training, np.full(N, -3.0), 0.7)).allowed
+    counts = np.bincount(training.bins, minlength=training.n_bins)
+    for length, rounded_up in ((1, 1), (3, 4), (50, 64), (60, 64)):
+        most = np.lib.stride_tricks.sliding_window_view(counts, rounded_up).sum(1).max()
+        assert allowed[length - 1] == 2 * most + 20
+    assert allowed.size == STEPS
 
 
 @pytest.mark.parametrize("device", [None, "cpu"])

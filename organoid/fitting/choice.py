@@ -135,7 +135,7 @@ class _Search:
 
     def run(self) -> Choice:
         coupled = 1 < self.design.n_units <= MAX_COUPLED
-        best = self._best([basis for basis in (BASES if coupled else ALONE) if self._has(basis)], None)
+        best = self._bases([basis for basis in (BASES if coupled else ALONE) if self._has(basis)])
         first = (
             FIRST_CHANGES if len(self.folds) > 2 else FIRST_CHANGES[:2] if self.design.n_units <= MAX_COUPLED else ()
         )
@@ -173,6 +173,14 @@ class _Search:
 
     def _change(self, best: Candidate, name: str) -> Candidate:
         return replace(best, name=f"{best.name}, {name}", **CHANGES[name])  # type: ignore[arg-type]
+
+    def _bases(self, bases: Sequence[Candidate]) -> Candidate:
+        """Try bases from small to large, each from what the one before found."""
+        warm = None
+        for basis in bases:
+            self._best([basis], warm)
+            warm = basis
+        return max(bases, key=self._total)
 
     def _best(self, candidates: Sequence[Candidate], warm: Candidate | None) -> Candidate:
         new = [c for c in candidates if c.name not in self.tried]
@@ -274,16 +282,19 @@ def constant_rates(design: Design, sample: ForcedSample) -> Array:
     return theta
 
 
-def fit_alone(design: Design, sample: ForcedSample, candidate: Candidate) -> Array:
-    """Fit every unit without couplings; shape (n_features, n_units), zero elsewhere."""
+def fit_alone(
+    design: Design, sample: ForcedSample, candidate: Candidate, units: NDArray[np.int64] | None = None
+) -> Array:
+    """Fit units (all unless given) without couplings; shape (n_features, n_units), zero elsewhere."""
     theta = np.zeros((design.scale.size, design.n_units))
+    wanted = np.arange(design.n_units) if units is None else units
 
     def fit_part(units: NDArray[np.int64]) -> None:
         for unit in units:
             problem, columns = design.unit_problem(sample, candidate, unit)
             theta[columns, unit] = solve(problem).theta[:, 0].numpy()
 
-    list(in_threads(fit_part, np.array_split(np.arange(design.n_units), _PARTS)))
+    list(in_threads(fit_part, np.array_split(wanted, _PARTS)))
     return theta
 
 

@@ -106,7 +106,9 @@ def fit_forced(
             solution = refine(training, design, problem, columns, solution)
         theta = np.where(kind == COUPLED, _spread(design, choice.best, solution), theta)
     if (kind == FIELDS_ONLY).any():
-        alone = fit_alone(design, design.sample, replace(choice.best, coupling_ridge=None))
+        alone = fit_alone(
+            design, design.sample, replace(choice.best, coupling_ridge=None), np.flatnonzero(kind == FIELDS_ONLY)
+        )
         theta = np.where(kind == FIELDS_ONLY, alone, theta)
     theta = np.where(kind == CONSTANT, constant_rates(design, design.sample), theta)
     unit = np.log(2) * max(choice.n_spikes, 1.0)

@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 
 SAMPLING_TAU = 0.020  # s, population trace control bins are drawn by
 SAMPLING_FLOOR = 0.5
+_TOGETHER = 64  # bins whose fields are worked out in one pass
 _NOTHING = 1e-12  # traces below it are 0: numbers near the smallest float make products 10 times slower
 
 
@@ -79,51 +80,73 @@ class ForcedSample:
 
 
 @kernel()
+def _fill_population(
+    bins: NDArray[Any],
+    at: int,
+    start: int,
+    stop: int,
+    decay: NDArray[Any],
+    population: NDArray[Any],
+    out: NDArray[Any],
+) -> int:
+    """Write the traces before each of the bins ``[start, stop)``, carry them on, and return how far `bins` was read."""
+    for t in range(start, stop):
+        out[:, t - start] = population
+        here = at
+        while at < bins.size and bins[at] == t:
+            at += 1
+        for m in range(decay.size):
+            population[m] = population[m] * decay[m] + (at - here)
+    return at
+
+
+@kernel()
+def _add_moments(
+    values: NDArray[Any], observed: NDArray[Any], start: int, stop: int, first: NDArray[Any], second: NDArray[Any]
+) -> None:
+    for m in range(first.size):
+        for t in range(start, stop):
+            if observed[t]:
+                value = values[m, t - start]
+                first[m] += value
+                second[m] += value * value
+
+
+@kernel()
 def _field_moments(bins: NDArray[Any], n_bins: int, observed: NDArray[Any], fields: Any) -> Any:
-    n, decay, packed = fields.decay.size, fields.decay, pack_fields(fields, 1)
-    q = fields.mean.copy()
+    n, packed = fields.decay.size, pack_fields(fields, _TOGETHER)
+    population, at = fields.mean.copy(), 0
+    q = np.empty((n, _TOGETHER))
+    q[:] = 1.0
     first, second = np.zeros(n), np.zeros(n)
     low, high = np.full(n, np.inf), np.full(n, -np.inf)
-    at, used = 0, 0
-    for t in range(n_bins):
-        if observed[t]:
-            used += 1
-            z = log_fields(packed, q)
-            for m in range(n):
-                first[m] += z[m]
-                second[m] += z[m] * z[m]
-                low[m] = min(low[m], z[m])
-                high[m] = max(high[m], z[m])
-        count = 0
-        while at < bins.size and bins[at] == t:
-            count += 1
-            at += 1
+    for start in range(0, n_bins, _TOGETHER):
+        stop = min(start + _TOGETHER, n_bins)
+        at = _fill_population(bins, at, start, stop, fields.decay, population, q)
+        z = log_fields(packed, q.reshape(-1))[: n * _TOGETHER].reshape((n, _TOGETHER))
+        _add_moments(z, observed, start, stop, first, second)
         for m in range(n):
-            q[m] = q[m] * decay[m] + count
+            for t in range(start, stop):
+                if observed[t]:
+                    low[m] = min(low[m], z[m, t - start])
+                    high[m] = max(high[m], z[m, t - start])
+    used = np.sum(observed)
     return first / used, second / used, low, high
 
 
 @kernel()
 def _product_moments(bins: NDArray[Any], n_bins: int, observed: NDArray[Any], fields: Any) -> Any:
-    n = fields.decay.size
-    n_products = fields.product_shift.size
-    packed = pack_fields(fields, 1)
-    q, g = fields.mean.copy(), np.empty(n + n_products)
+    n, n_products = fields.decay.size, fields.product_shift.size
+    packed, population, at = pack_fields(fields, _TOGETHER), fields.mean.copy(), 0
+    q, g = np.empty((n, _TOGETHER)), np.empty((n + n_products, _TOGETHER))
+    q[:] = 1.0
     first, second = np.zeros(n_products), np.zeros(n_products)
-    at, used = 0, 0
-    for t in range(n_bins):
-        if observed[t]:
-            used += 1
-            field_features(packed, 1, q, g)
-            for k in range(n_products):
-                first[k] += g[n + k]
-                second[k] += g[n + k] ** 2
-        count = 0
-        while at < bins.size and bins[at] == t:
-            count += 1
-            at += 1
-        for m in range(n):
-            q[m] = q[m] * fields.decay[m] + count
+    for start in range(0, n_bins, _TOGETHER):
+        stop = min(start + _TOGETHER, n_bins)
+        at = _fill_population(bins, at, start, stop, fields.decay, population, q)
+        field_features(packed, _TOGETHER, q.reshape(-1), g.reshape(-1))
+        _add_moments(g[n:], observed, start, stop, first, second)
+    used = np.sum(observed)
     return first / used, second / used
 
 

@@ -23,8 +23,9 @@ Array = NDArray[np.float64]
 CHECK_RUNS = 4
 CHECK_DURATION = 300.0  # s
 CHECK_SEEDS = 1000  # apart from the seeds of the scores
-MAX_LOSS = {True: 0.04, False: 0.02}  # share of the gain over constant rates, where bursts count and where not
-NEAR = 1.0  # discrepancy (log units) below which biases alone are worth a try
+MAX_LOSS = {True: 0.036, False: 0.018}  # share of the gain over constant rates, where bursts count and where not
+_HALVINGS = 6
+NEAR = 2.0  # discrepancy (log units) below which biases alone are worth a try
 MIN_STRETCH = 1.0  # s observed without a break, for windows to start and run in
 
 
@@ -36,8 +37,8 @@ class FreeWeights:
     ----------
     parameters : EscapeLIFParameters
     choice : str
-        "forced" (alive as it was), "rates" (biases corrected), "free" (all weights corrected), "between" (half of
-        that), or "forced, not alive".
+        "forced" (alive as it was), "rates" (biases corrected), "free" (all weights corrected), "between" (a
+        part of that, or of the biases' correction), or "forced, not alive".
     discrepancy : float
         Of the choice; see `organoid.fitting.verdict`.
     loss : float
@@ -86,27 +87,52 @@ def choose_free_weights(
         return best
     plans = (RATES, ALL) if first.discrepancy < NEAR else (ALL,)
     fits = (fit_free(training, design, forced, plan, seed=seed, device=device, progress=progress) for plan in plans)
-    for name, theta, off in _corrections(forced, fits):
-        loss = _loss(design, forced, theta)
-        if not loss <= MAX_LOSS[recorded.bursts_count]:  # undefined where a correction diverged
-            continue
+    max_loss = MAX_LOSS[recorded.bursts_count]
+    for name, theta, off in _corrections(design, forced, fits, max_loss):
         parameters = assemble(training, design, theta)
         found = _check(parameters, recorded, seed)
         if found.discrepancy < best.discrepancy:
-            best = FreeWeights(parameters, name, found.discrepancy, loss, off)
+            best = FreeWeights(parameters, name, found.discrepancy, _loss(design, forced, theta), off)
         if found.passes or (found.alive and not recorded.bursts_count):  # without bursts, no more is to be had
             break
     return best
 
 
-def _corrections(forced: ForcedFit, fits: Iterator[FreeFit]) -> Iterator[tuple[str, Array, tuple[float, ...]]]:
-    """Yield weights from the gentlest correction on; each is worked out only when it is asked for."""
+def _corrections(
+    design: Design, forced: ForcedFit, fits: Iterator[FreeFit], max_loss: float
+) -> Iterator[tuple[str, Array, tuple[float, ...]]]:
+    """Yield weights from the gentlest correction on, each as far as its loss allows, then half as far.
+
+    A correction is worked out only when it is asked for.
+    """
     for fit in fits:
-        if not fit.plan.everything:
-            yield "rates", fit.theta, fit.moments_off
-            continue
-        yield "free", fit.theta, fit.moments_off
-        yield "between", (fit.theta + forced.theta) / 2, fit.moments_off
+        share = _share(design, forced, fit.theta, max_loss)
+        if share > 0.0:
+            whole = "free" if fit.plan.everything else "rates"
+            yield (
+                whole if share == 1.0 else "between",
+                forced.theta + share * (fit.theta - forced.theta),
+                fit.moments_off,
+            )
+        if fit.plan.everything and share > 0.0:
+            yield "between", forced.theta + share / 2 * (fit.theta - forced.theta), fit.moments_off
+
+
+def _share(design: Design, forced: ForcedFit, theta: Array, max_loss: float) -> float:
+    """Return how much of the way to `theta` may be gone, 0 for none at all.
+
+    The loss grows along the way (it is convex and least at its start); 0 where a correction has diverged.
+    """
+    if not np.all(np.isfinite(theta)):
+        return 0.0
+    if _loss(design, forced, theta) <= max_loss:
+        return 1.0
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        allowed = _loss(design, forced, forced.theta + middle * (theta - forced.theta)) <= max_loss
+        low, high = (middle, high) if allowed else (low, middle)
+    return low
 
 
 @dataclass(frozen=True)

@@ -31,16 +31,13 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 from scipy.stats import kstwo
 
-from organoid.fitting.goodness_kernels import GRID, rescale
+from organoid.fitting.goodness_kernels import GRID, N_LEVELS, rescale, tally
 from organoid.models.counter_rng import stream_key
 
 Array = NDArray[np.float64]
 
 N_BANDS = 10
 MIN_SPIKES = 20  # of a unit, for numbers of its own
-_LEVELS = 400  # of expected counts, 50 a decade from 1e-6 on
-_A_DECADE = 50
-_LOWEST = -6.0
 CURVES = ("calibration", "units", "population", "identity")
 
 
@@ -80,30 +77,23 @@ class GoodnessMeter:
         n = mean.size
         self._mean, self._capacity = mean, capacity
         self._gain, self._null, self._spikes = np.zeros(n), np.zeros(n), np.zeros(n)
-        self._bins, self._expected, self._observed = (np.zeros((n, _LEVELS)) for _ in range(3))
+        self._bins, self._expected, self._observed = (np.zeros((n, N_LEVELS)) for _ in range(3))
         self._waiting = np.zeros(n + 1)
         self._rescaled = np.zeros((n + 2, GRID))
         self._key, self._at = stream_key(0, "goodness"), 0
 
     def add(self, counts: NDArray[np.int64], expected: Array, observed: NDArray[np.bool_]) -> None:
         """Add consecutive bins: counts and expected counts, shape (n, n_units), and which bins were observed."""
-        n, mu = counts[observed], expected[observed]
-        self._gain += score_gain(n, mu, self._mean)
-        self._null += (n * np.log(self._mean) - self._mean - gammaln(n + 1.0)).sum(0)
-        self._spikes += n.sum(0)
-        self._calibrate(n, mu)
+        where, units = np.nonzero(counts * observed[:, None])
+        n, mean = counts[where, units], self._mean[units]
+        self._gain += score_gain(counts, expected, self._mean, observed)
+        null = np.bincount(units, n * np.log(mean) - gammaln(n + 1.0), self._mean.size)
+        self._null += null - observed.sum() * self._mean
+        self._spikes += np.bincount(units, n, self._mean.size)
+        tally(counts, expected, observed, self._bins, self._expected, self._observed)
         p = np.clip(expected / self._capacity, 0.0, 1.0 - 1e-12)
         rescale(counts, p, observed, self._capacity, self._waiting, self._rescaled, self._key, self._at)
         self._at += len(counts)
-
-    def _calibrate(self, n: NDArray[np.int64], mu: Array) -> None:
-        level = (_A_DECADE * (np.log10(np.maximum(mu, 1e-300)) - _LOWEST)).clip(0, _LEVELS - 1).astype(np.int64)
-        cell = (level + _LEVELS * np.arange(mu.shape[1])).ravel()
-        spiking = np.flatnonzero(n.ravel())
-        for total, weights in ((self._bins, None), (self._expected, mu.ravel())):
-            total += np.bincount(cell, weights, minlength=total.size).reshape(total.shape)
-        found = np.bincount(cell[spiking], n.ravel()[spiking], minlength=self._observed.size)
-        self._observed += found.reshape(self._observed.shape)
 
     def result(self) -> Goodness:
         """Return what was found."""
@@ -142,10 +132,24 @@ class GoodnessMeter:
         ).replace([np.inf, -np.inf], np.nan)
 
 
-def score_gain(counts: NDArray[np.int64], expected: Array, mean: Array) -> Array:
-    """Return each unit's log-likelihood gain over its mean count, in nats; any model's predictions fit in."""
-    bounded = np.maximum(expected, 1e-300)
-    return np.asarray((counts * np.log(bounded / mean) - (expected - mean)).sum(0))
+def score_gain(
+    counts: NDArray[np.int64], expected: Array, mean: Array, observed: NDArray[np.bool_] | None = None
+) -> Array:
+    """Return each unit's log-likelihood gain over its mean count, in nats; any model's predictions fit in.
+
+    Parameters
+    ----------
+    counts : ndarray of int64, shape (n_bins, n_units)
+    expected : ndarray, shape (n_bins, n_units)
+    mean : ndarray, shape (n_units,)
+    observed : ndarray of bool, shape (n_bins,), optional
+        Bins that count; all of them unless given.
+    """
+    seen = np.ones(len(counts), dtype=bool) if observed is None else observed
+    where, units = np.nonzero(counts * seen[:, None])
+    ratio = np.maximum(expected[where, units], 1e-300) / mean[units]
+    at_spikes = np.bincount(units, counts[where, units] * np.log(ratio), mean.size)
+    return np.asarray(at_spikes - (seen @ expected - seen.sum() * mean))
 
 
 def bits(gain: Array, spikes: Array) -> tuple[float, Array]:

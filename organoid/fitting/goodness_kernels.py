@@ -9,6 +9,9 @@ from organoid.compiled import kernel
 from organoid.models.counter_rng import uniform_at
 
 GRID = 1024  # classes of rescaled values
+N_LEVELS = 400  # of expected counts, 50 a decade from 1e-6 on
+_A_DECADE = 50
+_LOWEST = -6.0
 
 
 @kernel(inline="always")
@@ -102,6 +105,34 @@ def _rescale(
         used = _spiking_bin(p[t], counts[t], capacity, trials, fires, waiting, out, key, number)
         if total == 1:
             _identity(p[t], counts[t], capacity, uniform_at(key, number + used), out[n_units + 1])
+
+
+@kernel(nogil=True)
+def tally(
+    counts: NDArray[Any],
+    expected: NDArray[Any],
+    observed: NDArray[Any],
+    bins: NDArray[Any],
+    sums: NDArray[Any],
+    found: NDArray[Any],
+) -> None:
+    """Add to every unit's levels of expected count: the bins, what they expect, and the spikes found in them.
+
+    Parameters
+    ----------
+    counts, expected : ndarray, shape (n_bins, n_units)
+    observed : ndarray of bool, shape (n_bins,)
+    bins, sums, found : ndarray, shape (n_units, N_LEVELS)
+    """
+    for t in range(counts.shape[0]):
+        if not observed[t]:
+            continue
+        for i in range(counts.shape[1]):
+            mu = expected[t, i]
+            level = int(min(max(_A_DECADE * (np.log10(max(mu, 1e-300)) - _LOWEST), 0.0), N_LEVELS - 1.0))
+            bins[i, level] += 1.0
+            sums[i, level] += mu
+            found[i, level] += counts[t, i]
 
 
 def rescale(

@@ -40,7 +40,7 @@ CHOICES = {
     "in `network` (for simulation) the biases were corrected in free run, in `forced` (for prediction and edges) not",
     "free": "left alone, the network fitted on recorded history fails the free-run check; "
     "`network` (for simulation) was corrected in free run, `forced` (for prediction and edges) was not",
-    "between": "`network` (for simulation) lies half way between the forced weights and those corrected in free run",
+    "between": "`network` (for simulation) lies part of the way from the forced weights to those corrected in free run",
     "forced, too many units": "the network is too large for a correction in free run: " + NOT_CALIBRATED,
     "forced, not alive": "no weights were found that live like the culture when left alone: " + NOT_CALIBRATED,
 }

@@ -10,9 +10,6 @@ from organoid.models.draw_kernels import draw, place_draws, screen
 from organoid.models.escape_kernels import fade, pack_units, potentials, receive
 from organoid.models.field_kernels import field_features, pack_fields
 
-MAX_OCCUPANCY = 0.12  # of all unit-bins, plus ...
-EXTRA_SPIKES = 2000  # ... above which a window is given up
-
 
 @kernel()
 def _add_moments(
@@ -41,7 +38,7 @@ def free_windows(
     drive: NDArray[Any],
     population: NDArray[Any],
     keys: NDArray[Any],
-    n_steps: int,
+    allowed: NDArray[Any],
     moments: NDArray[Any],
     done: NDArray[Any],
 ) -> None:
@@ -54,12 +51,14 @@ def free_windows(
         State of every window, changed in place.
     population : ndarray, shape (n_fields, n_windows)
     keys : ndarray of uint64, shape (n_windows,)
-    n_steps : int
+    allowed : ndarray, shape (n_steps,)
+        Spikes a window may hold after each bin; with more it is given up.
     moments : ndarray, shape (n_units, n_features)
     done : ndarray of int64, shape (n_windows,)
-        Receives the bins run: fewer than `n_steps` where a window fired far too much and was given up.
+        Receives the bins run: fewer than `n_steps` where a window was given up.
     """
     n_tau, n_windows, n = traces.shape
+    n_steps = allowed.size
     units, fields = pack_units(par, n_windows), pack_fields(par.fields, n_windows)
     weights, field_weights, saturation, capacity = par.weights, par.field_weights, par.saturation, par.capacity
     decay, field_decay = np.exp(-par.dt / par.tau), par.fields.decay
@@ -94,7 +93,7 @@ def free_windows(
             if own[w]:
                 receive(weights, saturation, traces[:, w], drive[:, w], counts[w], jump)
                 total[w] += own[w]
-                if total[w] > MAX_OCCUPANCY * n * (t + 1) + EXTRA_SPIKES:
+                if total[w] > allowed[t]:
                     done[w] = t + 1
         for m in range(field_decay.size):
             for w in range(n_windows):

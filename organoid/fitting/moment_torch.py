@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from organoid.fitting.moment_kernels import EXTRA_SPIKES, MAX_OCCUPANCY
 from organoid.fitting.moment_windows import RecordedStates, Windows
 from organoid.models.escape_lif import EscapeLIFParameters
 from organoid.models.fields import LOG_GAIN
@@ -32,7 +31,7 @@ def run_windows(
     network = _Batch.of(parameters, torch.device(device))
     generator = torch.Generator(device=network.bias.device).manual_seed(seed)
     parts = [
-        network.run(states.traces[part], states.population[part], n_steps, generator)
+        network.run(states.traces[part], states.population[part], states.allowed[:n_steps], generator)
         for part in np.array_split(chosen, -(-chosen.size // _MAX_WINDOWS))
     ]
     sums = np.sum([part.sums for part in parts], axis=0)
@@ -106,16 +105,20 @@ class _Batch:
         return s - (s - traces) * left[:, None]
 
     def run(
-        self, traces: NDArray[np.float32], population: NDArray[np.float32], n_steps: int, generator: torch.Generator
+        self,
+        traces: NDArray[np.float32],
+        population: NDArray[np.float32],
+        allowed: NDArray[np.float64],
+        generator: torch.Generator,
     ) -> Windows:
-        """Run one batch of windows; one that fires far too much is stopped (its later bins do not count)."""
+        """Run one batch of windows; one with more spikes than allowed is given up (its later bins do not count)."""
         device, n = self.bias.device, self.bias.numel()
         s, q = torch.tensor(traces, device=device), torch.tensor(population, device=device)
         width = s[0].numel() + self.field_weights.shape[0] + 1
         sums = torch.zeros(width, n, dtype=torch.float64, device=device)
         going = torch.ones(len(s), 1, device=device)
         total, n_bins = torch.zeros(len(s), 1, device=device), torch.zeros((), dtype=torch.float64, device=device)
-        for t in range(n_steps):
+        for most in allowed.tolist():
             g = self.features(q)
             counts = self.draw(self.potential(s, g), generator) * going
             x = torch.cat([s.flatten(1), g, torch.ones(len(s), 1, device=device)], dim=1)
@@ -125,5 +128,5 @@ class _Batch:
             s = self.grow(torch.nn.functional.threshold(s * self.decay, _NOTHING, 0.0), counts)
             q = q * self.fields["decay"] + own
             total += own
-            going = going * (total <= MAX_OCCUPANCY * n * (t + 1) + EXTRA_SPIKES)
+            going = going * (total <= most)
         return Windows(sums.T.cpu().numpy(), int(n_bins), int((going == 0).sum()))

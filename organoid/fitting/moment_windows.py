@@ -26,6 +26,7 @@ Array = NDArray[np.float64]
 _PARTS = 8
 _IN_STEP = 4, 16  # windows that run in step, at least (where there are several) and at most
 _MAX_STATES = 20_000
+_A_FEW = 20  # spikes
 _MAX_BYTES = 6.4e7  # of their traces, in recordings of very many units
 
 
@@ -38,11 +39,15 @@ class RecordedStates:
     bins : ndarray of int64, shape (n_states,)
     traces : ndarray of float32, shape (n_states, n_tau, n_units)
     population : ndarray of float32, shape (n_states, n_fields)
+    allowed : ndarray, shape (longest,)
+        Spikes a window may hold after each bin: beyond twice what any stretch of the recording held, it tells
+        nothing but that the network is wild, and is given up.
     """
 
     bins: NDArray[np.int64]
     traces: NDArray[np.float32]
     population: NDArray[np.float32]
+    allowed: Array
 
 
 @kernel(nogil=True)
@@ -99,7 +104,15 @@ def collect_states(training: History, basis: Basis, longest: int) -> RecordedSta
         traces,
         population,
     )
-    return RecordedStates(wanted, traces, population)
+    return RecordedStates(wanted, traces, population, _allowed(training, longest))
+
+
+def _allowed(training: History, longest: int) -> Array:
+    """Return twice the most spikes in any stretch, by its length in bins (rounded up to a power of 2), and a few."""
+    spikes = np.concatenate([[0], np.cumsum(np.bincount(training.bins, minlength=training.n_bins))])
+    lengths = 2 ** np.arange(int(np.ceil(np.log2(max(longest, 2)))) + 1)
+    most = [int((spikes[k:] - spikes[:-k]).max()) if k < spikes.size else int(spikes[-1]) for k in lengths]
+    return 2.0 * np.array(most)[np.searchsorted(lengths, np.arange(1, longest + 1))] + _A_FEW
 
 
 @dataclass(frozen=True)
@@ -110,7 +123,7 @@ class Moments:
     ----------
     simulated, recorded : ndarray, shape (n_features, n_units)
     share_given_up : float
-        Share of windows that were stopped for firing far too much.
+        Share of windows that were given up for firing far too much.
     """
 
     simulated: Array
@@ -129,7 +142,7 @@ class Windows:
     n_bins : int
         Bins run.
     n_given_up : int
-        Windows stopped for firing far too much.
+        Windows given up for firing far too much.
     """
 
     sums: Array
@@ -198,5 +211,5 @@ def _run_part(
     population = np.ascontiguousarray(states.population[part].T, dtype=np.float64)
     drive = np.stack([traces[k] @ parameters.weights[k] for k in range(n_tau)])
     keys = np.array([stream_key(seed, int(state)) for state in part], dtype=np.uint64)
-    free_windows(parameters, traces, drive, population, keys, n_steps, sums, done)
+    free_windows(parameters, traces, drive, population, keys, states.allowed[:n_steps], sums, done)
     return Windows(sums, int(done.sum()), int((done < n_steps).sum()))

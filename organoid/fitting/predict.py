@@ -9,6 +9,7 @@ from scipy.special import expit
 from organoid.fitting.forced_pass import Basis, forced_features
 from organoid.fitting.goodness import Goodness, GoodnessMeter, bits, score_gain
 from organoid.fitting.history import History
+from organoid.fitting.threads import in_threads
 from organoid.models.escape_lif import EscapeLIFParameters
 
 __all__ = ["assess", "bits_per_spike", "expected_counts", "expected_counts_of", "score_gain", "training_means"]
@@ -69,9 +70,9 @@ def bits_per_spike(history: History, parameters: EscapeLIFParameters) -> tuple[f
     gain, spikes = np.zeros(history.n_units), np.zeros(history.n_units)
     for first, mu in expected_counts(history, parameters, first_test, history.n_bins):
         seen = history.observed[first : first + len(mu)]
-        n = history.counts(first, first + len(mu))[seen]
-        gain += score_gain(n, mu[seen], mean)
-        spikes += n.sum(0)
+        counts = history.counts(first, first + len(mu))
+        gain += score_gain(counts, mu, mean, seen)
+        spikes += seen @ counts
     return bits(gain, spikes)
 
 
@@ -85,8 +86,7 @@ def assess(history: History, networks: Sequence[EscapeLIFParameters]) -> list[Go
     for first, expected in expected_counts_of(history, networks, history.n_train, history.n_bins):
         stop = first + len(expected[0])
         counts, observed = history.counts(first, stop), history.observed[first:stop]
-        for meter, mu in zip(meters, expected):
-            meter.add(counts, mu, observed)
+        list(in_threads(lambda pair: pair[0].add(counts, pair[1], observed), zip(meters, expected)))  # noqa: B023
     return [meter.result() for meter in meters]
 
 

@@ -30,6 +30,7 @@ _MAX_NEWTON = 25
 _MIN_ROWS = 5000  # rows of the first pass
 _ROUGH = 1e-2
 _HESSIAN_ROWS = 10_000
+_PRECONDITIONER_ROWS = 4000
 _UNITS_A_PART = 32
 _FEWEST_SPIKES = 0.5
 _HESSIAN_BYTES = 5e8  # preconditioners of single units are kept only below this size
@@ -219,7 +220,7 @@ def unit_hessians(problem: Problem, theta: Tensor, n_rows: int = _HESSIAN_ROWS) 
 
 def unit_preconditioner(problem: Problem, theta: Tensor) -> Preconditioner:
     """Return the inverse Hessian of every unit at `theta`, from part of the rows."""
-    hessians = unit_hessians(problem, theta)
+    hessians = unit_hessians(problem, theta, _PRECONDITIONER_ROWS)
     hessians.diagonal(dim1=1, dim2=2).mul_(1.001)
     factors = torch.linalg.cholesky(hessians)
 

@@ -16,6 +16,7 @@ RUNAWAY_FACTOR = 5.0
 RUNAWAY_WINDOW = 2.0  # s
 MIN_BURSTS = 10
 MAX_EXTRA_BURSTS = 0.5  # a minute
+MAX_RATE_OF_A_RUN = 2.0  # times the recorded one, of any single run
 FAR = 10.0
 
 
@@ -60,6 +61,8 @@ def reasons(scores: Mapping[str, Any], bursts_count: bool, limits: Limits = LIMI
     if scores["runaway"]:
         yield f"the network runs away (more than {RUNAWAY_FACTOR:g} times the recording's highest rate)"
         return
+    if unsteady(scores):
+        yield f"one of the runs has {_said(scores['rate_ratio_range'][1])} times the recorded rate"
     if _outside(scores["rate_ratio"], limits.rate):
         yield f"the mean rate is {_said(scores['rate_ratio'])} times the recorded one"
     correlation = _number(scores["rate_correlation"])
@@ -76,15 +79,23 @@ def reasons(scores: Mapping[str, Any], bursts_count: bool, limits: Limits = LIMI
         yield f"network bursts last {_said(scores['burst_duration_ratio'])} times as long as recorded"
 
 
+def unsteady(scores: Mapping[str, Any]) -> bool:
+    """Tell whether any single run has more than twice the recorded rate, as a network of two states may."""
+    lowest_and_highest = scores.get("rate_ratio_range")
+    return lowest_and_highest is not None and lowest_and_highest[1] > MAX_RATE_OF_A_RUN
+
+
 def discrepancy(scores: Mapping[str, Any], bursts_count: bool) -> float:
     """Return how far off a network is: log ratios of rate and bursts, and one minus the correlation of rates.
 
-    Infinite for a wild one; extra bursts of a recording that does not burst count by the minute.
+    Infinite for a wild one, 10 more for one with a single run far above the recorded rate; extra bursts of a
+    recording that does not burst count by the minute.
     """
     if scores["runaway"]:
         return float("inf")
     correlation = _number(scores["rate_correlation"])
     total = _log_off(scores["rate_ratio"]) + (0.0 if np.isnan(correlation) else 1.0 - correlation)
+    total += FAR if unsteady(scores) else 0.0
     if bursts_count:
         return total + sum(_log_off(scores[name]) for name in ("burst_rate_ratio", "burst_duration_ratio"))
     return total + max(float(np.nan_to_num(_number(scores["extra_bursts_per_minute"]))), 0.0)
