@@ -2,6 +2,7 @@
 
 import io
 import math
+import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -108,6 +109,7 @@ class _Header(NamedTuple):
     shape: tuple[int, ...]
     by_columns: bool
     dtype: np.dtype[Any]
+    begin: int  # where the numbers begin, bytes
 
     @property
     def size(self) -> int:
@@ -117,7 +119,7 @@ class _Header(NamedTuple):
 def _header(stream: BinaryIO) -> _Header | None:
     """Read the header of an .npy file; None if it is in a rare version or of anything but numbers."""
     take = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(npy.read_magic(stream))
-    held = None if take is None else _Header(*take(stream))
+    held = None if take is None else _Header(*take(stream), stream.tell())
     return None if held is None or held.dtype.kind not in "biuf" or min(held.shape, default=0) < 0 else held
 
 
@@ -126,17 +128,17 @@ def _plain_numbers(path: Path) -> _Header | None:
     try:
         with open(path, "rb") as file:
             held = _header(file)
-            stored = path.stat().st_size - file.tell()
+            size = os.fstat(file.fileno()).st_size
     except (*_DAMAGE, MemoryError, SyntaxError, TypeError, KeyError):
         return None
     if held is None or held.dtype.kind == "b" or max(held.shape, default=0) != held.size:
         return None
-    return held if stored >= held.size * held.dtype.itemsize else None
+    return held if size - held.begin >= held.size * held.dtype.itemsize else None
 
 
 def _stretches(path: Path, held: _Header) -> Iterator[NDArray[Any]]:
     with open(path, "rb") as file:
-        _header(file)
+        file.seek(held.begin)
         room = np.empty(min(held.size, _PART), held.dtype)
         for begin in range(0, max(held.size, 1), _PART):
             part = room[: held.size - begin]
@@ -151,8 +153,7 @@ def _unpacked(raw: NDArray[np.uint8]) -> Any:
     held = _header(stream)
     if held is None:
         return np.load(io.BytesIO(raw.tobytes()), allow_pickle=False)
-    begin = stream.tell()
-    values = raw[begin : begin + held.size * held.dtype.itemsize].view(held.dtype)
+    values = raw[held.begin : held.begin + held.size * held.dtype.itemsize].view(held.dtype)
     return values.reshape(held.shape, order="F" if held.by_columns else "C")
 
 

@@ -84,8 +84,13 @@ def test_one_frame_far_from_all_others_is_found_wherever_it_stands() -> None:
     for place in (0, 40_000, 69_999):
         frames = np.arange(70_000)
         frames[place] = 1 << 60
+        for kind in ("i8", "u8", "f8"):
+            with pytest.raises(RecordingError, match="'x' holds frame numbers from"):
+                frame_times(frames.astype(kind), 0, 1e4, "x")
+        huge = frames.astype("u8")
+        huge[place] = (1 << 64) - 1
         with pytest.raises(RecordingError, match="'x' holds frame numbers from"):
-            frame_times(frames, 0, 1e4, "x")
+            frame_times(huge, 0, 1e4, "x", in_place=True)
         odd = np.arange(70_000) * 1.0
         odd[place] += 0.5
         with pytest.raises(RecordingError, match="'x' holds frame numbers that are not whole"):
