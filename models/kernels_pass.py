@@ -29,7 +29,7 @@ from torch import Tensor
 
 from organoid.errors import ModelError
 
-_LANES = 1024  # copies times units that are advanced together, where a copy alone is not more
+_LANES = 2048  # copies times units that are advanced together, where a copy alone is not more
 _RARE, _SOME = 64, 8  # room to begin with: a spike for so many units and steps, a unit near threshold for so many
 
 
