@@ -27,6 +27,7 @@ import torch
 from benchmarks import simulation
 from benchmarks.finished import Finished
 from benchmarks.kernels_sides import SIDES, Problem, Side, agreement, finite, rate
+from benchmarks.kernels_traffic import traffic, triads
 
 TARGET = 25.0
 PARTS = ["sizes", "rates", "widths", "curve", "simulation"]
@@ -104,9 +105,10 @@ def by_width(n: int, repeats: int) -> dict[str, Any]:
 
 
 def alone(n: int, hz: int, repeats: int) -> dict[str, Any]:
-    """Return this library's time for a size and a rate."""
-    row = timed(Problem(n, mean=MEANS[hz]), ["organoid"], repeats)["organoid"]
-    return {"n": n, "mean_rate": str(hz), **row}
+    """Return this library's time for a size and a rate, and what memory had to deliver."""
+    problem = Problem(n, mean=MEANS[hz])
+    row = timed(problem, ["organoid"], repeats)["organoid"]
+    return {"n": n, "mean_rate": str(hz), **row, **traffic(problem)}
 
 
 def measured(parts: list[str], sizes: list[int], repeats: int, peers: list[str], finished: Finished) -> dict[str, Any]:
@@ -122,6 +124,7 @@ def measured(parts: list[str], sizes: list[int], repeats: int, peers: list[str],
             ways = {n: partial(measure, n, repeats) for n in sizes}
             result[part] = {n: finished.once(f"{n} units, {part}", way) for n, way in ways.items()}
     if "curve" in parts:
+        result["triad_gb_s"] = finished.once("triad", triads)
         cases = [(n, hz) for n in CURVE for hz in (1, 5, 50)]
         result["curve"] = [
             finished.once(f"curve, {n} units, {hz} Hz", partial(alone, n, hz, repeats)) for n, hz in cases
@@ -148,7 +151,11 @@ def show(result: dict[str, Any]) -> None:
                 ratio = f"{peer['ratio']:.1f}" if isinstance(peer, dict) else peer
                 print(f"{n:5} units, {part[:-1]} {key}: snnTorch {ratio} times, {entry['organoid']['rate_hz']:.1f} Hz")
     for row in result.get("curve", []):
-        print(f"{row['n']:5} units, {row['rate_hz']:5.1f} Hz: {row['processor_s']:.3f} s of processor")
+        moved = row["rows_gb"] + row["streams_gb"]
+        print(
+            f"{row['n']:5} units, {row['rate_hz']:5.1f} Hz: {row['processor_s']:.3f} s of processor, "
+            f"{moved:.2f} GB, {moved / row['processor_s']:.0f} GB/s"
+        )
     if "simulation" in result:
         simulation.show(result["simulation"])
 

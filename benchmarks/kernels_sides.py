@@ -79,8 +79,8 @@ def leaf(tensor: Tensor) -> Tensor:
     return tensor.detach().clone().contiguous().requires_grad_()
 
 
-def organoid_side(p: Problem) -> Side:
-    """`LIF` of this library; its input is the drive itself."""
+def network(p: Problem) -> LIF:
+    """Return the network of this library."""
     fixed = LIFParameters(
         TAU_MEM, (TAU_SYN,), refractory=0.0, delay=DT, reset="subtract", detach_reset=True, weight_scale=p.scale
     )
@@ -88,6 +88,12 @@ def organoid_side(p: Problem) -> Side:
     net = LIF(p.n, DT, fixed, spike=p.surrogate, mask=everybody)
     with torch.no_grad():
         net.synapses.weight.copy_(p.weight[None])
+    return net
+
+
+def organoid_side(p: Problem) -> Side:
+    """`LIF` of this library; its input is the drive itself."""
+    net = network(p)
     x, outside = leaf(p.drive), p.outside
 
     def run() -> dict[str, Tensor]:

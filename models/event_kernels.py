@@ -137,9 +137,12 @@ def _run_tile(
     voltage, refractory, adaptation = a.voltage[low:high], a.refractory[low:high], a.adaptation[low:high]
     bias, sd, increment = par.bias[low:high], par.noise_sd[low:high], par.increment[low:high]
     keep, threshold, forget = par.membrane_decay[low:high], par.threshold[low:high], par.adaptation_decay[low:high]
-    drive, fired = np.empty(high - low), np.zeros(TILE, dtype=np.uint8)
-    xi, luck = np.zeros(even, dtype=np.float32), np.zeros(even, dtype=np.float32)
+    fired = np.zeros(TILE, dtype=np.uint8)
     n_received = par.synapse_decay.size if way.rich else par.synapse_decay.size - 1  # `plain` receives the last
+    # Without noise and other currents the drive is the bias itself, and stays it.
+    steady = not way.noisy and n_received == 0
+    drive = bias if steady else np.empty(high - low)
+    xi, luck = np.zeros(even, dtype=np.float32), np.zeros(even, dtype=np.float32)
     origin = forced.ends[0]
     before = np.empty((forced.ends[-1] - origin, 3))
     place, counts, out = 0, scratch.counts[tile], scratch.units[tile]
@@ -153,7 +156,7 @@ def _run_tile(
         if way.noisy:
             gaussian(way.noise_key, step, n_pairs, low // 2, xi)
             start_drive(bias, sd, xi, drive)
-        else:
+        elif not steady:
             for i in range(high - low):
                 drive[i] = bias[i]
         for k in range(n_received):

@@ -14,20 +14,24 @@ import matplotlib.pyplot as plt
 
 def main(results: Path) -> None:
     """Write the picture beside this file."""
-    curve = json.loads(results.read_text())["curve"]
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    measured = json.loads(results.read_text())
+    curve = measured["curve"]
+    figure, (cost, speed) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for name in sorted({row["mean_rate"] for row in curve}, key=float):
         rows = [row for row in curve if row["mean_rate"] == name]
         sizes, times = [row["n"] for row in rows], [row["processor_s"] for row in rows]
-        axes.loglog(sizes, times, "o-", label=f"about {name} Hz")
-    largest = max(row["n"] for row in curve)
-    smallest = min(row["n"] for row in curve)
-    last = max(row["processor_s"] for row in curve if row["n"] == largest)
-    axes.loglog(
-        [smallest, largest], [last * (smallest / largest) ** 2, last], ":", color="grey", label="square of the size"
-    )
-    axes.set(xlabel="units", ylabel="processor time, s", title="Forward and backward, 1000 steps, 4 copies, one thread")
-    axes.legend()
+        moved = [row["rows_gb"] + row["streams_gb"] for row in rows]
+        cost.loglog(sizes, times, "o-", label=f"about {name} Hz")
+        speed.loglog(sizes, [gb / s for gb, s in zip(moved, times, strict=True)], "o-", label=f"about {name} Hz")
+    ends = [min(row["n"] for row in curve), max(row["n"] for row in curve)]
+    last = max(row["processor_s"] for row in curve if row["n"] == ends[1])
+    cost.loglog(ends, [last * (ends[0] / ends[1]) ** 2, last], ":", color="grey", label="square of the size")
+    for where, style in (("memory", "--"), ("second cache", ":")):
+        speed.axhline(measured["triad_gb_s"][where], ls=style, color="grey", label=f"triad, {where}")
+    cost.set(xlabel="units", ylabel="processor time, s", title="Forward and backward, 1000 steps, 4 copies, one thread")
+    speed.set(xlabel="units", ylabel="rows of weights and streams, GB/s", title="Against the speed of memory")
+    cost.legend()
+    speed.legend()
     figure.savefig(Path(__file__).with_name("kernels-cost.svg"))
 
 
