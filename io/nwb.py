@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from organoid.io.entries import choose
 from organoid.io.hdf5_source import Source, array, group, holds, open_hdf5, scalar, text, text_at, text_attribute
 from organoid.io.numbering import unit_per_spike
-from organoid.io.nwb_intervals import observed_spans, recorded_span, stimulus_table
+from organoid.io.nwb_intervals import SPIKELAB_LENGTH, observed_spans, recorded_span, spikelab_span, stimulus_table
 from organoid.io.ragged import ragged_ends
 from organoid.io.registry import Entry, Evidence, Format, NoSpikesError
 from organoid.io.window import covering_window, first_and_last, inferred_window
@@ -33,8 +33,11 @@ _ELECTRODES = "general/extracellular_ephys/electrodes"
 
 
 def recognises(source: Source) -> bool:
-    """Tell an NWB file by its version attribute."""
-    return source.marked("nwb_version")
+    """Tell an NWB file by its version attribute, or a units table alone by SpikeLab's attribute beside it."""
+    if source.marked("nwb_version"):
+        return True
+    units = group(source.h5, "units") if source.h5 is not None and source.marked(SPIKELAB_LENGTH) else None
+    return units is not None and holds(units, "spike_times") and holds(units, "spike_times_index")
 
 
 def entries(path: Path) -> Sequence[Entry]:
@@ -114,7 +117,7 @@ def _window(
     if observed is not None and len(observed):
         stored, source = (float(observed[0, 0]), float(observed[-1, 1])), "units/obs_intervals"
     else:
-        found = recorded_span(h5, notes)
+        found = spikelab_span(h5, notes) or recorded_span(h5, notes)
         if found is None:
             return inferred_window(*ends, notes, tick_rate)
         stored, source = found
@@ -193,12 +196,19 @@ def _first_electrodes(
             ends = ragged_ends(units, "electrodes_index", rows.size, n, notes)
         else:
             ends = np.arange(1, rows.size + 1)
+        numbers = electrodes["electrode"].to_numpy()
+        ids_given = bool(np.any(rows >= numbers.size)) and bool(np.isin(rows, numbers).all())  # as SpikeLab writes
+        if ids_given:
+            order = np.argsort(numbers, kind="stable")
+            rows = order[np.searchsorted(numbers[order], rows)]
         if ends.size != n or np.any((rows < 0) | (rows >= len(electrodes))):
             raise RecordingError(f"dataset 'electrodes' lists rows outside the {len(electrodes)} of the table")
     except RecordingError as error:
         notes.append(f"positions of units unknown: {error}")
         return None
     sizes = np.diff(ends, prepend=0)
+    if ids_given:
+        notes.append("units/electrodes holds ids of electrodes, not rows of their table")
     if np.any(sizes > 1):
         notes.append(f"{int(np.sum(sizes > 1))} of {n} units list several electrodes; the first is their position")
     return np.array([rows[end - size] if size else -1 for end, size in zip(ends, sizes)], dtype=np.int64)

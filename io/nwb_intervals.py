@@ -15,6 +15,7 @@ from organoid.layout_guard import attribute, member, members
 _STIMULUS_WORDS = ("stim", "opto", "puls", "laser", "light")
 _VOLTAGE = ("ElectricalSeries", "SpikeEventSeries")
 _LARGEST_SECONDS = 1e9
+SPIKELAB_LENGTH = "length_ms"
 
 
 def observed_spans(units: h5py.Group, n_units: int, notes: list[str]) -> NDArray[np.float64] | None:
@@ -61,6 +62,17 @@ def _intersection(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArr
     stops = np.minimum(one[:, None, 1], other[None, :, 1]).ravel()
     keep = starts < stops
     return _union(np.stack([starts[keep], stops[keep]], axis=1))
+
+
+def spikelab_span(h5: h5py.File, notes: list[str]) -> tuple[tuple[float, float], str] | None:
+    """Return the window SpikeLab adds as attributes to the units tables it writes, s, and where it stands."""
+    length, start = scalar(attribute(h5, SPIKELAB_LENGTH)), scalar(attribute(h5, "start_time"))
+    if length is None or not 0 < length < 1000 * _LARGEST_SECONDS or abs(start or 0.0) > 1000 * _LARGEST_SECONDS:
+        return None
+    if start is None:
+        notes.append(f"attribute start_time is missing beside {SPIKELAB_LENGTH}, or not a number; 0 is assumed")
+        start = 0.0
+    return (start / 1000, (start + length) / 1000), f"start_time and {SPIKELAB_LENGTH}"
 
 
 def recorded_span(h5: h5py.File, notes: list[str]) -> tuple[tuple[float, float], str] | None:

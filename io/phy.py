@@ -72,6 +72,8 @@ def _read(files: Files) -> SpikeRecording:
 
 def _params(files: Files) -> dict[str, Any]:
     """Return the constants assigned in params.py."""
+    if "params.py" not in files.names:
+        raise RecordingError("file 'params.py' is missing, so samples cannot be turned into seconds (sample_rate)")
     try:
         tree = ast.parse(files.text("params.py"))
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

@@ -342,6 +342,23 @@ class TestNWB:
         rec = read_recording(written(files.nwb, tmp_path, **changes, **{"units/id": np.arange(250)}))
         assert np.bincount(rec.spike_units).tolist() == sizes.tolist()
 
+    def test_a_units_table_alone_as_spikelab_exports_it(self, tmp_path: Path) -> None:
+        path = tmp_path / "export.nwb"
+        with h5py.File(path, "w") as h5:
+            h5.attrs["start_time"], h5.attrs["length_ms"] = 500_000.0, 61_000.0
+            h5["units/spike_times"], h5["units/spike_times_index"] = [500.5, 560.9, 501.0], np.array([2, 2, 3])
+            h5["units/id"], h5["units/electrodes"] = np.arange(3), np.array([5, 1, 9])  # ids, not rows
+            h5["units/electrodes_index"] = np.arange(1, 4)
+            table = h5.create_group("general/extracellular_ephys/electrodes")
+            table["id"], table["x"], table["y"] = [1, 5, 9], [30.0, 10.0, 50.0], [40.0, 20.0, 60.0]
+        rec = read_recording(path)
+        assert (rec.t_start, rec.t_stop, rec.n_units) == (500.0, 561.0, 3)
+        assert rec.units[["electrode", "x_um"]].to_numpy().tolist() == [[5, 10.0], [1, 30.0], [9, 50.0]]
+        assert said(rec, "ids of electrodes, not rows")
+        with h5py.File(path, "a") as h5:
+            del h5.attrs["start_time"]
+        assert said(read_recording(path), "start_time is missing beside length_ms")
+
     def test_units_of_a_module_without_a_type(self, tmp_path: Path) -> None:
         path = files.nwb(tmp_path)
         with h5py.File(path, "a") as h5:
