@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 CHECK_RUNS = 4
 CHECK_DURATION = 300.0  # s
 CHECK_SEEDS = 1000  # apart from the seeds of the scores
-MAX_LOSS = {True: 0.036, False: 0.018}  # share of the gain over constant rates, where bursts count and where not
+MAX_LOSS = {True: 0.036, False: 0.015}  # share of the gain over constant rates, where bursts count and where not
 _HALVINGS = 6
 NEAR = 2.0  # discrepancy (log units) below which biases alone are worth a try
 MIN_STRETCH = 1.0  # s observed without a break, for windows to start and run in
@@ -106,16 +106,10 @@ def _corrections(
     A correction is worked out only when it is asked for.
     """
     for fit in fits:
-        share = _share(design, forced, fit.theta, max_loss)
-        if share > 0.0:
-            whole = "free" if fit.plan.everything else "rates"
-            yield (
-                whole if share == 1.0 else "between",
-                forced.theta + share * (fit.theta - forced.theta),
-                fit.moments_off,
-            )
-        if fit.plan.everything and share > 0.0:
-            yield "between", forced.theta + share / 2 * (fit.theta - forced.theta), fit.moments_off
+        share, whole = _share(design, forced, fit.theta, max_loss), "free" if fit.plan.everything else "rates"
+        for part in (share, share / 2) if share > 0.0 else ():
+            name = whole if part == 1.0 else "between"
+            yield name, forced.theta + part * (fit.theta - forced.theta), fit.moments_off
 
 
 def _share(design: Design, forced: ForcedFit, theta: Array, max_loss: float) -> float:
