@@ -224,19 +224,38 @@ def _arrive(t: int, weight: Array, c: Constants, current: Array, inject: Array, 
         if t >= c.delay:
             copies = row.size // n
             for b in range(copies):
-                sent = (t - c.delay) * copies + b
-                for e in range(spiking.bounds[sent], spiking.bounds[sent + 1]):
-                    amount = spiking.value[e] if spiking.value.size > 0 else total.dtype.type(1)
-                    _add(amount, weight[k, spiking.unit[e]], row[b * n : (b + 1) * n])
+                _deliver((t - c.delay) * copies + b, weight[k], spiking, row[b * n : (b + 1) * n])
         for i in range(row.size):
             total[i] += row[i]
 
 
 @part
-def _add(amount: float, weights: Array, current: Array) -> None:
-    # Rows are handed over whole: an index with an unknown start might be negative, and is then looked at one by one.
-    for i in range(current.size):
-        current[i] += amount * weights[i]
+def _deliver(sent: int, weight: Array, spiking: Marks, current: Array) -> None:
+    """Add the rows of weights of the spikes of one list, four at once, as memory can deliver several at a time."""
+    e, stop = spiking.bounds[sent], spiking.bounds[sent + 1]
+    while e < stop:
+        if e + 4 <= stop:
+            j0, j1, j2, j3 = spiking.unit[e], spiking.unit[e + 1], spiking.unit[e + 2], spiking.unit[e + 3]
+            a0, a1, a2, a3 = (
+                _amount(spiking, e),
+                _amount(spiking, e + 1),
+                _amount(spiking, e + 2),
+                _amount(spiking, e + 3),
+            )
+            w0, w1, w2, w3 = weight[j0], weight[j1], weight[j2], weight[j3]
+            for i in range(current.size):
+                current[i] = (((current[i] + a0 * w0[i]) + a1 * w1[i]) + a2 * w2[i]) + a3 * w3[i]
+            e += 4
+        else:
+            a0, w0 = _amount(spiking, e), weight[spiking.unit[e]]
+            for i in range(current.size):
+                current[i] += a0 * w0[i]
+            e += 1
+
+
+@part
+def _amount(spiking: Marks, e: int) -> Any:
+    return spiking.value[e] if spiking.value.size > 0 else spiking.value.dtype.type(1)
 
 
 @part
