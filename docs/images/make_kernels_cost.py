@@ -30,6 +30,10 @@ def main(results: Path) -> None:
         speed.axhline(measured["triad_gb_s"][where], ls=style, color="grey", label=f"triad, {where}")
     cost.set(xlabel="units", ylabel="processor time, s", title="Forward and backward, 1000 steps, 4 copies, one thread")
     speed.set(xlabel="units", ylabel="rows of weights and streams, GB/s", title="Against the speed of memory")
+    for axes in (cost, speed):
+        axes.set_xticks(sorted({row["n"] for row in curve}), sorted({str(row["n"]) for row in curve}, key=int))
+        axes.minorticks_off()
+    speed.set_yticks([1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"])
     cost.legend()
     speed.legend()
     figure.savefig(Path(__file__).with_name("kernels-cost.svg"))
