@@ -16,6 +16,7 @@ from numba import prange
 from numpy.typing import NDArray
 from organoid.models.event_cells import plain, receive, rich, start_drive
 from organoid.models.event_noise import gaussian, logistic
+from organoid.models.prefetch import prefetch
 
 from organoid.compiled import kernel
 
@@ -25,6 +26,7 @@ Index = NDArray[np.int64]
 TILE = 512  # units; even, so that a pair of random numbers is never cut
 LONGEST_BLOCK = 64  # steps
 _ROOM = 65536  # spikes handed out at once
+_AHEAD, _LINE = 2, 16  # connections of the second next spike are fetched, a line of the cache (64 bytes) at a time
 
 
 class Arrays(NamedTuple):
@@ -79,13 +81,18 @@ def make_scratch(n_units: int, n_steps: int) -> Scratch:
 def _deliver(ring: Array, rows: Any, bound: Index, part: int, scratch: Scratch, first_step: int) -> None:
     """Send the spikes of the last block to the receivers of one part."""
     target, weight, delay, sent, ends = rows.target, rows.weight, rows.delay, scratch.sent, scratch.ends
-    n_rows, uniform = ring.shape[0], rows.delay.size == 1
+    n_rows, uniform, sent_all = ring.shape[0], rows.delay.size == 1, ends[scratch.sizes[0]]
     for t in range(scratch.sizes[0]):
         step = first_step + t
         row = ring[(step + np.int64(delay[0])) % n_rows]
         for s in range(ends[t], ends[t + 1]):
             unit = _unit(sent[s])
             first, last = bound[unit, part], bound[unit, part + 1]
+            if s + _AHEAD < sent_all:
+                soon = _unit(sent[s + _AHEAD])
+                for c in range(bound[soon, part], bound[soon, part + 1], _LINE):
+                    prefetch(target, c)
+                    prefetch(weight, c)
             if uniform:
                 for c in range(first, last):
                     row[target[c]] += weight[c]

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numba
@@ -71,8 +72,9 @@ def _files(function: Callable[..., Any], seen: set[str]) -> Iterator[str]:
     seen.add(path)
     yield path
     for value in list(function.__globals__.values()):
-        if isinstance(value, Dispatcher):
-            yield from _files(value.py_func, seen)
+        part = value.py_func if isinstance(value, Dispatcher) else getattr(value, "_defn", None)  # of an intrinsic
+        if isinstance(part, FunctionType):
+            yield from _files(part, seen)
 
 
 @cache
