@@ -29,6 +29,7 @@ _MAX_CG = 60
 _MAX_NEWTON = 25
 _MIN_ROWS = 5000  # rows of the first pass
 _ROUGH = 1e-2
+_WARM = 1e-3
 _HESSIAN_ROWS = 10_000
 _PRECONDITIONER_ROWS = 4000
 _UNITS_A_PART = 32
@@ -176,10 +177,14 @@ def _solve_part(problem: Problem, start: Tensor | None, tolerance: float) -> Sol
 
 
 def solve_roughly(problem: Problem, start: Tensor | None = None) -> Solution:
-    """Come close to the optimum: enough to compare choices, and as a warm start."""
+    """Come close to the optimum: enough to compare choices, and as a warm start.
+
+    From a warm start the gradient is small to begin with, though columns that are new have not been tried: there
+    it has to fall further.
+    """
     problem = problem.with_some_spikes()
-    theta = _coarse(problem) if start is None else start
-    return _newton(problem, theta, _shared_preconditioner(problem, theta), _ROUGH)
+    theta, goal = (_coarse(problem), _ROUGH) if start is None else (start, _WARM)
+    return _newton(problem, theta, _shared_preconditioner(problem, theta), goal)
 
 
 def _coarse(problem: Problem) -> Tensor:
