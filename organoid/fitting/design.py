@@ -10,6 +10,7 @@ from torch import Tensor
 from organoid.fitting.forced_pass import Basis, ForcedSample, fit_fields, sample_forced
 from organoid.fitting.history import History
 from organoid.fitting.solver import Problem
+from organoid.fitting.threads import in_threads
 from organoid.models.escape_lif import EscapeLIFParameters
 from organoid.models.fields import FIELD_TAUS, PopulationFields, no_fields
 
@@ -28,6 +29,7 @@ OWN_RIDGE = 3.0
 BIAS_RIDGE = 1e-3
 RUNAWAY_FACTOR = 5.0
 RUNAWAY_WINDOW = 2.0  # s
+_CHUNK = 4096  # rows
 
 
 @dataclass(frozen=True)
@@ -215,9 +217,7 @@ def _capacity(training: History) -> NDArray[np.int64]:
 def assemble(training: History, design: Design, theta: Array) -> EscapeLIFParameters:
     """Turn standardised weights into network parameters, and bound them by what the recording shows."""
     n, n_tau = design.n_units, design.basis.tau.size
-    rows, weights = design.sample.rows, theta.astype(np.float32)
-    drive = rows[:, : design.n_couplings] @ weights[: design.n_couplings]
-    potential = drive + rows[:, design.n_couplings :] @ weights[design.n_couplings :]
+    drive_low, drive_high, ceiling = _ranges(design, theta.astype(np.float32))
     raw = theta / design.scale[:, None]
     return EscapeLIFParameters(
         dt=training.bin_width,
@@ -228,10 +228,27 @@ def assemble(training: History, design: Design, theta: Array) -> EscapeLIFParame
         capacity=design.capacity,
         fields=design.basis.fields,
         field_weights=np.ascontiguousarray(raw[design.n_couplings : -1]),
-        drive_low=drive.min(0).astype(np.float64),
-        drive_high=drive.max(0).astype(np.float64),
-        ceiling=potential.max(0).astype(np.float64),
+        drive_low=drive_low,
+        drive_high=drive_high,
+        ceiling=ceiling,
         rate_limit=RUNAWAY_FACTOR * _highest_rate(training),
+    )
+
+
+def _ranges(design: Design, weights: NDArray[np.float32]) -> tuple[Array, Array, Array]:
+    """Return lowest and highest drive and highest potential of every unit over the sampled bins."""
+    rows, n = design.sample.rows, design.n_couplings
+
+    def part(first: int) -> tuple[NDArray[np.float32], ...]:
+        chunk = rows[first : first + _CHUNK]
+        drive = chunk[:, :n] @ weights[:n]
+        return drive.min(0), drive.max(0), (drive + chunk[:, n:] @ weights[n:]).max(0)
+
+    low, high, potential = zip(*in_threads(part, range(0, len(rows), _CHUNK)))
+    return (
+        np.min(low, axis=0).astype(np.float64),
+        np.max(high, axis=0).astype(np.float64),
+        np.max(potential, axis=0).astype(np.float64),
     )
 
 
