@@ -16,7 +16,8 @@ from organoid import SpikeRecording
 from organoid.fitting import FitResult
 from organoid.fitting.edge_nulls import benjamini_hochberg, empirical_null_q
 from organoid.fitting.edges import infer_edges
-from organoid.fitting.forced_pass import Basis, choose_control_bins, fit_fields, forced_features, sample_forced
+from organoid.fitting.field_constants import fit_fields
+from organoid.fitting.forced_pass import Basis, choose_control_bins, forced_features, sample_forced
 from organoid.fitting.history import History, bin_history
 from organoid.fitting.predict import bits_per_spike
 

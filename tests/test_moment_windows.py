@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from organoid.models.escape_lif import EscapeLIFParameters, plain_parameters
 from synthetic_recordings import bursting
 
-from organoid.fitting.forced_pass import Basis, fit_fields
+from organoid.fitting.field_constants import fit_fields
+from organoid.fitting.forced_pass import Basis
 from organoid.fitting.history import History, bin_history
 from organoid.fitting.moment_windows import Moments, RecordedStates, collect_states, compare_windows
 

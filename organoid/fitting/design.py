@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from organoid.fitting.forced_pass import Basis, ForcedSample, fit_fields, sample_forced
+from organoid.fitting.field_constants import fit_fields
+from organoid.fitting.forced_pass import Basis, ForcedSample, sample_forced
 from organoid.fitting.history import History
 from organoid.fitting.solver import Problem
 from organoid.fitting.threads import in_threads
