@@ -1,0 +1,63 @@
+"""The gate of the free run: how far corrections go, and what a single wild run does to a verdict."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from organoid.fitting import gate
+from organoid.fitting.verdict import FAR, discrepancy, reasons
+
+FINE = {
+    "runaway": False,
+    "rate_ratio": 1.0,
+    "rate_ratio_range": [0.9, 1.1],
+    "rate_correlation": 1.0,
+    "extra_bursts_per_minute": 0.0,
+}
+
+
+@pytest.fixture
+def forced(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A fit at 0 whose loss is the mean square of the parameters."""
+    monkeypatch.setattr(gate, "_loss", lambda _, __, theta: float(np.mean(theta**2)))
+    return SimpleNamespace(theta=np.zeros((3, 2)))
+
+
+@pytest.mark.parametrize(("size", "share"), [(0.1, 1.0), (0.2, 1.0), (0.4, 0.5), (2.0, 0.1)])
+def test_a_correction_goes_as_far_as_its_loss_allows(forced: Any, size: float, share: float) -> None:
+    found = gate._share(None, forced, np.full((3, 2), size), 0.2**2 + 1e-12)  # type: ignore[arg-type]
+    assert share - 1 / 64 <= found <= share
+
+
+def test_a_correction_that_diverged_is_not_gone_at_all(forced: Any) -> None:
+    theta = np.array([[1.0, np.nan]] * 3)
+    assert gate._share(None, forced, theta, 1.0) == 0.0  # type: ignore[arg-type]
+
+
+def test_each_correction_is_tried_whole_then_half_and_only_when_asked_for(forced: Any) -> None:
+    worked_out = []
+
+    def fits() -> Any:
+        for everything, size in ((False, 0.1), (True, 0.4)):
+            worked_out.append(everything)
+            yield SimpleNamespace(
+                plan=SimpleNamespace(everything=everything), theta=np.full((3, 2), size), moments_off=()
+            )
+
+    tried = gate._corrections(None, forced, fits(), 0.2**2 + 1e-12)  # type: ignore[arg-type]
+    name, theta, _ = next(tried)
+    assert (name, theta[0, 0], worked_out) == ("rates", 0.1, [False])
+    names, sizes = zip(*((name, theta[0, 0]) for name, theta, _ in tried))
+    assert names == ("between", "between", "between")
+    np.testing.assert_allclose(sizes, [0.05, 0.2, 0.1], atol=0.4 / 64)
+
+
+def test_a_single_run_far_above_the_recorded_rate_counts_whatever_the_median() -> None:
+    wild = FINE | {"rate_ratio_range": [0.9, 6.15]}
+    assert discrepancy(FINE, False) < 1e-9 and not list(reasons(FINE, False))
+    assert discrepancy(wild, False) >= FAR
+    assert any("6.15 times" in reason for reason in reasons(wild, False))
