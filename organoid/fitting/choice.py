@@ -30,7 +30,7 @@ _OTHERS = (1, 2, 0, 3)  # blocks held out beside the last, in this order
 _MIN_SPIKES = 20  # a fit without a block has to have
 _FEW_ROWS = 10_000
 _PARTS = 8  # of the units, for threads
-HELPS = (4.0, 0.5)  # nats, and nats a unit, a culture has to gain over own histories on the held-out blocks
+HELPS = (4.0, 0.5)  # nats, and nats a unit, a culture has to gain on the held-out blocks by couplings, or by a change
 BASES = (
     Candidate("couplings", 300.0, "none"),
     Candidate("couplings and fields", 300.0, "linear"),
@@ -142,7 +142,8 @@ class _Search:
         changed = [self._change(best, name) for name in first if self._sensible(best, name)]
         if changed:
             self._best(changed, best)
-        helped = sorted((c for c in changed if self._total(c) > self._total(best)), key=self._total, reverse=True)
+        enough = self._total(best) + HELPS[0] + HELPS[1] * self.design.n_units  # less is chance
+        helped = sorted((c for c in changed if self._total(c) > enough), key=self._total, reverse=True)
         winner = helped[0] if helped else best
         together = _together(best, helped)
         if together is not None:
