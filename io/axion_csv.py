@@ -28,7 +28,6 @@ _ELECTRODE_NAME = re.compile(r"([A-Z]{1,2}\d{1,2})_(\d{2,3})")
 _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
 _HEADER_LINES = 20
-_LARGEST_FIELD = 1 << 17
 
 
 def recognises(source: Source) -> bool:

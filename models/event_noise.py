@@ -27,7 +27,6 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _S32, _ONE64 = np.uint64(32), np.uint64(1)
 _U1, _U2, _U30, _LOW30 = np.uint32(1), np.uint32(2), np.uint32(30), np.uint32(0x3FFFFFFF)
 _NONE = np.uint32(0)
-_TOP = np.int32(0x7FFFFFFF)
 _MANTISSA, _EXPONENT, _S23, _BIAS = np.int32(0x7FFFFF), np.int32(126 << 23), np.int32(23), np.int32(126)
 
 _f = np.float32

@@ -7,7 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from synthetic_recordings import poisson
 
+import organoid
+from organoid.errors import FitError
 from organoid.fitting import gate
 from organoid.fitting.verdict import FAR, discrepancy, reasons
 
@@ -20,25 +24,25 @@ FINE = {
 }
 
 
-@pytest.fixture
-def forced(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A fit at 0 whose loss is the mean square of the parameters."""
-    monkeypatch.setattr(gate, "_loss", lambda _, __, theta: float(np.mean(theta**2)))
-    return SimpleNamespace(theta=np.zeros((3, 2)))
+FORCED = np.zeros((3, 2))
+
+
+def loss(theta: NDArray[np.float64]) -> float:
+    return float(np.mean(theta**2))
 
 
 @pytest.mark.parametrize(("size", "share"), [(0.1, 1.0), (0.2, 1.0), (0.4, 0.5), (2.0, 0.1)])
-def test_a_correction_goes_as_far_as_its_loss_allows(forced: Any, size: float, share: float) -> None:
-    found = gate._share(None, forced, np.full((3, 2), size), 0.2**2 + 1e-12)  # type: ignore[arg-type]
+def test_a_correction_goes_as_far_as_its_loss_allows(size: float, share: float) -> None:
+    found = gate._share(FORCED, np.full((3, 2), size), loss, 0.2**2 + 1e-12)
     assert share - 1 / 64 <= found <= share
 
 
-def test_a_correction_that_diverged_is_not_gone_at_all(forced: Any) -> None:
+def test_a_correction_that_diverged_is_not_gone_at_all() -> None:
     theta = np.array([[1.0, np.nan]] * 3)
-    assert gate._share(None, forced, theta, 1.0) == 0.0  # type: ignore[arg-type]
+    assert gate._share(FORCED, theta, loss, 1.0) == 0.0
 
 
-def test_each_correction_is_tried_whole_then_half_and_only_when_asked_for(forced: Any) -> None:
+def test_each_correction_is_tried_whole_then_half_and_only_when_asked_for() -> None:
     worked_out = []
 
     def fits() -> Any:
@@ -48,7 +52,7 @@ def test_each_correction_is_tried_whole_then_half_and_only_when_asked_for(forced
                 plan=SimpleNamespace(everything=everything), theta=np.full((3, 2), size), moments_off=()
             )
 
-    tried = gate._corrections(None, forced, fits(), 0.2**2 + 1e-12)  # type: ignore[arg-type]
+    tried = gate._corrections(FORCED, fits(), loss, 0.2**2 + 1e-12)
     name, theta, _ = next(tried)
     assert (name, theta[0, 0], worked_out) == ("rates", 0.1, [False])
     names, sizes = zip(*((name, theta[0, 0]) for name, theta, _ in tried))
@@ -61,3 +65,9 @@ def test_a_single_run_far_above_the_recorded_rate_counts_whatever_the_median() -
     assert discrepancy(FINE, False) < 1e-9 and not list(reasons(FINE, False))
     assert discrepancy(wild, False) >= FAR
     assert any("6.15 times" in reason for reason in reasons(wild, False))
+
+
+@pytest.mark.parametrize("option", [{"edge_null": "shifted"}, {"refit": True}, {"exact": True}, {"device": "cpu"}])
+def test_a_fit_by_gradient_refuses_options_of_the_likelihood_fit(option: dict[str, Any]) -> None:
+    with pytest.raises(FitError, match=f"{next(iter(option))}=.* belongs to the likelihood fit"):
+        organoid.fit(poisson([4.0, 6.0], 20.0, seed=1), model="lif", loss="rate", **option)

@@ -112,16 +112,31 @@ def fit(
             device=device,
             progress=progress,
         )
-    if exact or coupling_prior != "plain":
-        raise FitError("exact and coupling_prior belong to the likelihood fit (model='escape_lif', loss='likelihood')")
-    if device is not None:
-        raise FitError("device= belongs to the likelihood fit; a fit by gradient runs where its model is")
-    if refit:
-        raise FitError("refit=True belongs to the likelihood fit; a fit by gradient keeps what it learned on 80 %")
+    given = {"refit": refit, "exact": exact, "edge_null": edge_null, "coupling_prior": coupling_prior, "device": device}
+    _refuse_likelihood_options(given)
     options = _gradient_options(settings)
     if bin_width is not None:
         options["bin_width"] = bin_width
     return fit_gradient(culture, model=model, loss=loss, free_run=free_run, seed=seed, progress=progress, **options)
+
+
+_LIKELIHOOD_OPTIONS = {
+    "refit": False,
+    "exact": False,
+    "edge_null": "empirical",
+    "coupling_prior": "plain",
+    "device": None,
+}
+
+
+def _refuse_likelihood_options(given: dict[str, Any]) -> None:
+    """Refuse, for a fit by gradient, options of the likelihood fit that are not at their defaults."""
+    found = [f"{name}={value!r}" for name, value in given.items() if value != _LIKELIHOOD_OPTIONS[name]]
+    if found:
+        raise FitError(
+            f"{', '.join(found)} belongs to the likelihood fit (model='escape_lif', loss='likelihood'); a fit by "
+            "gradient keeps what it learned on 80 %, has no edges, and runs where its model is"
+        )
 
 
 def _gradient_options(given: dict[str, Any]) -> dict[str, Any]:

@@ -136,10 +136,7 @@ class _Search:
     def run(self) -> Choice:
         coupled = 1 < self.design.n_units <= MAX_COUPLED
         best = self._bases([basis for basis in (BASES if coupled else ALONE) if self._has(basis)])
-        first = (
-            FIRST_CHANGES if len(self.folds) > 2 else FIRST_CHANGES[:2] if self.design.n_units <= MAX_COUPLED else ()
-        )
-        changed = [self._change(best, name) for name in first if self._sensible(best, name)]
+        changed = [self._change(best, name) for name in self._first_changes() if self._sensible(best, name)]
         if changed:
             self._best(changed, best)
         enough = self._total(best) + HELPS[0] + HELPS[1] * self.design.n_units  # less is chance
@@ -157,9 +154,9 @@ class _Search:
 
     def _first_changes(self) -> Sequence[str]:
         """Large cultures try less: there the prior on fields hardly matters."""
-        if self.design.n_units > MAX_COUPLED:
-            return ()
-        return FIRST_CHANGES if len(self.folds) > 2 else FIRST_CHANGES[:2]
+        if len(self.folds) > 2:
+            return FIRST_CHANGES
+        return FIRST_CHANGES[:2] if self.design.n_units <= MAX_COUPLED else ()
 
     def _has(self, basis: Candidate) -> bool:
         fields = self.design.basis.fields

@@ -37,7 +37,7 @@ from organoid.fitting.forced import Design, ForcedFit, assemble, negative_log_li
 from organoid.fitting.free_gradient_windows import Weights, WindowPlan, run_windows
 from organoid.fitting.history import History
 from organoid.fitting.moment_windows import RecordedStates, collect_states
-from organoid.fitting.moments import DAMPING, RARE, longest_stretch
+from organoid.fitting.moments import DAMPING, RARE, window_bins
 from organoid.losses import (
     DelayedCovariance,
     KernelMMD,
@@ -137,11 +137,9 @@ def fit_free_by_gradient(
 
 
 def _schedule(training: History, plan: GradientPlan) -> Iterator[tuple[int, int]]:
-    """Yield (bins, number of windows) of every step; windows are at most half the longest observed stretch."""
-    longest = longest_stretch(training.observed)
+    """Yield (bins, number of windows) of every step."""
     for duration, repeats, n_windows in plan.windows:
-        n_steps = max(min(round(duration / training.bin_width), longest // 2), 2 * LOSS_BINS)
-        yield from [(n_steps, n_windows)] * repeats
+        yield from [(window_bins(training, duration, 2 * LOSS_BINS), n_windows)] * repeats
 
 
 class _Trainee:

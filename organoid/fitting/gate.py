@@ -4,12 +4,13 @@ Everything is judged on the training part: free runs against its portrait, and t
 control bins. Corrections are tried from gentle to thorough: biases alone, then all weights, whole or in part.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from organoid.fitting.choice import constant_rates
 from organoid.fitting.forced import Design, ForcedFit, assemble, negative_log_likelihood
 from organoid.fitting.free_run import Portrait, free_run_scores, portray, summarise
 from organoid.fitting.history import History
@@ -87,44 +88,44 @@ def choose_free_weights(
         return best
     plans = (RATES, ALL) if first.discrepancy < NEAR else (ALL,)
     fits = (fit_free(training, design, forced, plan, seed=seed, device=device, progress=progress) for plan in plans)
-    max_loss = MAX_LOSS[recorded.bursts_count]
-    for name, theta, off in _corrections(design, forced, fits, max_loss):
+    loss = _Loss(design, forced)
+    for name, theta, off in _corrections(forced.theta, fits, loss, MAX_LOSS[recorded.bursts_count]):
         parameters = assemble(training, design, theta)
         found = _check(parameters, recorded, seed)
         if found.discrepancy < best.discrepancy:
-            best = FreeWeights(parameters, name, found.discrepancy, _loss(design, forced, theta), off)
+            best = FreeWeights(parameters, name, found.discrepancy, loss(theta), off)
         if found.passes or (found.alive and not recorded.bursts_count):  # without bursts, no more is to be had
             break
     return best
 
 
 def _corrections(
-    design: Design, forced: ForcedFit, fits: Iterator[FreeFit], max_loss: float
+    forced: Array, fits: Iterator[FreeFit], loss: Callable[[Array], float], max_loss: float
 ) -> Iterator[tuple[str, Array, tuple[float, ...]]]:
     """Yield weights from the gentlest correction on, each as far as its loss allows, then half as far.
 
     A correction is worked out only when it is asked for.
     """
     for fit in fits:
-        share, whole = _share(design, forced, fit.theta, max_loss), "free" if fit.plan.everything else "rates"
+        share, whole = _share(forced, fit.theta, loss, max_loss), "free" if fit.plan.everything else "rates"
         for part in (share, share / 2) if share > 0.0 else ():
             name = whole if part == 1.0 else "between"
-            yield name, forced.theta + part * (fit.theta - forced.theta), fit.moments_off
+            yield name, forced + part * (fit.theta - forced), fit.moments_off
 
 
-def _share(design: Design, forced: ForcedFit, theta: Array, max_loss: float) -> float:
+def _share(forced: Array, theta: Array, loss: Callable[[Array], float], max_loss: float) -> float:
     """Return how much of the way to `theta` may be gone, 0 for none at all.
 
     The loss grows along the way (it is convex and least at its start); 0 where a correction has diverged.
     """
     if not np.all(np.isfinite(theta)):
         return 0.0
-    if _loss(design, forced, theta) <= max_loss:
+    if loss(theta) <= max_loss:
         return 1.0
     low, high = 0.0, 1.0
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        allowed = _loss(design, forced, forced.theta + middle * (theta - forced.theta)) <= max_loss
+        allowed = loss(forced + middle * (theta - forced)) <= max_loss
         low, high = (middle, high) if allowed else (low, middle)
     return low
 
@@ -146,11 +147,14 @@ def _check(parameters: EscapeLIFParameters, recorded: Portrait, seed: int) -> _V
     return _Verdict(discrepancy(scores, recorded.bursts_count), passes, alive)
 
 
-def _loss(design: Design, forced: ForcedFit, theta: Array) -> float:
-    """Return the share of the gain over constant rates that `theta` gives up against the forced optimum."""
-    constant = np.zeros_like(theta)
-    spikes, time = design.sample.spike_term[:, -1].sum(0), design.sample.weights.sum() * design.capacity
-    rate = np.clip((spikes + 0.5) / (time + 1.0), 1e-9, 1 - 1e-6)
-    constant[-1] = np.log(rate / (1 - rate))
-    base, best, here = (negative_log_likelihood(design, t) for t in (constant, forced.theta, theta))
-    return float((here - best) / max(base - best, 1e-12))
+class _Loss:
+    """The share of the forced fit's gain over constant rates that other weights give up, on the training part."""
+
+    def __init__(self, design: Design, forced: ForcedFit) -> None:
+        self.design = design
+        self.best = negative_log_likelihood(design, forced.theta)
+        constant = negative_log_likelihood(design, constant_rates(design, design.sample))
+        self.gain = max(constant - self.best, 1e-12)
+
+    def __call__(self, theta: Array) -> float:
+        return float((negative_log_likelihood(self.design, theta) - self.best) / self.gain)

@@ -38,7 +38,6 @@ Array = NDArray[np.float64]
 
 N_BANDS = 10
 MIN_SPIKES = 20  # of a unit, for numbers of its own
-CURVES = ("calibration", "units", "population", "identity")
 
 
 @dataclass(frozen=True)

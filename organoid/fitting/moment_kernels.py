@@ -31,6 +31,18 @@ def _add_moments(
         target[-1] += counts[i]
 
 
+@kernel()
+def _draw_window(
+    left: NDArray[Any], v: NDArray[Any], capacity: NDArray[Any], may_fire: NDArray[Any], counts: NDArray[Any]
+) -> float:
+    """Write the spikes of one window in this step, and return how many they are."""
+    own = 0
+    for i in range(counts.size):
+        counts[i] = draw(left[i], v[i], capacity[i]) if may_fire[i] else 0
+        own += counts[i]
+    return float(own)
+
+
 @kernel(nogil=True)
 def free_windows(
     par: Any,
@@ -81,10 +93,8 @@ def free_windows(
             own[w] = 0.0
             if done[w] < n_steps:
                 continue
-            for i in range(n):
-                at = w * n + i
-                counts[w, i] = draw(left[at], v[at], capacity[i]) if may_fire[at] else 0
-                own[w] += counts[w, i]
+            part = slice(w * n, (w + 1) * n)
+            own[w] = _draw_window(left[part], v[part], capacity, may_fire[part], counts[w])
             if own[w]:
                 _add_moments(traces[:, w], features, w, counts[w], moments)
         fade(flat_traces, decay)

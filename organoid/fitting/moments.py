@@ -139,13 +139,17 @@ def fit_free(
 
 
 def _schedule(training: History, plan: Plan) -> Iterator[tuple[int, int]]:
-    """Yield (bins, number of windows) of every step; windows are at most half the longest observed stretch."""
-    longest = longest_stretch(training.observed)
+    """Yield (bins, number of windows) of every step."""
     for duration, repeats in plan.windows:
-        n_steps = max(min(round(duration / training.bin_width), longest // 2), 1)
+        n_steps = window_bins(training, duration)
         n_windows = max(MIN_WINDOWS, plan.bins_per_step // n_steps)
         for _ in range(repeats):
             yield n_steps, n_windows
+
+
+def window_bins(training: History, duration: float, least: int = 1) -> int:
+    """Return the bins of a window of `duration` seconds: at most half the longest observed stretch, `least` or more."""
+    return max(min(round(duration / training.bin_width), longest_stretch(training.observed) // 2), least)
 
 
 def longest_stretch(observed: NDArray[np.bool_]) -> int:
