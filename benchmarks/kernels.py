@@ -24,13 +24,13 @@ from typing import Any
 
 import torch
 
-from benchmarks import simulation
+from benchmarks import kernels_forced, simulation
 from benchmarks.finished import Finished
 from benchmarks.kernels_sides import SIDES, Problem, Side, agreement, finite, rate
 from benchmarks.kernels_traffic import traffic, triads
 
 TARGET = 25.0
-PARTS = ["sizes", "rates", "widths", "curve", "simulation"]
+PARTS = ["sizes", "rates", "widths", "curve", "forced", "simulation"]
 CURVE = (128, 256, 512, 1024, 2048, 4096)  # units
 MEANS = {1: 0.1, 5: 0.4, 10: 0.6, 20: 0.87, 50: 1.55}  # mean drive (thresholds) by the rate it makes, about, Hz
 
@@ -123,6 +123,8 @@ def measured(parts: list[str], sizes: list[int], repeats: int, peers: list[str],
         if part in parts:
             ways = {n: partial(measure, n, repeats) for n in sizes}
             result[part] = {n: finished.once(f"{n} units, {part}", way) for n, way in ways.items()}
+    if "forced" in parts:
+        result["forced"] = finished.once("forced", partial(kernels_forced.forced, repeats))
     if "curve" in parts:
         result["triad_gb_s"] = finished.once("triad", triads)
         cases = [(n, hz) for n in CURVE for hz in (1, 5, 50)]
@@ -156,6 +158,8 @@ def show(result: dict[str, Any]) -> None:
             f"{row['n']:5} units, {row['rate_hz']:5.1f} Hz: {row['processor_s']:.3f} s of processor, "
             f"{moved:.2f} GB, {moved / row['processor_s']:.0f} GB/s"
         )
+    if "forced" in result:
+        kernels_forced.show(result["forced"])
     if "simulation" in result:
         simulation.show(result["simulation"])
 

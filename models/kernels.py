@@ -64,14 +64,18 @@ class CanonicalCells(NamedTuple):
     stream: Tensor | None = None
 
 
-def scan_compiled(cell: Any, drive: Tensor, state: Any) -> tuple[Tensor, Tensor, Any] | None:
+def scan_compiled(
+    cell: Any, drive: Tensor, state: Any, recorded: Tensor | None = None
+) -> tuple[Tensor, Tensor, Any] | None:
     """Advance a cell over a known drive (batch, time, unit); None where there is no compiled form for it.
 
     With recorded spikes as history nothing a cell emits comes back to it, so all cells and copies are independent.
+    Where ``recorded`` spikes are given, they reset the cells.
     """
-    form = cell.canonical(state)
+    form = cell.canonical(state) if recorded is None else reset_by_record(cell.canonical(state))
     tensors = (drive, form.voltage, form.refractory, form.adaptation)
-    if refused(type(cell).__name__, obstacle(form.spike, form.stream is not None, tensors)):
+    reason = obstacle(form.spike, form.stream is not None, tensors) or _wanted(recorded)
+    if refused(type(cell).__name__, reason):
         return None
     n_batch, _, n = drive.shape
     nothing = {
@@ -80,14 +84,14 @@ def scan_compiled(cell: Any, drive: Tensor, state: Any) -> tuple[Tensor, Tensor,
         "synapse_decay": drive.new_zeros(0),
         "current": drive.new_zeros(n_batch, 0, n),
         "inject": drive.new_zeros(n_batch, 0, 0, n),
-        "forced": drive.new_zeros(n_batch, 0, n),
+        "forced": drive.new_zeros(n_batch, 0, n) if recorded is None else recorded,
     }
     out = _run(form, 1, True, x=drive, **nothing)
     return out.spikes, out.distance, cell.after(state, out)
 
 
 def run_compiled(
-    network: Any, x: Tensor, state: Any, forced: Tensor | None, *, distance: bool
+    network: Any, x: Tensor, state: Any, forced: Tensor | None, *, distance: bool, recorded: bool = False
 ) -> tuple[Tensor, Tensor, Any, SynapseState] | None:
     """Advance a `RecurrentNetwork` over ``x``; None where there is no compiled form for it.
 
@@ -103,6 +107,8 @@ def run_compiled(
         Spikes that travel along the synapses instead of the network's own.
     distance : bool
         Whether distances to threshold are wanted; they take as much memory as the spikes.
+    recorded : bool
+        Whether the forced spikes reset the cells.
 
     Returns
     -------
@@ -110,9 +116,12 @@ def run_compiled(
         Spikes, distance to threshold (batch, time, unit), states of cells and of synapses.
     """
     synapses = network.synapses
-    if refused(f"{type(network).__name__} with {type(synapses).__name__}", _why_not(network, x, state, forced)):
+    form = network.cell.canonical(state.cell) if hasattr(network.cell, "canonical") else None
+    form = reset_by_record(form) if recorded and form is not None else form
+    reason = _why_not(network, form, x, state, forced)
+    if refused(f"{type(network).__name__} with {type(synapses).__name__}", reason) or form is None:
         return None
-    form, weight = network.cell.canonical(state.cell), synapses.effective_weight()
+    weight = synapses.effective_weight()
     decay = synapses.decay_column(weight)[:, 0]
     current, inject = _early(state.synapse, weight, x.shape[1])
     given = {"bias": network.bias, "weight": weight, "synapse_decay": decay, "current": current, "inject": inject}
@@ -122,16 +131,41 @@ def run_compiled(
     return out.spikes, out.distance, cell, synapse
 
 
-def _why_not(network: Any, x: Tensor, state: Any, forced: Tensor | None) -> str | None:
+def _why_not(network: Any, form: CanonicalCells | None, x: Tensor, state: Any, forced: Tensor | None) -> str | None:
     """Return why there is no compiled form, or None."""
-    if type(network.synapses) is not ExponentialSynapses or not hasattr(network.cell, "canonical"):
+    if type(network.synapses) is not ExponentialSynapses or form is None:
         return "there is no compiled form of these cells with these synapses"
-    if forced is not None and forced.requires_grad:
-        return "a gradient is wanted for the recorded spikes"
-    form = network.cell.canonical(state.cell)
+    if (wanted := _wanted(forced)) is not None:
+        return wanted
     own = (network.bias, network.synapses.weight, form.voltage, form.refractory, form.adaptation, *state.synapse)
     given = (x,) if forced is None else (x, forced)
     return obstacle(form.spike, form.stream is not None, (*own, *given))
+
+
+def _wanted(forced: Tensor | None) -> str | None:
+    return "a gradient is wanted for the recorded spikes" if forced is not None and forced.requires_grad else None
+
+
+class _Recorded(Surrogate):
+    """Spikes that are data: no potential changes them."""
+
+    @property
+    def support(self) -> float:
+        """Distance from threshold from which on the derivative is 0: any."""
+        return 0.0
+
+    def smooth(self, v: Tensor) -> Tensor:
+        """Return 0."""
+        return torch.zeros_like(v)
+
+    def derivative(self, v: Tensor) -> Tensor:
+        """Return 0."""
+        return torch.zeros_like(v)
+
+
+def reset_by_record(form: CanonicalCells) -> CanonicalCells:
+    """Return cells that known spikes reset, whatever their own would be."""
+    return form._replace(spike=_Recorded(), stream=None)
 
 
 def _run(form: CanonicalCells, delay: int, distance: bool, **other: Any) -> Outputs:
@@ -140,7 +174,8 @@ def _run(form: CanonicalCells, delay: int, distance: bool, **other: Any) -> Outp
     numbers = {name: _per_unit(getattr(form, name), like) for name in names}
     state = {"voltage": form.voltage, "refractory": form.refractory, "adaptation": form.adaptation}
     stream = torch.zeros(0, 2, dtype=torch.int64) if form.stream is None else form.stream
-    rule = Rule(form.n_refractory, delay, form.hard, form.detach_reset, form.adaptive)
+    recorded = isinstance(form.spike, _Recorded)
+    rule = Rule(form.n_refractory, delay, form.hard, form.detach_reset, form.adaptive, recorded)
     spike: Surrogate = form.spike
     return network_pass(Inputs(**numbers, **state, stream=stream, **other), rule, spike, distance=distance)
 

@@ -12,13 +12,14 @@ from torch import Tensor
 
 
 class Rule(NamedTuple):
-    """What is fixed: steps of refractoriness and of delay, reset, whether the threshold adapts."""
+    """What is fixed: steps of refractoriness and of delay, reset, adaptation, whether known spikes reset the cells."""
 
     n_refractory: int
     delay: int
     hard: bool
     detach_reset: bool
     adaptive: bool
+    recorded: bool
 
 
 class Inputs(NamedTuple):
@@ -41,7 +42,7 @@ class Inputs(NamedTuple):
     stream : Tensor of int64, shape (batch, 2) or (0, 2)
         Stream and step of the draws where spikes are drawn.
     forced : Tensor, shape (batch, time, unit), or None
-        Spikes that travel along the synapses instead of the network's own.
+        Spikes that travel along the synapses instead of the network's own; under `Rule.recorded` they reset the cells.
     """
 
     x: Tensor
@@ -91,7 +92,7 @@ def constants_of(inputs: Inputs, rule: Rule) -> Constants:
     """Return the numbers of a network."""
     names = ("keep", "take", "threshold", "increment", "fade", "synapse_decay")
     arrays = [array(getattr(inputs, name)) for name in names]
-    values: Any = (*arrays, rule.n_refractory, rule.delay, rule.hard, rule.adaptive, rule.detach_reset)
+    values: Any = (*arrays, rule.n_refractory, rule.delay, rule.hard, rule.adaptive, rule.detach_reset, rule.recorded)
     return Constants(*values)
 
 

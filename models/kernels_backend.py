@@ -30,12 +30,14 @@ SUPPORT = (
         "compiled, exact adjoint",
     ),
     ("the same, driven by recorded spikes", "compiled", "compiled, exact adjoint"),
+    ("the same, reset by recorded spikes (forced_voltages)", "compiled", "compiled, exact adjoint"),
     ("the same cells behind other synapses, driven by recorded spikes", "currents torch, cells compiled", "the same"),
     ("the same cells behind other synapses, free", "torch", "torch"),
     ("AdEx, Izhikevich; plastic networks", "torch", "torch"),
     ("spike function that is no Surrogate", "torch", "torch"),
     ("GPU, other precision than 32 or 64 bits", "torch", "torch"),
     ("second derivatives: with backend('torch')", "torch", "torch"),
+    ("forced_voltages wherever the table says torch", "torch, a scan over time", "a scan over time"),
     ("escape-noise LIF left alone (EscapeLIF)", "compiled", "closed form in organoid.fit"),
 )
 """What runs where: case, forward, backward."""
@@ -84,7 +86,7 @@ def refused(what: str, reason: str | None) -> bool:
     if _chosen.get() == "torch":
         return True
     if reason is not None:
-        _say_once(f"{what} runs step by step in torch: {reason}")
+        _say_once(f"{what} runs in plain torch: {reason}")
     return reason is not None
 
 

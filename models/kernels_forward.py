@@ -37,8 +37,9 @@ class Constants(NamedTuple):
         What is left of a current after a step.
     n_refractory, delay : int
         Steps.
-    hard, adaptive, detach : bool
-        Hard reset (else by subtraction); whether the threshold adapts; whether gradients pass by the reset.
+    hard, adaptive, detach, recorded : bool
+        Hard reset (else by subtraction); whether the threshold adapts; whether gradients pass by the reset; whether
+        known spikes reset the cells instead of their own.
     """
 
     keep: Array
@@ -52,6 +53,7 @@ class Constants(NamedTuple):
     hard: bool
     adaptive: bool
     detach: bool
+    recorded: bool
 
 
 class Cells(NamedTuple):
@@ -134,13 +136,17 @@ def run_forward(
             _hold(cells.refractory, cells.voltage, voltage, held)
             put(held, t, record.held)
         _fire(voltage, threshold, distance, spikes)
+        if c.recorded:
+            _known(row, n, spiking, spikes)
         if draws.stream.shape[0] > 0:
             _draw(t, n, draws, distance, spikes)
         if support >= 0:
             flag_near(n, edge, distance, c.n_refractory > 0, held, words)
             mark(row, n, words, distance, near)
         if c.n_refractory > 0:
-            _refract(c.n_refractory, held, spikes, cells.refractory)
+            if not c.recorded:
+                _silence(held, spikes)
+            _refract(c.n_refractory, spikes, cells.refractory)
         _reset(c.hard, voltage, threshold, spikes, cells.voltage)
         if c.adaptive:
             _adapt(c.fade, spikes, cells.adaptation)
@@ -299,10 +305,25 @@ def _draw(t: int, n: int, draws: Draws, distance: Array, spikes: Array) -> None:
 
 
 @part
-def _refract(n_refractory: int, held: Flags, spikes: Array, r: Array) -> None:
-    zero, one, full = spikes.dtype.type(0), spikes.dtype.type(1), spikes.dtype.type(n_refractory)
-    for i in range(r.size):
+def _known(row: int, n: int, spiking: Marks, spikes: Array) -> None:
+    """Put the known spikes of a step in place of the cells' own."""
+    for i in range(spikes.size):
+        spikes[i] = 0
+    for b in range(spikes.size // n):
+        for e in range(spiking.bounds[row + b], spiking.bounds[row + b + 1]):
+            spikes[b * n + spiking.unit[e]] = spiking.value[e]
+
+
+@part
+def _silence(held: Flags, spikes: Array) -> None:
+    zero = spikes.dtype.type(0)
+    for i in range(spikes.size):
         spikes[i] = zero if held[i] > 0 else spikes[i]
+
+
+@part
+def _refract(n_refractory: int, spikes: Array, r: Array) -> None:
+    zero, one, full = spikes.dtype.type(0), spikes.dtype.type(1), spikes.dtype.type(n_refractory)
     for i in range(r.size):
         r[i] = full if spikes[i] > 0 else max(r[i] - one, zero)
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from organoid.models.base import Trajectory
-from organoid.models.kernels import run_compiled
+from organoid.models.forced_voltages import ForcedVoltages, check_recorded, forced_thresholds, scan_forced
+from organoid.models.kernels import run_compiled, scan_compiled
 from organoid.models.synapses import ExponentialSynapses, SynapseState
 from torch import Tensor, nn
 
@@ -149,6 +150,59 @@ class RecurrentNetwork(nn.Module):
         """
         spikes, distance, state = self._advance_all(x, state, forced, distance=True)
         return Trajectory(spikes, distance / self.escape_width, state)
+
+    def forced_voltages(
+        self, spikes: Tensor, x: Tensor | None = None, state: NetworkState | None = None
+    ) -> ForcedVoltages:
+        r"""Potentials of all units, with recorded spikes as the network's whole history.
+
+        Recorded spikes travel along the synapses, reset their units, keep them refractory and raise their thresholds;
+        the units' own crossings do nothing. So nothing has to wait for the step before: synapses, resets and
+        membranes are linear filters, solved in parallel over time; `organoid.models.forced_voltages` has the
+        equations. On a CPU compiled code does the same sums step by step, which is quicker on one core.
+
+        Parameters
+        ----------
+        spikes : Tensor, shape (batch, time, n_units)
+            Recorded spikes, 0 or 1.
+        x : Tensor, shape (batch, time, n_units), optional
+            External input, thresholds; none if not given.
+        state : NetworkState, optional
+            Where to start; at rest if not given.
+
+        Returns
+        -------
+        ForcedVoltages
+            Potentials before the reset of their step, log-odds of a spike and the final state; differentiable in
+            input, initial state and all parameters.
+
+        Raises
+        ------
+        ModelError
+            When shapes do not fit, spikes lie outside 0 to 1, or the membranes are not linear between spikes (AdEx,
+            Izhikevich).
+        """
+        x = torch.zeros_like(spikes) if x is None else x
+        self._check_input(x, spikes)
+        check_recorded(spikes)
+        if not hasattr(self.cell, "canonical"):
+            raise ModelError(
+                f"{type(self).__name__} has no membranes that are linear between known spikes; LIF, AdaptiveLIF and "
+                f"EscapeNoiseLIF have; for others there is trajectory(x, forced=spikes)"
+            )
+        state = self.initial_state(x.shape[0]) if state is None else state
+        distance, after = self._forced_distance(spikes, x, state)
+        voltage = distance + forced_thresholds(self.cell.canonical(state.cell), spikes)[0]
+        return ForcedVoltages(voltage, distance / self.escape_width, after)
+
+    def _forced_distance(self, spikes: Tensor, x: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+        found = run_compiled(self, x, state, spikes, distance=True, recorded=True)
+        if found is not None:
+            return found[1], NetworkState(*found[2:])
+        current, synapse = self.synapses.forced(spikes, state.synapse)
+        drive = self.bias + x + current
+        cells = scan_compiled(self.cell, drive, state.cell, spikes) or scan_forced(self.cell, drive, state.cell, spikes)
+        return cells[1], NetworkState(cells[2], synapse)
 
     def _advance_all(
         self, x: Tensor, state: NetworkState | None, forced: Tensor | None, *, distance: bool

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from organoid.errors import ModelError
 
-_CHUNK = 64
+_CHUNK = 32
 
 
 class SynapseState(NamedTuple):
@@ -45,16 +45,24 @@ def exponential_trace(x: Tensor, decay: float | Tensor, initial: Tensor | None =
     Tensor, shape (..., time, unit)
         The trace. Differentiable, to any order.
     """
-    # Inside a chunk the filter is one triangular matrix product; only the carry from chunk to chunk is a loop.
-    carry = torch.zeros_like(x[..., 0, :]) if initial is None else initial
-    out = []
-    for part in torch.split(x, _CHUNK, dim=-2):
-        lag = torch.arange(part.shape[-2], device=x.device)
-        kernel = torch.tril(torch.as_tensor(decay, dtype=x.dtype, device=x.device) ** (lag[:, None] - lag).clamp(min=0))
-        trace = kernel @ part + (decay ** (lag + 1).to(x.dtype))[:, None] * carry[..., None, :]
-        carry = trace[..., -1, :]
-        out.append(trace)
-    return torch.cat(out, dim=-2) if out else x.clone()
+    # Inside a chunk the filter is one triangular matrix product; the carry from chunk to chunk is a filter again.
+    n_steps = x.shape[-2]
+    if n_steps == 0:
+        return x.clone()
+    first = torch.zeros_like(x[..., 0, :]) if initial is None else initial
+    size = min(_CHUNK, n_steps)
+    n_chunks = -(-n_steps // size)
+    lag = torch.arange(size, device=x.device)
+    factor = torch.as_tensor(decay, dtype=x.dtype, device=x.device)
+    kernel = torch.tril(factor ** (lag[:, None] - lag).clamp(min=0))
+    padded = nn.functional.pad(x, (0, 0, 0, n_chunks * size - n_steps))
+    inside = kernel @ padded.reshape(*x.shape[:-2], n_chunks, size, x.shape[-1])
+    carry = first[..., None, :]
+    if n_chunks > 1:
+        carry = torch.cat([carry, exponential_trace(inside[..., :-1, -1, :], decay**size, first)], dim=-2)
+    out = inside + (factor ** (lag + 1))[:, None] * carry[..., None, :]
+    trace: Tensor = out.flatten(-3, -2)[..., :n_steps, :]
+    return trace
 
 
 def steps(duration: float, dt: float) -> int:
