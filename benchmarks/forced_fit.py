@@ -90,9 +90,10 @@ def plain_model() -> dict[str, float]:
 
     def fit() -> Any:
         design = make_design(training, np.random.default_rng(0), field_taus=())
-        solution = solve(design.problem(design.sample, Candidate("plain", 300.0, "none")))
+        plain = Candidate("plain", 300.0, "none")
+        solution = solve(design.problem(design.sample, plain))
         theta = np.zeros((design.scale.size, design.n_units))
-        theta[design.columns("none")] = solution.theta.numpy()
+        theta[design.columns(plain)] = solution.theta.numpy()
         return assemble(training, design, theta), solution
 
     fit()

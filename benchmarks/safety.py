@@ -94,7 +94,7 @@ def plain_score(history: History, training: History, design: Design) -> float:
     if design.n_units > MAX_COUPLED:
         return float("nan")
     theta = constant_rates(design, design.sample)
-    theta[design.columns("none")] = solve(design.problem(design.sample, BASES[0])).theta.numpy()
+    theta[design.columns(BASES[0])] = solve(design.problem(design.sample, BASES[0])).theta.numpy()
     return bits_per_spike(history, assemble(training, design, theta))[0]
 
 

@@ -5,7 +5,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from organoid.models.draw_kernels import draw, place_draws, screen
-from organoid.models.field_kernels import field_features, pack_fields
+from organoid.models.field_kernels import (
+    feed_regions,
+    field_features,
+    pack_fields,
+    pack_local,
+    room_for_regions,
+    weigh_local,
+)
 
 from organoid.compiled import kernel
 
@@ -119,7 +126,12 @@ def _run(
     n = par.bias.size
     packed, fields = pack_units(par, 1), pack_fields(par.fields, 1)
     weights, field_weights, saturation, capacity = par.weights, par.field_weights, par.saturation, par.capacity
-    field_decay = par.fields.decay
+    field_decay, home, n_whole = par.fields.decay, par.fields.home, par.fields.decay.size - par.fields.region.size
+    local, entering = pack_local(par.fields, field_weights), room_for_regions(par.fields)
+    share = np.zeros(entering.size)
+    for i in range(home.size):
+        share[home[i]] += 1.0 / n
+    everyones = field_weights[: field_weights.shape[0] - par.fields.region.size]
     room = int(np.sum(par.capacity))
     out_steps = np.empty(_CHUNK_SPIKES + room, dtype=np.int64)
     out_units = np.empty(_CHUNK_SPIKES + room, dtype=np.int64)
@@ -139,10 +151,14 @@ def _run(
         n_forced = 0
         while next_injection < inj_steps.size and inj_steps[next_injection] == done:
             counts[inj_units[next_injection]] += 1
+            if home.size:
+                entering[home[inj_units[next_injection]]] += field_weight
             n_forced += 1
             next_injection += 1
         field_features(fields, 1, population, features)
-        weigh_fields(field_weights, features, from_fields)
+        weigh_fields(everyones, features[: everyones.shape[0]], from_fields)
+        if share.size:
+            weigh_local(local, features, from_fields)
         potentials(packed, drive, from_fields, v)
         screen(places, first_step + done, n, v, packed[4], left, bound, may_fire)
         n_own = 0
@@ -154,13 +170,18 @@ def _run(
                 out_steps[n_out] = done
                 out_units[n_out] = i
                 n_out += 1
+            if own and home.size:
+                entering[home[i]] += own
             counts[i] += own
             n_own += own
         fade(traces, decay)
         fade(drive, decay)
         receive(weights, saturation, traces, drive, counts, jump)
-        for m in range(population.size):
+        for m in range(n_whole):
             population[m] = population[m] * field_decay[m] + n_own + field_weight * n_forced + volley[done]
+        for r in range(share.size):
+            entering[r] += volley[done] * share[r]
+        feed_regions(par.fields, entering, population)
         activity = activity * leak + (n_own + n_forced) / activity_tau
         done += 1
         runaway = activity > par.rate_limit

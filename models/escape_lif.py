@@ -244,5 +244,17 @@ def _check(p: EscapeLIFParameters) -> None:
     for name in ("weights", "bias", "field_weights", "tau"):
         if not np.all(np.isfinite(getattr(p, name))):
             raise ModelError(f"{name} holds NaN or infinite values")
+    _check_regions(p.fields, n)
     if not (p.dt > 0 and np.all(p.tau > 0) and p.saturation > 1 and np.all(p.capacity >= 1)):
         raise ModelError("dt and tau must be positive (s), saturation above 1, capacity 1 or more")
+
+
+def _check_regions(fields: PopulationFields, n_units: int) -> None:
+    home, region = fields.home, fields.region
+    if home.size != (n_units if region.size else 0) or region.size > fields.decay.size:
+        raise ModelError(
+            f"{region.size} local fields with a region for {home.size} units; expected one region for each of "
+            f"{n_units} units, and none without local fields"
+        )
+    if region.size and (min(home.min(), region.min()) < 0 or home.max() > region.max()):
+        raise ModelError("regions of units and of local fields must be 0 or more, and every unit's must have a field")

@@ -37,7 +37,8 @@ def pack_fields(fields: Any, copies: int) -> Any:
             high[at] = fields.high[m]
     x, exponent, mantissa, z = np.ones(width), np.empty(width), np.empty(width), np.empty(width)
     room = (x, x.view(np.int64), exponent, mantissa, mantissa.view(np.int64), z)
-    return (gain, shift, rate, low, high), (fields.product_shift.copy(), 1.0 / fields.product_scale), room
+    products = (fields.product_shift.copy(), 1.0 / fields.product_scale, n - fields.region.size)
+    return (gain, shift, rate, low, high), products, room
 
 
 @kernel(error_model="numpy", fastmath={"contract"})
@@ -68,7 +69,7 @@ def log_fields(packed: Any, population: NDArray[Any]) -> Any:
 
 @kernel(error_model="numpy", fastmath={"contract"})
 def field_features(packed: Any, copies: int, population: NDArray[Any], out: NDArray[Any]) -> None:
-    """Write the standardised, clipped fields and their standardised products.
+    """Write the standardised, clipped fields of the whole population, their standardised products, and local fields.
 
     Parameters
     ----------
@@ -79,11 +80,11 @@ def field_features(packed: Any, copies: int, population: NDArray[Any], out: NDAr
     out : ndarray, shape (n_features * copies,)
     """
     _, shift, rate, low, high = packed[0]
-    middle, gain = packed[1]
+    middle, gain, n_whole = packed[1]
     z = log_fields(packed, population)
     for i in range(z.size):
         z[i] = min(max((z[i] - shift[i]) * rate[i], low[i]), high[i])
-    at = population.size
+    at = n_whole * copies
     for i in range(at):
         out[i] = z[i]
     paired = int(np.sqrt(2.0 * middle.size))  # of the m (m + 1) / 2 products of m fields
@@ -94,3 +95,50 @@ def field_features(packed: Any, copies: int, population: NDArray[Any], out: NDAr
                 out[at + c] = (z[a * copies + c] * z[b * copies + c] - middle[k]) * gain[k]
             at += copies
             k += 1
+    for i in range(n_whole * copies, population.size):
+        out[at] = z[i]
+        at += 1
+
+
+@kernel()
+def room_for_regions(fields: Any) -> Any:
+    """Return a zero for each region: what enters its fields in a step."""
+    return np.zeros(np.max(fields.region) + 1 if fields.region.size else 0)
+
+
+@kernel()
+def feed_regions(fields: Any, entering: NDArray[Any], population: NDArray[Any]) -> None:
+    """Let what enters each region in a step (set to 0 then) enter its fields, which decay before."""
+    first = fields.decay.size - fields.region.size
+    for m in range(fields.region.size):
+        at = first + m
+        population[at] = population[at] * fields.decay[at] + entering[fields.region[m]]
+    entering[:] = 0.0
+
+
+@kernel()
+def pack_local(fields: Any, weights: NDArray[Any]) -> Any:
+    """Return the weights of local fields that are not 0, unit by unit: where each unit's begin, features, weights."""
+    first, n = weights.shape[0] - fields.region.size, weights.shape[1]
+    begin = np.zeros(n + 1, dtype=np.int64)
+    for f in range(first, weights.shape[0]):
+        for i in range(n):
+            begin[i + 1] += weights[f, i] != 0.0
+    begin = np.cumsum(begin)
+    at, feature, weight = begin.copy(), np.empty(begin[-1], dtype=np.int64), np.empty(begin[-1])
+    for f in range(first, weights.shape[0]):
+        for i in range(n):
+            if weights[f, i] != 0.0:
+                feature[at[i]] = f
+                weight[at[i]] = weights[f, i]
+                at[i] += 1
+    return begin, feature, weight
+
+
+@kernel()
+def weigh_local(packed: Any, features: NDArray[Any], out: NDArray[Any]) -> None:
+    """Add what local fields contribute to every unit."""
+    begin, feature, weight = packed
+    for i in range(out.size):
+        for k in range(begin[i], begin[i + 1]):
+            out[i] += features[feature[k]] * weight[k]

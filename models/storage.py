@@ -82,11 +82,12 @@ def _put_escape(group: h5py.Group, network: EscapeLIF) -> None:
 
 def _take_escape(group: h5py.Group) -> EscapeLIF:
     names = [name for name in EscapeLIFParameters._fields if name != _FIELDS]
-    parts = [f"{_FIELDS}/{part}" for part in PopulationFields._fields]
-    _check_present(group, (*names, *parts))
+    parts = [part for part in PopulationFields._fields if part not in PopulationFields._field_defaults]
+    _check_present(group, (*names, *(f"{_FIELDS}/{part}" for part in parts)))
     values = {name: _value(group[name]) for name in names}
-    constants = PopulationFields(*(np.asarray(group[part][()]) for part in parts))
-    return EscapeLIF(EscapeLIFParameters(**values, fields=constants))
+    stored = group[_FIELDS]  # files of earlier versions have no regions
+    constants = {part: np.asarray(stored[part][()]) for part in PopulationFields._fields if part in stored}
+    return EscapeLIF(EscapeLIFParameters(**values, fields=PopulationFields(**constants)))
 
 
 def _put_lif(group: h5py.Group, network: FreeLIF) -> None:

@@ -64,13 +64,21 @@ def key_of(*words: int | str) -> int:
 
 
 def features_of(fields: Any, q: Array) -> Array:
-    """Standardised, clipped log fields, then their standardised products."""
+    """Standardised, clipped log fields of all units, their standardised products, then the fields of regions."""
     z = np.clip((np.log(1 + 4 * q / fields.mean) - fields.shift) / fields.scale, fields.low, fields.high)
     if not len(fields.product_shift):
         return z
+    z, local = z[: len(z) - len(fields.region)], z[len(z) - len(fields.region) :]
     paired = next(m for m in range(len(z) + 1) if m * (m + 1) // 2 == len(fields.product_shift))  # the first ones
     products = np.array([z[a] * z[b] for a in range(paired) for b in range(a, paired)])
-    return np.concatenate([z, (products - fields.product_shift) / fields.product_scale])
+    return np.concatenate([z, (products - fields.product_shift) / fields.product_scale, local])
+
+
+def entering(fields: Any, counts: NDArray[Any], more: float = 0.0) -> Array:
+    """What spikes of one step add to each field; `more` of units unseen, spread over regions by their size."""
+    everyone = np.full(len(fields.decay) - len(fields.region), counts.sum() + more)
+    local = [sum(counts[fields.home == r]) + more * np.mean(fields.home == r) for r in fields.region]
+    return np.concatenate([everyone, local])
 
 
 def potential_of(p: Any, traces: Array, q: Array) -> Array:
@@ -128,7 +136,7 @@ def simulate(
                 own[i] = int(np.sum(uniform_at(key, t * n + i) >= levels))
         s = s * np.exp(-p.dt / p.tau)[:, None]
         s = after_spikes(s, own + forced[t], p.saturation)
-        q = q * p.fields.decay + own.sum() + field_weight * forced[t].sum() + volley[t]
+        q = q * p.fields.decay + entering(p.fields, own + field_weight * forced[t], volley[t])
         activity = activity * np.exp(-p.dt / ACTIVITY_MEMORY) + (own.sum() + forced[t].sum()) / ACTIVITY_MEMORY
         out.append(own)
         if activity > p.rate_limit:
@@ -147,7 +155,7 @@ def forced_rows(counts: NDArray[Any], tau: Array, saturation: float, fields: Any
     for now in counts:
         rows.append(np.concatenate([s.ravel(), features_of(fields, q), [1.0]]))
         s = after_spikes(s * np.exp(-bin_width / tau)[:, None], now, saturation)
-        q = q * fields.decay + now.sum()
+        q = q * fields.decay + entering(fields, now)
     return np.array(rows)
 
 

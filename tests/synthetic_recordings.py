@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from organoid.models.escape_lif import EscapeLIF, plain_parameters
 
 from organoid import SpikeRecording
@@ -109,3 +110,21 @@ def another_end(rec: SpikeRecording, seed: int, rate: float = 30.0) -> SpikeReco
         times=np.concatenate([rec.spike_times[kept], new]),
         units=np.concatenate([rec.spike_units[kept], rng.integers(0, rec.n_units, new.size)]),
     )
+
+
+def travelling_waves(n_units: int, duration: float, seed: int, width: float = 1000.0) -> SpikeRecording:
+    """Units scattered over a square (um); waves start anywhere every 4 s or so and pass at 1 mm/s, over parts of it."""
+    rng = np.random.default_rng(seed)
+    place = rng.uniform(0, width, (n_units, 2))
+    times = [rng.uniform(0, duration, rng.poisson(0.2 * n_units * duration))]
+    units = [rng.integers(0, n_units, times[0].size)]
+    for onset in np.cumsum(rng.exponential(4.0, int(duration))):
+        distance = np.hypot(*(place - rng.uniform(0, width, 2)).T)
+        reached = np.flatnonzero(distance < rng.uniform(0.3, 0.8) * width)
+        n = rng.poisson(8.0, reached.size)
+        units.append(np.repeat(reached, n))
+        times.append(onset + np.repeat(distance[reached] / 1000.0, n) + rng.gamma(2.0, 0.1, n.sum()))
+    t, u = np.concatenate(times), np.concatenate(units)
+    inside = t < duration - 1e-3
+    table = pd.DataFrame({"x_um": place[:, 0], "y_um": place[:, 1]})
+    return SpikeRecording(t[inside], u[inside], n_units=n_units, units=table, t_start=0.0, t_stop=duration)

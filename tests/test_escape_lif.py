@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from organoid.models.escape_lif import EscapeLIF, EscapeLIFParameters, plain_parameters
 from organoid.models.fields import PopulationFields, no_fields
 from organoid.models.free_running import Advance, Injection
@@ -21,10 +22,14 @@ from organoid.errors import ModelError
 DT = 1e-3
 
 
-def random_fields(rng: np.random.Generator, n_fields: int, *, products: bool) -> PopulationFields:
+def random_fields(
+    rng: np.random.Generator, n_fields: int, *, products: bool, home: NDArray[np.int64] | None = None
+) -> PopulationFields:
+    """Fields of all units, and for each region (numbered in `home`) two more."""
     tau = 0.003 * 4.0 ** np.arange(n_fields)
+    region = np.empty(0, dtype=np.int64) if home is None else np.repeat(np.unique(home), 2)
     n_products = n_fields * (n_fields + 1) // 2 if products else 0
-    return PopulationFields(
+    fields = PopulationFields(
         decay=np.exp(-DT / tau),
         mean=rng.uniform(0.5, 3.0, n_fields),
         shift=rng.normal(1.0, 0.2, n_fields),
@@ -34,6 +39,14 @@ def random_fields(rng: np.random.Generator, n_fields: int, *, products: bool) ->
         product_shift=rng.normal(0.0, 0.3, n_products),
         product_scale=rng.uniform(0.5, 1.5, n_products),
     )
+    if home is None:
+        return fields
+    more = random_fields(rng, region.size, products=False)
+    joined = {name: np.concatenate([getattr(fields, name), getattr(more, name)]) for name in fields._fields}
+    return PopulationFields(**joined | {"home": home, "region": region})
+
+
+LOCAL = 1000  # random networks with a number from here on have fields of regions
 
 
 def random_parameters(seed: int, **changes: Any) -> EscapeLIFParameters:
@@ -42,6 +55,9 @@ def random_parameters(seed: int, **changes: Any) -> EscapeLIFParameters:
     n, n_tau = int(rng.integers(1, 7)), int(rng.integers(1, 4))
     n_fields = int(rng.integers(0, 4))
     fields = random_fields(rng, n_fields, products=bool(rng.integers(2))) if n_fields else no_fields()
+    if seed >= LOCAL:
+        n = n + 2
+        fields = random_fields(rng, n_fields, products=bool(seed % 2), home=rng.permutation(np.arange(n) % 3))
     p = EscapeLIFParameters(
         dt=DT,
         tau=rng.uniform(0.002, 0.05, n_tau),
@@ -78,7 +94,7 @@ def random_injection(rng: np.random.Generator, n_units: int, n_steps: int) -> tu
 # --- against the reference ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", [*range(24), *range(LOCAL, LOCAL + 8)])
 def test_spike_for_spike_as_the_reference(seed: int) -> None:
     p = random_parameters(seed)
     net = EscapeLIF(p)
@@ -94,7 +110,7 @@ def test_spike_for_spike_as_the_reference(seed: int) -> None:
     np.testing.assert_allclose(state.drive, np.einsum("kj,kji->ki", reference.traces, p.weights), atol=1e-9)
 
 
-@pytest.mark.parametrize("seed", range(100, 116))
+@pytest.mark.parametrize("seed", [*range(100, 116), *range(LOCAL, LOCAL + 8)])
 def test_stimulated_spike_for_spike_as_the_reference(seed: int) -> None:
     p = random_parameters(seed)
     net, rng = EscapeLIF(p), np.random.default_rng(seed)
@@ -299,7 +315,7 @@ def test_forced_spikes_count_for_runaway() -> None:
 
 
 def test_describe_changes_with_every_parameter() -> None:
-    seed = next(s for s in range(50) if random_parameters(s).fields.product_shift.size)
+    seed = next(s for s in range(LOCAL, LOCAL + 50) if random_parameters(s).fields.product_shift.size)
     p = random_parameters(seed, rate_limit=1000.0, saturation=3.0)
     variants = [p]
     for name in p._fields:
@@ -307,7 +323,7 @@ def test_describe_changes_with_every_parameter() -> None:
         if name == "fields":
             for part in value._fields:
                 changed = getattr(value, part).copy()
-                changed.flat[-1] += 1e-9
+                changed[-1] = (changed[-1] + 1) % 3 if changed.dtype.kind == "i" else changed[-1] + 1e-9
                 variants.append(p._replace(fields=value._replace(**{part: changed})))
         elif isinstance(value, float):
             variants.append(p._replace(**{name: value * (1 + 1e-12)}))

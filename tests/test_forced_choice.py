@@ -155,9 +155,9 @@ def test_columns_of_candidates(whole: Design) -> None:
     assert n == 4 * 8 and whole.n_drift == 3
     bias = whole.scale.size - 1
     assert bias == n + 7 + 3 + 28
-    assert whole.columns("none").tolist() == [*range(n), bias]
-    assert whole.columns("none", drift=True).tolist() == [*range(n), n + 7, n + 8, n + 9, bias]
-    assert whole.columns("products").tolist() == [*range(n + 7), *range(n + 10, bias + 1)]
+    assert whole.columns(COUPLINGS).tolist() == [*range(n), bias]
+    assert whole.columns(Candidate("drift", 1.0, "none", drift=True)).tolist() == [*range(n), n + 7, n + 8, n + 9, bias]
+    assert whole.columns(BASES[2]).tolist() == [*range(n + 7), *range(n + 10, bias + 1)]
 
 
 def objective(whole: Design, theta: torch.Tensor) -> float:
@@ -168,7 +168,7 @@ def objective(whole: Design, theta: torch.Tensor) -> float:
 
 def in_scale(theta: torch.Tensor, one: Design, other: Design) -> torch.Tensor:
     """The same network, standardised as in another design."""
-    columns = one.columns("none")
+    columns = one.columns(COUPLINGS)
     ratio = other.scale[columns] / one.scale[columns]
     return theta * torch.from_numpy(ratio).float()[:, None]
 
@@ -189,14 +189,14 @@ def test_full_gradient_is_that_of_all_bins(training: History, whole: Design) -> 
     theta = torch.from_numpy(np.random.default_rng(0).normal(0, 0.1, problem.spike_term.shape)).float()
     theta[-1] -= 5
     expected, _ = problem.curvature(problem.rows @ theta)
-    got = full_gradient(training, whole, problem, whole.columns("none"), theta)
+    got = full_gradient(training, whole, problem, whole.columns(COUPLINGS), theta)
     np.testing.assert_allclose(got, problem.rows.T @ expected, rtol=1e-3, atol=1e-2)
 
 
 def test_refinement_reaches_the_optimum_of_all_bins(training: History, whole: Design, thin: Design) -> None:
     problem = thin.problem(thin.sample, COUPLINGS)
     sampled = solve(problem)
-    refined = refine(training, thin, problem, thin.columns("none"), sampled)
+    refined = refine(training, thin, problem, thin.columns(COUPLINGS), sampled)
     best = objective(whole, solve(whole.problem(whole.sample, COUPLINGS)).theta)
     before = objective(whole, in_scale(sampled.theta, thin, whole)) - best
     after = objective(whole, in_scale(refined.theta, thin, whole)) - best

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import escape_oracle as oracle
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from organoid.fitting.field_constants import fit_fields
 from organoid.fitting.forced_pass import Basis, choose_control_bins, forced_features, sample_forced
 from organoid.fitting.history import History, bin_history
 from organoid.fitting.predict import bits_per_spike
+from organoid.fitting.regions import Regions
 
 TAU = np.array([0.002, 0.008, 0.04])
 BIN = 1e-3
@@ -45,6 +48,10 @@ def test_small_history_has_what_it_should() -> None:
 def basis_of(history: History, kind: str) -> Basis:
     if kind == "none":
         return Basis(TAU, 3.0, no_fields())
+    if kind == "local":
+        home = np.arange(history.n_units) % 2
+        regions = Regions(home, np.array([0.01, 0.2]), np.ones((2, history.n_units), dtype=bool))
+        return Basis(TAU, 3.0, fit_fields(history, np.array([0.003, 0.03, 0.3]), products=2, regions=regions))
     return Basis(TAU, 3.0, fit_fields(history, np.array([0.003, 0.03, 0.3]), products=3 if kind == "products" else 0))
 
 
@@ -77,10 +84,25 @@ def test_fields_are_standardised_over_observed_bins(seed: int) -> None:
     np.testing.assert_allclose(fields.product_scale, products.std(0), rtol=1e-7)
 
 
+def test_fields_of_a_region_are_those_of_its_units_alone() -> None:
+    history = small_history(1)
+    fields = basis_of(history, "local").fields
+    assert fields.region.tolist() == [0, 0, 1, 1] and fields.n_whole == 3
+    whole = basis_of(history, "linear").fields
+    for name in ("decay", "mean", "shift", "scale", "low", "high"):
+        np.testing.assert_array_equal(getattr(fields, name)[:3], getattr(whole, name))
+    for region in (0, 1):
+        own = history.units % 2 == region
+        alone = replace(history, bins=history.bins[own], units=history.units[own])
+        expected = fit_fields(alone, np.array([0.01, 0.2]), products=0)
+        for name in ("decay", "mean", "shift", "scale", "low", "high"):
+            np.testing.assert_allclose(getattr(fields, name)[3 + 2 * region :][:2], getattr(expected, name), rtol=1e-9)
+
+
 # --- rows and spike term ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["none", "linear", "products"])
+@pytest.mark.parametrize("kind", ["none", "linear", "products", "local"])
 @pytest.mark.parametrize("seed", range(3))
 def test_rows_and_spike_term_equal_dense_loops(seed: int, kind: str) -> None:
     history = small_history(seed)

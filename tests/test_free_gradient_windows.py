@@ -8,12 +8,13 @@ import pytest
 import torch
 from organoid.models.counter_rng import stream_key
 from organoid.models.escape_lif import EscapeLIF, EscapeLIFParameters
-from test_escape_lif import random_parameters
+from test_escape_lif import LOCAL, random_parameters
 from torch import Tensor
 
 from organoid.fitting.free_gradient_windows import Weights, WindowPlan, run_windows, with_weights
 
-SEEDS = range(8)  # between them: one to three spikes a step, saturation or none, fields or none, products or none
+# between them: one to three spikes a step, saturation or none, fields or none, products or none, regions or none
+SEEDS = (*range(8), LOCAL + 1, LOCAL + 4)
 N_WINDOWS, N_STEPS = 3, 40
 
 
@@ -36,14 +37,18 @@ def unrolled(p: EscapeLIFParameters, weights: Weights, plan: WindowPlan, sampled
     low, high, ceiling, capacity = (
         torch.tensor(np.asarray(x)) for x in (p.drive_low, p.drive_high, p.ceiling, p.capacity)
     )
-    a, b = torch.triu_indices(len(f["mean"]), len(f["mean"])) if len(f["product_shift"]) else torch.empty(2, 0).long()
+    n_whole = len(f["mean"]) - len(f["region"])
+    a, b = torch.triu_indices(n_whole, n_whole) if len(f["product_shift"]) else torch.empty(2, 0).long()
+    enters = torch.ones(len(p.bias), len(f["mean"]), dtype=torch.float64)
+    enters[:, n_whole:] = (f["home"][:, None] == f["region"]).double() if len(f["region"]) else 0.0
     decay, size = torch.exp(-p.dt / torch.tensor(p.tau))[:, None], p.saturation
     s, q, out = torch.tensor(plan.traces), torch.tensor(plan.population), []
     for t in range(plan.n_steps):
         if plan.memory and t % plan.memory == 0:
             s, q = s.detach(), q.detach()
         z = ((torch.log1p(4 * q / f["mean"]) - f["shift"]) / f["scale"]).clamp(f["low"], f["high"])
-        g = torch.cat([z, (z[:, a] * z[:, b] - f["product_shift"]) / f["product_scale"]], dim=1)
+        products = (z[:, a] * z[:, b] - f["product_shift"]) / f["product_scale"]
+        g = torch.cat([z[:, :n_whole], products, z[:, n_whole:]], dim=1)
         v = weights.bias + (s.flatten(1) @ weights.couplings).clamp(low, high) + g @ weights.fields
         prob = torch.sigmoid(torch.minimum(v, ceiling))
         expected = capacity * prob
@@ -55,7 +60,7 @@ def unrolled(p: EscapeLIFParameters, weights: Weights, plan: WindowPlan, sampled
             y = n + expected - expected.detach()
             c = (n if np.isinf(size) else size * (1 - (1 - 1 / size) ** n)) + gain - gain.detach()
         s = s * decay + c[:, None] * (1 - s * decay / size)
-        q = q * f["decay"] + y.sum(1, keepdim=True)
+        q = q * f["decay"] + y @ enters
         out.append(y)
     return torch.stack(out, dim=1)
 

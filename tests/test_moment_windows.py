@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from escape_oracle import after_spikes, features_of, potential_of
+from escape_oracle import after_spikes, entering, features_of, potential_of
 from numpy.typing import NDArray
 from organoid.models.escape_lif import EscapeLIFParameters, plain_parameters
 from synthetic_recordings import bursting
@@ -16,6 +16,7 @@ from organoid.fitting.field_constants import fit_fields
 from organoid.fitting.forced_pass import Basis
 from organoid.fitting.history import History, bin_history
 from organoid.fitting.moment_windows import Moments, RecordedStates, collect_states, compare_windows
+from organoid.fitting.regions import Regions
 
 N, STEPS = 5, 60
 TAU = np.array([0.003, 0.02])
@@ -28,7 +29,8 @@ def training() -> History:
 
 def network(training: History, bias: NDArray[np.float64], scale: float, **changes: Any) -> EscapeLIFParameters:
     rng = np.random.default_rng(0)
-    fields = fit_fields(training, np.array([0.01, 0.1, 1.0, 10.0]), products=3)
+    regions = Regions(np.array([0, 1, 1, 0, 1]), np.array([0.02, 0.4]), np.ones((2, N), dtype=bool))
+    fields = fit_fields(training, np.array([0.01, 0.1, 1.0, 10.0]), products=3, regions=regions)
     p = plain_parameters(
         dt=1e-3,
         tau=TAU,
@@ -58,7 +60,7 @@ def by_hand(training: History, p: EscapeLIFParameters, states: RecordedStates, c
                 counts = fires if free else training.counts(t, t + 1)[0]
                 x = np.concatenate([s.ravel(), features_of(p.fields, q), [1.0]])
                 total += np.outer(x, counts)
-                s, q = after_spikes(s * decay, counts, p.saturation), q * p.fields.decay + counts.sum()
+                s, q = after_spikes(s * decay, counts, p.saturation), q * p.fields.decay + entering(p.fields, counts)
     n_bins = chosen.size * STEPS
     return Moments(simulated / n_bins, recorded / n_bins, 0.0)
 

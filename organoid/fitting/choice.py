@@ -36,19 +36,21 @@ BASES = (
     Candidate("couplings and fields", 300.0, "linear"),
     Candidate("couplings, fields and products", 300.0, "products"),
 )
+LARGE_BASES = tuple(replace(basis, coupling_ridge=3000.0) for basis in BASES)  # many senders, a prior to match
 ALONE = (
     Candidate("fields", None, "linear"),
     Candidate("fields and products", None, "products"),
 )
+LOCAL = "local fields"
+STRONGER = 10.0  # times the prior on couplings
 CHANGES: dict[str, dict[str, float | bool | None]] = {
-    "strong prior": {"coupling_ridge": 3000.0},
     "strong prior on fields": {"field_ridge": 30.0},
     "slow drift": {"drift": True},
-    "weak prior": {"coupling_ridge": 30.0},
+    LOCAL: {"local": True},
     "no couplings": {"coupling_ridge": None},
 }
-FIRST_CHANGES = ("strong prior", "slow drift", "strong prior on fields")  # large cultures try the first two only
-_CHANGED = ("coupling_ridge", "field_ridge", "drift")
+FIRST_CHANGES = ("strong prior", "slow drift", "strong prior on fields")  # large problems try the first two only
+_CHANGED = ("coupling_ridge", "field_ridge", "drift", "local")
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class _Search:
     """Tries candidates on all folds and remembers what they gained."""
 
     def __init__(self, design: Design) -> None:
-        self.design = design
+        self.design, self.large = design, design.regions is not None
         self.folds = list(in_threads(lambda block: _fold(design, block), held_blocks(design)))
         self.tried: dict[str, Candidate] = {}
         self.by_fold: dict[str, list[Array]] = {}
@@ -135,12 +137,12 @@ class _Search:
 
     def run(self) -> Choice:
         coupled = 1 < self.design.n_units <= MAX_COUPLED
-        best = self._bases([basis for basis in (BASES if coupled else ALONE) if self._has(basis)])
+        bases = (LARGE_BASES if self.large else BASES) if coupled else ALONE
+        best = self._bases([basis for basis in bases if self._has(basis)])
         changed = [self._change(best, name) for name in self._first_changes() if self._sensible(best, name)]
         if changed:
             self._best(changed, best)
-        enough = self._total(best) + HELPS[0] + HELPS[1] * self.design.n_units  # less is chance
-        helped = sorted((c for c in changed if self._total(c) > enough), key=self._total, reverse=True)
+        helped = sorted((c for c in changed if self._gains(c, best)), key=self._total, reverse=True)
         winner = helped[0] if helped else best
         together = _together(best, helped)
         if together is not None:
@@ -148,15 +150,22 @@ class _Search:
         if winner.coupling_ridge is None:
             return self._choice(winner)
         last = [self._change(winner, "no couplings")]
-        if winner.coupling_ridge == best.coupling_ridge:  # a stronger prior on couplings did not help
+        if (
+            winner.coupling_ridge == best.coupling_ridge and not self.large
+        ):  # a stronger prior on couplings did not help
             last.append(self._change(winner, "weak prior"))
         return self._choice(self._best([winner, *last], winner))
 
+    def _gains(self, candidate: Candidate, over: Candidate) -> bool:
+        """Tell whether a candidate gains more than chance."""
+        return self._total(candidate) > self._total(over) + HELPS[0] + HELPS[1] * self.design.n_units
+
     def _first_changes(self) -> Sequence[str]:
-        """Large cultures try less: there the prior on fields hardly matters."""
+        """Large problems try less: there the prior on fields hardly matters."""
+        local = (LOCAL,) if self.design.regions is not None else ()
         if len(self.folds) > 2:
-            return FIRST_CHANGES
-        return FIRST_CHANGES[:2] if self.design.n_units <= MAX_COUPLED else ()
+            return local + FIRST_CHANGES
+        return local + (FIRST_CHANGES[:2] if self.design.n_units <= MAX_COUPLED else ())
 
     def _has(self, basis: Candidate) -> bool:
         fields = self.design.basis.fields
@@ -170,7 +179,11 @@ class _Search:
         return best.coupling_ridge is not None
 
     def _change(self, best: Candidate, name: str) -> Candidate:
-        return replace(best, name=f"{best.name}, {name}", **CHANGES[name])  # type: ignore[arg-type]
+        changes = CHANGES.get(name)
+        if changes is None:
+            assert best.coupling_ridge is not None
+            changes = {"coupling_ridge": best.coupling_ridge * (STRONGER if name == "strong prior" else 1 / STRONGER)}
+        return replace(best, name=f"{best.name}, {name}", **changes)  # type: ignore[arg-type]
 
     def _bases(self, bases: Sequence[Candidate]) -> Candidate:
         """Try bases from small to large, each from what the one before found."""
@@ -205,9 +218,9 @@ class _Search:
         theta = self.starts[known.name][k]
         if theta is None:
             return None
-        columns = self.design.columns(candidate.fields, candidate.drift)
+        columns = self.design.columns(candidate)
         start = torch.zeros(columns.size, self.design.n_units)
-        start[np.searchsorted(columns, self.design.columns(known.fields, known.drift))] = theta
+        start[np.searchsorted(columns, self.design.columns(known))] = theta
         return start
 
     def _total(self, candidate: Candidate) -> float:

@@ -10,7 +10,8 @@ from torch import Tensor
 from organoid.fitting.field_constants import fit_fields
 from organoid.fitting.forced_pass import Basis, ForcedSample, sample_forced
 from organoid.fitting.history import History
-from organoid.fitting.solver import Problem
+from organoid.fitting.regions import Regions
+from organoid.fitting.solver import UNUSED, Problem
 from organoid.fitting.threads import in_threads
 from organoid.models.escape_lif import EscapeLIFParameters
 from organoid.models.fields import FIELD_TAUS, PopulationFields, no_fields
@@ -27,6 +28,7 @@ MAX_WIDTH = 2000  # columns; above, memory allows only ...
 FEW_BLOCKS = 3  # ... so many blocks and half of the control bins
 GAP = (1.0, 0.1)  # s, and share of a block: what separates blocks, whichever is less
 OWN_RIDGE = 3.0
+LOCAL_RIDGE = 30.0  # a unit sees many local fields, and units of large arrays often have few spikes
 BIAS_RIDGE = 1e-3
 RUNAWAY_FACTOR = 5.0
 RUNAWAY_WINDOW = 2.0  # s
@@ -47,6 +49,8 @@ class Candidate:
     field_ridge : float
     drift : bool
         Whether slow population fields follow the baseline.
+    local : bool
+        Whether units see the fields of their own and neighbouring regions.
     """
 
     name: str
@@ -54,6 +58,7 @@ class Candidate:
     fields: str
     field_ridge: float = 3.0
     drift: bool = False
+    local: bool = False
 
 
 OWN_HISTORY = Candidate("own history only", None, "none")
@@ -72,7 +77,9 @@ class Design:
         What each column of `sample` was divided by.
     capacity : ndarray of int64, shape (n_units,)
     n_drift : int
-        How many of the basis' linear fields, the last ones, follow the baseline.
+        How many of the basis' linear fields of the whole population, the last ones, follow the baseline.
+    regions : Regions, optional
+        Of a large array.
     """
 
     basis: Basis
@@ -80,6 +87,7 @@ class Design:
     scale: Array
     capacity: NDArray[np.int64]
     n_drift: int = 0
+    regions: Regions | None = None
 
     @property
     def n_units(self) -> int:
@@ -91,18 +99,32 @@ class Design:
         """Number of columns that are unit traces."""
         return int(self.basis.tau.size * self.n_units)
 
-    def field_columns(self, fields: str, drift: bool = False) -> NDArray[np.int64]:
-        """Return the columns of a kind of fields, and the bias."""
-        n_linear = self.basis.fields.decay.size
+    def field_columns(self, candidate: Candidate, unit: int | None = None) -> NDArray[np.int64]:
+        """Return the columns of a candidate's fields, of local ones those a unit sees (all if none is given), and 1."""
+        n_linear, n_local = self.basis.fields.n_whole, self.basis.fields.region.size
         used = np.zeros(self.basis.fields.n_features, dtype=bool)
-        used[: n_linear - self.n_drift] = fields != "none"
-        used[n_linear - self.n_drift : n_linear] = drift
-        used[n_linear:] = fields == "products"
+        used[: n_linear - self.n_drift] = candidate.fields != "none"
+        used[n_linear - self.n_drift : n_linear] = candidate.drift
+        used[n_linear : used.size - n_local] = candidate.fields == "products"
+        used[used.size - n_local :] = candidate.local
+        if unit is not None and candidate.local:
+            used[used.size - n_local :] = self._seen()[:, unit]
         return np.append(self.n_couplings + np.flatnonzero(used), self.scale.size - 1)
 
-    def columns(self, fields: str, drift: bool = False) -> NDArray[np.int64]:
+    def columns(self, candidate: Candidate) -> NDArray[np.int64]:
         """Return the columns a coupled candidate uses."""
-        return np.append(np.arange(self.n_couplings), self.field_columns(fields, drift))
+        return np.append(np.arange(self.n_couplings), self.field_columns(candidate))
+
+    def _local(self, columns: NDArray[np.int64]) -> Tensor:
+        """Tell which columns are local fields."""
+        end = self.n_couplings + self.basis.fields.n_features
+        return torch.from_numpy((columns >= end - self.basis.fields.region.size) & (columns < end))
+
+    def _seen(self) -> NDArray[np.bool_]:
+        """Return which local fields reach a unit, shape (n_local, n_units)."""
+        if self.regions is None:
+            return np.empty((0, self.n_units), dtype=bool)
+        return self.regions.seen[self.basis.fields.region]
 
     def own_columns(self, unit: int) -> NDArray[np.int64]:
         """Return the columns of a unit's own history."""
@@ -110,18 +132,20 @@ class Design:
 
     def ridge(self, candidate: Candidate) -> Tensor:
         """Return the prior precision of every parameter, shape (n_columns, n_units)."""
-        columns = self.columns(candidate.fields, candidate.drift)
-        ridge = torch.full((columns.size, self.n_units), candidate.field_ridge)
+        ridge = torch.full((self.columns(candidate).size, self.n_units), candidate.field_ridge)
         ridge[: self.n_couplings] = torch.inf if candidate.coupling_ridge is None else candidate.coupling_ridge
         units = torch.arange(self.n_units)
         for k in range(self.basis.tau.size):
             ridge[k * self.n_units + units, units] = OWN_RIDGE
+        if candidate.local:
+            seen = torch.from_numpy(self._seen())
+            ridge[self._local(self.columns(candidate))] = torch.where(seen, LOCAL_RIDGE, UNUSED)
         ridge[-1] = BIAS_RIDGE
         return ridge
 
     def problem(self, sample: ForcedSample, candidate: Candidate) -> Problem:
         """Return the convex problem of a candidate with couplings on (part of) the sample."""
-        columns = self.columns(candidate.fields, candidate.drift)
+        columns = self.columns(candidate)
         return Problem(
             rows=torch.from_numpy(np.ascontiguousarray(sample.rows[:, columns])),
             weights=torch.from_numpy(sample.weights).float(),
@@ -132,9 +156,10 @@ class Design:
 
     def unit_problem(self, sample: ForcedSample, candidate: Candidate, unit: int) -> tuple[Problem, NDArray[np.int64]]:
         """Return the problem of one unit without couplings, and its columns."""
-        columns = np.append(self.own_columns(unit), self.field_columns(candidate.fields, candidate.drift))
+        columns = np.append(self.own_columns(unit), self.field_columns(candidate, unit))
         ridge = torch.full((columns.size, 1), candidate.field_ridge)
         ridge[: self.basis.tau.size] = OWN_RIDGE
+        ridge[self._local(columns)] = LOCAL_RIDGE
         ridge[-1] = BIAS_RIDGE
         problem = Problem(
             rows=torch.from_numpy(sample.rows[:, columns]),
@@ -153,6 +178,7 @@ def make_design(
     field_taus: tuple[float, ...] = FIELD_TAUS,
     synaptic_taus: tuple[float, ...] = SYNAPTIC_TAUS,
     drift_taus: tuple[float, ...] = (),
+    regions: Regions | None = None,
 ) -> Design:
     """Sweep the training part once and standardise what is kept of it.
 
@@ -166,10 +192,14 @@ def make_design(
     synaptic_taus : tuple of float, s
     drift_taus : tuple of float, s
         Of further, slow fields, which have no products.
+    regions : Regions, optional
+        Of a large array: their fields come last.
     """
     if field_taus:
         products = len(field_taus) if len(field_taus) > 3 else 0
-        fields: PopulationFields = fit_fields(training, np.array(field_taus + drift_taus), products=products)
+        fields: PopulationFields = fit_fields(
+            training, np.array(field_taus + drift_taus), products=products, regions=regions
+        )
     else:
         fields = no_fields()
     basis = Basis(np.array(synaptic_taus), SATURATION, fields)
@@ -180,12 +210,12 @@ def make_design(
     scale[:n_couplings] = _deviation(sample, n_couplings)
     sample.rows[:] /= scale.astype(np.float32)
     sample.spike_term[:] /= scale[:, None]
-    return Design(basis, sample, scale, _capacity(training), len(drift_taus) if field_taus else 0)
+    return Design(basis, sample, scale, _capacity(training), len(drift_taus) if field_taus else 0, regions)
 
 
-def forced_design(training: History, rng: np.random.Generator) -> Design:
+def forced_design(training: History, rng: np.random.Generator, regions: Regions | None = None) -> Design:
     """Return the design of the default fit: with a slow trace of every unit, and fields for a drifting baseline."""
-    return make_design(training, rng, synaptic_taus=(*SYNAPTIC_TAUS, SLOW_TAU), drift_taus=DRIFT_TAUS)
+    return make_design(training, rng, synaptic_taus=(*SYNAPTIC_TAUS, SLOW_TAU), drift_taus=DRIFT_TAUS, regions=regions)
 
 
 def _affordable(width: int) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from organoid.fitting.design import OWN_HISTORY, Candidate, Design, assemble, ma
 from organoid.fitting.history import History
 from organoid.fitting.priors import structured
 from organoid.fitting.refine import refine
-from organoid.fitting.solver import Solution, sampling_error, solve
+from organoid.fitting.solver import UNUSED, Solution, sampling_error, solve
 from organoid.models.escape_lif import EscapeLIFParameters
 
 __all__ = ["Candidate", "Design", "ForcedFit", "assemble", "fit_forced", "make_design", "negative_log_likelihood"]
@@ -102,7 +102,7 @@ def fit_forced(
             solution = solve(problem, solution.theta)
         lost = 0.0 if exact else sampling_error(problem, solution.theta)
         if exact:
-            columns = design.columns(choice.best.fields, choice.best.drift)
+            columns = design.columns(choice.best)
             solution = refine(training, design, problem, columns, solution)
         theta = np.where(kind == COUPLED, _spread(design, choice.best, solution), theta)
     if (kind == FIELDS_ONLY).any():
@@ -149,5 +149,6 @@ def negative_log_likelihood(design: Design, theta: Array) -> float:
 
 def _spread(design: Design, candidate: Candidate, solution: Solution) -> Array:
     theta = np.zeros((design.scale.size, design.n_units))
-    theta[design.columns(candidate.fields, candidate.drift)] = solution.theta.numpy()
+    columns = design.columns(candidate)
+    theta[columns] = np.where(design.ridge(candidate).numpy() >= UNUSED, 0.0, solution.theta.numpy())
     return theta

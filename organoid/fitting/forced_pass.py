@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from organoid.compiled import kernel
 from organoid.fitting.history import History
 from organoid.models.escape_kernels import add_spike
-from organoid.models.field_kernels import field_features, pack_fields
+from organoid.models.field_kernels import feed_regions, field_features, pack_fields, room_for_regions
 from organoid.models.fields import PopulationFields
 
 Array = NDArray[np.float64]
@@ -135,6 +135,7 @@ def _sweep(
     n_tau, n = traces.shape
     n_fields = fields.decay.size + fields.product_shift.size
     packed, g, jump = pack_fields(fields, 1), np.empty(n_fields), np.empty(n_tau)
+    entering = room_for_regions(fields)
     at, row, block = int(np.searchsorted(bins, start)), 0, 0
     for t in range(start, stop):
         while block < block_edges.size - 2 and t >= block_edges[block + 1]:
@@ -169,8 +170,11 @@ def _sweep(
                 traces[k, j] = faded if faded > _NOTHING else 0.0
         for spike in range(here, at):
             add_spike(traces, units[spike], saturation, jump)
-        for m in range(population.size):
+            if entering.size:
+                entering[fields.home[units[spike]]] += 1.0
+        for m in range(population.size - fields.region.size):
             population[m] = population[m] * fields.decay[m] + (at - here)
+        feed_regions(fields, entering, population)
 
 
 def sweep(

@@ -9,7 +9,7 @@ from organoid.compiled import kernel
 from organoid.models.counter_rng import uniform_at
 from organoid.models.draw_kernels import binomial
 from organoid.models.escape_kernels import pack_units, potentials, receive, weigh_fields
-from organoid.models.field_kernels import field_features, pack_fields
+from organoid.models.field_kernels import feed_regions, field_features, pack_fields, room_for_regions
 from organoid.models.fields import LOG_GAIN
 
 OPEN_DRIVE, OPEN_POTENTIAL = 1, 2
@@ -102,6 +102,7 @@ def run_window(
     v, jump = np.empty(n), np.empty(n_tau)
     whole, counts, p = np.empty(n, dtype=np.int64), np.empty(n), np.empty(n)
     units, fields = pack_units(par, 1), pack_fields(par.fields, 1)
+    home, entering = par.fields.home, room_for_regions(par.fields)
     for t in range(tape.counts.shape[1]):
         field_features(fields, 1, population, features)
         weigh_fields(par.field_weights, features, from_fields)
@@ -121,6 +122,8 @@ def run_window(
                 whole[i] = binomial(uniform_at(key, base + np.uint64(i)), p[i], par.capacity[i])
                 counts[i] = whole[i]
             total += counts[i]
+            if home.size:
+                entering[home[i]] += counts[i]
         tape.counts[window, t] = counts
         tape.probability[window, t] = p
         for k in range(n_tau):
@@ -131,8 +134,9 @@ def run_window(
             _receive_expected(par, traces, drive, counts, p)
         else:
             receive(par.weights, par.saturation, traces, drive, whole, jump)
-        for m in range(population.size):
+        for m in range(population.size - par.fields.region.size):
             population[m] = population[m] * par.fields.decay[m] + total
+        feed_regions(par.fields, entering, population)
 
 
 @kernel()
@@ -145,13 +149,15 @@ def _through_fields(
     by_population: NDArray[Any],
 ) -> None:
     """Add the gradient with respect to the population traces, given that with respect to all features."""
-    n = population.size
-    by_z[:] = by_features[:n]
-    if fields.product_shift.size:
-        at, paired = n, int(np.sqrt(2.0 * fields.product_shift.size))  # as in `field_features`
+    n, n_products = population.size, fields.product_shift.size
+    n_whole = n - fields.region.size
+    by_z[:n_whole] = by_features[:n_whole]
+    by_z[n_whole:] = by_features[n_whole + n_products :]
+    if n_products:
+        at, paired = n_whole, int(np.sqrt(2.0 * n_products))  # as in `field_features`
         for a in range(paired):
             for b in range(a, paired):
-                g = by_features[at] / fields.product_scale[at - n]
+                g = by_features[at] / fields.product_scale[at - n_whole]
                 by_z[a] += g * features[b]
                 by_z[b] += g * features[a]
                 at += 1
@@ -190,8 +196,13 @@ def walk_back(
     by_traces, by_population = np.zeros((n_tau, n)), np.zeros(n_fields)
     by_features, by_z = np.empty(par.field_weights.shape[0]), np.empty(n_fields)
     by_v, by_d = np.empty(n), np.empty(n)
+    region, home, by_region = par.fields.region, par.fields.home, room_for_regions(par.fields)
+    n_whole = n_fields - region.size
     for t in range(tape.counts.shape[1] - 1, -1, -1):
-        shared = by_population.sum()
+        shared = by_population[:n_whole].sum()
+        by_region[:] = 0.0
+        for m in range(region.size):
+            by_region[region[m]] += by_population[n_whole + m]
         for i in range(n):
             p, capacity = tape.probability[window, t, i], par.capacity[i]
             gain = gain_of(tape.counts[window, t, i], p, capacity, s_max, expected)
@@ -204,7 +215,8 @@ def walk_back(
                 by_gain *= (1.0 - p / s_max) ** (capacity - 1)
             flags = tape.flags[window, t, i]
             slope = capacity * p * (1.0 - p) if flags & OPEN_POTENTIAL else 0.0
-            by_v[i] = slope * (by_count[window, t, i] + shared + by_gain)
+            by_fields = shared + by_region[home[i]] if home.size else shared
+            by_v[i] = slope * (by_count[window, t, i] + by_fields + by_gain)
             by_d[i] = by_v[i] if flags & OPEN_DRIVE else 0.0
         by_potential[window, t] = by_v
         by_drive[window, t] = by_d

@@ -24,6 +24,7 @@ from organoid.fitting.goodness import Goodness
 from organoid.fitting.history import History, bin_history
 from organoid.fitting.predict import assess, bits_per_spike
 from organoid.fitting.priors import STRUCTURES
+from organoid.fitting.regions import Regions, find_regions
 from organoid.fitting.result import FitResult
 from organoid.models.escape_lif import EscapeLIF
 from organoid.recording import SpikeRecording
@@ -69,14 +70,17 @@ def fit_likelihood(
     training = history.training()
     options = _Options(exact, coupling_prior, _distances(rec, coupling_prior))
     with tqdm(total=5, desc="fit", disable=not progress) as bar, one_torch_thread():
-        design = forced_design(training, np.random.default_rng(seed))
+        regions = find_regions(places(rec))
+        design = forced_design(training, np.random.default_rng(seed), regions)
         forced = fit_forced(training, design, **vars(options))
         bar.update()
         coupled, alone = assess(history, [forced.parameters, forced.uncoupled])
         bar.update()
         edges = _edges(training, seed, edge_null)
         bar.update()
-        used, seen = (_refitted(history, seed, options), history) if refit else (_Fitted(design, forced), training)
+        used, seen = _Fitted(design, forced), training
+        if refit:
+            used, seen = _refitted(history, seed, regions, options), history
         weights = _free_weights(rec, seen, used, free_run, seed, device, progress)
         bar.update()
         network = EscapeLIF(weights.parameters)
@@ -139,13 +143,18 @@ def _how(forced: ForcedFit, options: _Options, weights: FreeWeights) -> dict[str
     }
 
 
+def places(rec: SpikeRecording) -> NDArray[np.float64]:
+    """Return the positions of units, um, shape (n_units, 2); NaN where unknown."""
+    return rec.units[["x_um", "y_um"]].to_numpy(dtype=np.float64)
+
+
 def _distances(rec: SpikeRecording, coupling_prior: str) -> NDArray[np.float64] | None:
     """Return the distances between units, um, where the prior needs them."""
     if coupling_prior not in (PLAIN, *STRUCTURES):
         raise FitError(f"coupling_prior={coupling_prior!r}; expected one of {', '.join((PLAIN, *STRUCTURES))}")
     if coupling_prior != "distance":
         return None
-    place = rec.units[["x_um", "y_um"]].to_numpy(dtype=np.float64)
+    place = places(rec)
     if not np.isfinite(place).all():
         raise FitError("coupling_prior='distance' needs the position of every unit (x_um, y_um); some are unknown")
     return np.asarray(np.hypot(*(place[:, None] - place[None]).transpose(2, 0, 1)))
@@ -207,9 +216,9 @@ def check_enough(rec: SpikeRecording, history: History) -> None:
         raise FitError("nothing was observed in the first 80 % or in the last 20 % of the recording; see rec.observed")
 
 
-def _refitted(history: History, seed: int, options: _Options) -> _Fitted:
+def _refitted(history: History, seed: int, regions: Regions | None, options: _Options) -> _Fitted:
     """Fit again on the whole recording; scores remain those of the fit to the training part."""
-    design = forced_design(history, np.random.default_rng(seed))
+    design = forced_design(history, np.random.default_rng(seed), regions)
     return _Fitted(design, fit_forced(history, design, **vars(options)))
 
 

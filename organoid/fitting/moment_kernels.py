@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from organoid.compiled import kernel
 from organoid.models.draw_kernels import draw, place_draws, screen
 from organoid.models.escape_kernels import fade, pack_units, potentials, receive
-from organoid.models.field_kernels import field_features, pack_fields
+from organoid.models.field_kernels import field_features, pack_fields, room_for_regions
 
 
 @kernel()
@@ -43,6 +43,16 @@ def _draw_window(
     return float(own)
 
 
+@kernel()
+def _count_by_region(home: NDArray[Any], counts: NDArray[Any], own: NDArray[Any], entering: NDArray[Any]) -> None:
+    """Write the spikes of every region in this step, window by window."""
+    entering[:] = 0.0
+    for w in range(own.size):
+        if own[w]:
+            for i in range(home.size):
+                entering[w, home[i]] += counts[w, i]
+
+
 @kernel(nogil=True)
 def free_windows(
     par: Any,
@@ -73,7 +83,8 @@ def free_windows(
     n_steps = allowed.size
     units, fields = pack_units(par, n_windows), pack_fields(par.fields, n_windows)
     weights, field_weights, saturation, capacity = par.weights, par.field_weights, par.saturation, par.capacity
-    decay, field_decay = np.exp(-par.dt / par.tau), par.fields.decay
+    decay, field_decay, home, region = np.exp(-par.dt / par.tau), par.fields.decay, par.fields.home, par.fields.region
+    entering, n_whole = np.zeros((n_windows, room_for_regions(par.fields).size)), field_decay.size - region.size
     features, from_fields = np.empty((field_weights.shape[0], n_windows)), np.empty((n_windows, n))
     flat_traces, flat_drive = traces.reshape(n_tau, -1), drive.reshape(n_tau, -1)
     flat_population, flat_features, flat_from_fields = population.ravel(), features.ravel(), from_fields.ravel()
@@ -105,6 +116,12 @@ def free_windows(
                 total[w] += own[w]
                 if total[w] > allowed[t]:
                     done[w] = t + 1
-        for m in range(field_decay.size):
+        for m in range(n_whole):
             for w in range(n_windows):
                 population[m, w] = population[m, w] * field_decay[m] + own[w]
+        if region.size:
+            _count_by_region(home, counts, own, entering)
+        for m in range(region.size):
+            for w in range(n_windows):
+                at = n_whole + m
+                population[at, w] = population[at, w] * field_decay[at] + entering[w, region[m]]

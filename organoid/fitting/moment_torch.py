@@ -13,7 +13,7 @@ from torch import Tensor
 
 from organoid.fitting.moment_windows import RecordedStates, Windows
 from organoid.models.escape_lif import EscapeLIFParameters
-from organoid.models.fields import LOG_GAIN
+from organoid.models.fields import LOG_GAIN, PopulationFields
 
 _MAX_WINDOWS = 2048  # run at a time
 _NOTHING = 1e-30  # traces below become 0: denormal numbers are slow
@@ -52,6 +52,7 @@ class _Batch:
     ceiling: Tensor
     field_weights: Tensor
     fields: dict[str, Tensor]
+    enters: Tensor  # (n_units, n_fields)
 
     @classmethod
     def of(cls, p: EscapeLIFParameters, device: torch.device) -> "_Batch":
@@ -70,6 +71,7 @@ class _Batch:
             ceiling=tensor(p.ceiling),
             field_weights=tensor(p.field_weights),
             fields={name: tensor(value) for name, value in p.fields._asdict().items()},
+            enters=tensor(_spikes_that_enter(p.fields, n)),
         )
 
     def features(self, population: Tensor) -> Tensor:
@@ -77,11 +79,12 @@ class _Batch:
         f = self.fields
         z = (torch.log1p(LOG_GAIN * population / f["mean"]) - f["shift"]) / f["scale"]
         z = torch.minimum(torch.maximum(z, f["low"]), f["high"])
-        n_products = f["product_shift"].numel()
+        n_products, n_whole = f["product_shift"].numel(), f["decay"].numel() - f["region"].numel()
         if n_products == 0:
             return z
         a, b = torch.triu_indices(*2 * (int(np.sqrt(2.0 * n_products)),), device=z.device)
-        return torch.cat([z, (z[:, a] * z[:, b] - f["product_shift"]) / f["product_scale"]], dim=1)
+        products = (z[:, a] * z[:, b] - f["product_shift"]) / f["product_scale"]
+        return torch.cat([z[:, :n_whole], products, z[:, n_whole:]], dim=1)
 
     def potential(self, traces: Tensor, features: Tensor) -> Tensor:
         """Return ``V``, shape (window, unit)."""
@@ -126,7 +129,15 @@ class _Batch:
             n_bins += going.sum()
             own = counts.sum(1, keepdim=True)
             s = self.grow(torch.nn.functional.threshold(s * self.decay, _NOTHING, 0.0), counts)
-            q = q * self.fields["decay"] + own
+            q = q * self.fields["decay"] + counts @ self.enters
             total += own
             going = going * (total <= most)
         return Windows(sums.T.cpu().numpy(), int(n_bins), int((going == 0).sum()))
+
+
+def _spikes_that_enter(fields: PopulationFields, n_units: int) -> NDArray[np.bool_]:
+    """Return whose spikes enter each field, shape (n_units, n_fields)."""
+    everyones = np.ones((n_units, fields.n_whole), dtype=bool)
+    if not fields.region.size:
+        return everyones
+    return np.concatenate([everyones, fields.home[:, None] == fields.region], axis=1)

@@ -20,6 +20,7 @@ from organoid.fitting.history import History
 from organoid.fitting.moment_kernels import free_windows
 from organoid.models.counter_rng import stream_key
 from organoid.models.escape_lif import EscapeLIFParameters
+from organoid.models.field_kernels import feed_regions, room_for_regions
 
 Array = NDArray[np.float64]
 
@@ -58,13 +59,13 @@ def _collect(
     wanted: NDArray[Any],
     decay: NDArray[Any],
     saturation: float,
-    field_decay: NDArray[Any],
+    fields: Any,
     population: NDArray[Any],
     out_traces: NDArray[Any],
     out_population: NDArray[Any],
 ) -> None:
     n_tau, n = out_traces.shape[1], out_traces.shape[2]
-    traces = np.zeros((n_tau, n))
+    traces, entering = np.zeros((n_tau, n)), room_for_regions(fields)
     at, row = 0, 0
     for t in range(n_bins):
         if row < wanted.size and wanted[row] == t:
@@ -78,9 +79,12 @@ def _collect(
         while at < bins.size and bins[at] == t:
             for k in range(n_tau):
                 traces[k, units[at]] += 1.0 - traces[k, units[at]] / saturation
+            if entering.size:
+                entering[fields.home[units[at]]] += 1.0
             at += 1
-        for m in range(population.size):
-            population[m] = population[m] * field_decay[m] + (at - here)
+        for m in range(population.size - fields.region.size):
+            population[m] = population[m] * fields.decay[m] + (at - here)
+        feed_regions(fields, entering, population)
 
 
 def collect_states(training: History, basis: Basis, longest: int) -> RecordedStates:
@@ -99,7 +103,7 @@ def collect_states(training: History, basis: Basis, longest: int) -> RecordedSta
         wanted,
         np.exp(-training.bin_width / basis.tau),
         basis.saturation,
-        basis.fields.decay,
+        basis.fields,
         basis.fields.mean.copy(),
         traces,
         population,

@@ -35,6 +35,7 @@ _PRECONDITIONER_ROWS = 4000
 _UNITS_A_PART = 32
 _FEWEST_SPIKES = 0.5
 _HESSIAN_BYTES = 5e8  # preconditioners of single units are kept only below this size
+UNUSED = 1e9  # ridge of a feature that a unit does not use
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Problem:
     capacity : Tensor, shape (n_units,)
         Largest number of spikes of a unit in one bin.
     ridge : Tensor, shape (n_features, n_units)
+        `UNUSED` where a unit does not use a feature.
     """
 
     rows: Tensor
@@ -244,7 +246,9 @@ def _shared_preconditioner(problem: Problem, theta: Tensor) -> Preconditioner:
     _, curvature = problem.curvature(problem.rows @ theta)
     mean = curvature.mean(1)
     hessian = problem.rows.T @ (mean[:, None] * problem.rows)
-    white = problem.ridge.median(dim=1).values.clamp_min(1e-6).rsqrt()
+    unused = problem.ridge >= UNUSED
+    typical = problem.ridge.masked_fill(unused, torch.nan).nanmedian(dim=1).values.nan_to_num(UNUSED)
+    white = typical.clamp_min(1e-6).rsqrt()
     values, vectors = torch.linalg.eigh((white[:, None] * hessian * white[None, :]).double())
     rate = curvature.sum(0) / mean.sum().clamp_min(1e-30)
     shrink = 1.0 / (values.clamp_min(0).to(hessian.dtype)[:, None] * rate + 1.0)
@@ -254,6 +258,12 @@ def _shared_preconditioner(problem: Problem, theta: Tensor) -> Preconditioner:
         inner: Tensor = shrink[:, units] * (left.T @ residual)
         return left @ inner
 
+    def apply_to_used(residual: Tensor, units: Tensor) -> Tensor:
+        hidden = unused[:, units]
+        return torch.where(hidden, residual / UNUSED, apply(residual.masked_fill(hidden, 0.0), units))
+
+    if bool(unused.any()):
+        return apply_to_used
     return apply
 
 
