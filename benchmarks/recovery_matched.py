@@ -26,6 +26,8 @@ TAU_EXC, TAU_INH, TAU_SLOW, TAU_RESET, TAU_ADAPT = 0.005, 0.010, 0.060, 0.003, 0
 SATURATION = 3.0
 RESET = -6.0
 DRIVE_TAU = 0.3  # s
+LOCKED = 3.0  # times the condition's rate
+MAX_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -120,13 +122,27 @@ def _bias_for(regime: Regime, weights: Array, decay: Array, seed: int, seconds: 
 
 
 def matched(condition: str, duration: float, seed: int) -> Known:
-    """Return a recording of a condition; the network depends on the seed, not on the duration."""
-    rng = np.random.default_rng([seed, 1])
-    wiring, regime = wire(condition, rng), REGIMES[condition]
-    weights, tau = _weights(wiring, regime)
-    decay = np.exp(-STEP / tau)
-    bias = _bias_for(regime, weights, decay, seed)
+    """Return a recording of a condition; the network depends on the seed, not on the duration.
+
+    Networks that lock into a state far above the condition's rate, as no culture does, are drawn anew.
+    """
+    regime = REGIMES[condition]
+    for attempt in range(MAX_ATTEMPTS):
+        rng = np.random.default_rng([seed, 1, attempt] if attempt else [seed, 1])
+        wiring = wire(condition, rng)
+        weights, tau = _weights(wiring, regime)
+        decay = np.exp(-STEP / tau)
+        bias = _bias_for(regime, weights, decay, seed)
+        if not _locks(regime, weights, decay, bias, seed + 1):
+            break
     n_steps = round(duration / STEP)
     drive = regime.drive * ornstein_uhlenbeck(n_steps, STEP, DRIVE_TAU, rng)
     steps, units = _run(weights, decay, drive, bias, SATURATION, seed + 1)
     return observe((steps + 0.5) * STEP, units, wiring, duration, np.random.default_rng([seed, 2]))
+
+
+def _locks(regime: Regime, weights: Array, decay: Array, bias: float, seed: int, seconds: float = 300.0) -> bool:
+    """Tell whether a network runs at several times the rate it is meant to have."""
+    quiet = regime.drive * ornstein_uhlenbeck(round(seconds / STEP), STEP, DRIVE_TAU, np.random.default_rng(seed))
+    steps, _ = _run(weights, decay, quiet, bias, SATURATION, seed)
+    return bool(steps.size > LOCKED * regime.rate * seconds * weights.shape[1])

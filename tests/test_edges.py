@@ -11,22 +11,22 @@ from synthetic_recordings import known_network, poisson, recorded
 from organoid import FitError, SpikeRecording
 from organoid.fitting.common_events import share_together
 from organoid.fitting.edge_nulls import centre_and_spread, shift_units, shifted_null_q
-from organoid.fitting.edge_signs import decide, positive_probability
-from organoid.fitting.edges import (
+from organoid.fitting.edge_pairs import (
     EDGE_CANDIDATE,
     EDGE_FIELD_TAUS,
     EDGE_TAUS,
-    KERNEL,
-    estimate_areas,
-    infer_edges,
+    estimate_pairs,
     kernel_area,
     project,
 )
+from organoid.fitting.edge_signs import decide, positive_probability
+from organoid.fitting.edges import infer_edges
 from organoid.fitting.forced import make_design
 from organoid.fitting.history import History, bin_history
 from organoid.fitting.solver import solve
 
 BIN = 1e-3
+KERNEL = np.array([0.0, 1.0, 0.3])
 
 
 def history_of(times: np.ndarray, units: np.ndarray, n_units: int, duration: float) -> History:
@@ -44,7 +44,7 @@ def test_projection_is_the_least_squares_one() -> None:
     weights, half = rng.normal(size=(5, 3)), rng.normal(size=(5, 3, 3))
     covariance, kernel = half @ half.transpose(0, 2, 1) + 0.1 * np.eye(3), rng.uniform(0.5, 2.0, (5, 3))
     kept = np.broadcast_to(0.7 * np.eye(3), (5, 3, 3))
-    weight, se = project(weights, covariance, kept, kernel, area=0.02)
+    weight, se = project(weights, np.linalg.inv(covariance), kept, kernel, area=0.02)
     for pair in range(5):
         white = np.linalg.inv(np.linalg.cholesky(covariance[pair]))
         x, y = white @ kernel[pair], white @ weights[pair]
@@ -60,7 +60,7 @@ def test_no_information_is_an_infinite_error() -> None:
 def test_standard_errors_are_those_of_the_dense_fit() -> None:
     """Hessian and covariance of one unit written out with numpy, all rows."""
     training = bin_history(recorded(known_network(), 30.0, seed=5), BIN).training()
-    weight, se = estimate_areas(training, np.random.default_rng(0))
+    weight, se = estimate_pairs(training, np.random.default_rng(0)).areas(KERNEL)
     design = make_design(training, np.random.default_rng(0), field_taus=EDGE_FIELD_TAUS, synaptic_taus=EDGE_TAUS)
     problem = design.problem(design.sample, EDGE_CANDIDATE)
     theta = solve(problem).theta.double().numpy()
@@ -74,7 +74,7 @@ def test_standard_errors_are_those_of_the_dense_fit() -> None:
     kept = (inverse @ fisher)[np.ix_(columns, columns)]
     kernel = KERNEL * design.scale[columns]
     expected = project(
-        theta[columns, post][None], covariance[None], kept[None], kernel[None], kernel_area(np.array(EDGE_TAUS))
+        theta[columns, post][None], np.linalg.inv(covariance)[None], kept[None], kernel[None], kernel_area(KERNEL)
     )
     assert weight[pre, post] == pytest.approx(expected[0][0], rel=0.05)  # Hessians from part of the rows
     assert se[pre, post] == pytest.approx(expected[1][0], rel=0.05)
@@ -92,7 +92,7 @@ def test_areas_have_the_errors_they_claim() -> None:
     found, errors = [], []
     for seed in range(12):
         training = bin_history(recorded(network, 60.0, seed=seed), BIN)
-        area, se = estimate_areas(training, np.random.default_rng(seed))
+        area, se = estimate_pairs(training, np.random.default_rng(seed)).areas(KERNEL)
         found.append(area)
         errors.append(se)
     off = ~np.eye(n, dtype=bool)

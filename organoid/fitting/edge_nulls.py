@@ -10,7 +10,7 @@ from organoid.fitting.history import History
 Array = NDArray[np.float64]
 
 MAD_TO_SD = 1.4826
-DEGREES = 30
+DEGREES = 15
 
 
 def centre_and_spread(z: Array) -> tuple[float, float]:
@@ -25,7 +25,7 @@ def centre_and_spread(z: Array) -> tuple[float, float]:
 def empirical_null_q(z: Array) -> Array:
     """Return Benjamini-Hochberg q-values of two-sided tests against the centre and spread of all z.
 
-    Tails are those of Student's t with 30 degrees of freedom: where bursts make few independent events, z of
+    Tails are those of Student's t with 15 degrees of freedom: where bursts make few independent events, z of
     unconnected pairs reaches further than normal ones.
 
     Parameters
