@@ -122,6 +122,8 @@ def _run(
     inj_units: NDArray[Any],
     field_weight: float,
     volley: NDArray[Any],
+    drive_steps: NDArray[Any],
+    pushed: NDArray[Any],
 ) -> Any:
     n = par.bias.size
     packed, fields = pack_units(par, 1), pack_fields(par.fields, 1)
@@ -145,6 +147,7 @@ def _run(
     jump = np.empty(par.tau.size)
     n_out = 0
     next_injection = int(np.searchsorted(inj_steps, done))
+    next_push = int(np.searchsorted(drive_steps, done))
     runaway = False
     while done < n_steps and n_out < _CHUNK_SPIKES and not runaway:
         counts[:] = 0
@@ -160,6 +163,11 @@ def _run(
         if share.size:
             weigh_local(local, features, from_fields)
         potentials(packed, drive, from_fields, v)
+        if next_push < drive_steps.size and drive_steps[next_push] == done:
+            push = pushed[next_push]
+            for i in range(n):
+                v[i] += push[i]
+            next_push += 1
         screen(places, first_step + done, n, v, packed[4], left, bound, may_fire)
         n_own = 0
         for i in range(n):
@@ -227,5 +235,7 @@ def advance_kernel(
         injection.units,
         injection.field_weight,
         injection.volley,
+        injection.drive_steps,
+        injection.drive,
     )
     return result

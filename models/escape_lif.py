@@ -24,6 +24,7 @@ from organoid.models.counter_rng import stream_key
 from organoid.models.escape_kernels import advance_kernel
 from organoid.models.fields import PopulationFields, no_fields
 from organoid.models.free_running import Advance, Injection, check_injection
+from organoid.models.stimulus_kernels import StimulusKernels
 
 from organoid.errors import ModelError
 
@@ -106,6 +107,9 @@ class EscapeLIF:
     Parameters
     ----------
     parameters : EscapeLIFParameters
+    stimulus : StimulusKernels, optional
+        How pulses act on the membranes, where that is known. The network itself does not know of pulses: whoever gives
+        them works out the drive and passes it to `advance`.
 
     Raises
     ------
@@ -113,9 +117,15 @@ class EscapeLIF:
         If shapes do not fit together or a value is not finite.
     """
 
-    def __init__(self, parameters: EscapeLIFParameters) -> None:
+    def __init__(self, parameters: EscapeLIFParameters, stimulus: StimulusKernels | None = None) -> None:
         _check(parameters)
+        if stimulus is not None and (stimulus.n_units, stimulus.dt) != (parameters.bias.size, parameters.dt):
+            raise ModelError(
+                f"kernels of {stimulus.n_units} units and steps of {stimulus.dt:g} s for a network of "
+                f"{parameters.bias.size} units and steps of {parameters.dt:g} s; they must be the same"
+            )
         self.parameters = parameters
+        self.stimulus = stimulus
 
     @property
     def n_units(self) -> int:
@@ -153,7 +163,7 @@ class EscapeLIF:
 
     def advance(self, state: EscapeLIFState, n_steps: int, injection: Injection | None = None) -> Advance:
         """Run `n_steps` steps; see `organoid.models.free_running.FreeRunningNetwork`."""
-        inject = _nothing(n_steps) if injection is None else check_injection(injection, n_steps, self.n_units)
+        inject = _nothing(n_steps) if injection is None else check_injection(injection, n_steps, self.n_units, True)
         traces, drive, population = state.traces.copy(), state.drive.copy(), state.population.copy()
         activity, done, runaway = state.activity, 0, False
         parts: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
@@ -182,7 +192,8 @@ class EscapeLIF:
 
     def describe(self) -> dict[str, Any]:
         """Return model name, size, step and a hash of all parameters."""
-        return {"model": "escape_lif", "n_units": self.n_units, "dt": self.dt, "sha256": self._hash()}
+        found = {"model": "escape_lif", "n_units": self.n_units, "dt": self.dt, "sha256": self._hash()}
+        return found if self.stimulus is None else {**found, "stimulus": self.stimulus.describe()}
 
     def _hash(self) -> str:
         digest = hashlib.sha256()

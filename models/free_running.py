@@ -1,6 +1,6 @@
 """The contract of a network that can be left alone: advance it and it spikes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,16 +22,25 @@ class Injection:
         How much a forced spike counts in the population fields (``gamma``); 1 = like any spike.
     volley : ndarray of float64, shape (n_steps,)
         Further counts entering the population fields in each step (``beta x neurons hit``).
+    drive_steps : ndarray of int64, shape (n_driven,)
+        Steps in which `drive` acts, rising.
+    drive : ndarray of float64, shape (n_driven, n_units)
+        What is added to the membrane of every unit in each of these steps, logit, after all clipping.
     """
 
     steps: NDArray[np.int64]
     units: NDArray[np.int64]
     field_weight: float
     volley: NDArray[np.float64]
+    drive_steps: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    drive: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
 
 
-def check_injection(injection: Injection, n_steps: int, n_units: int) -> Injection:
-    """Return the injection; refuse one that does not fit `n_steps` steps of `n_units` units."""
+def check_injection(injection: Injection, n_steps: int, n_units: int, takes_drive: bool = False) -> Injection:
+    """Return the injection; refuse one that does not fit `n_steps` steps of `n_units` units.
+
+    Networks that say so take a drive of the membrane; others refuse it.
+    """
     steps, units = injection.steps, injection.units
     if injection.volley.shape != (n_steps,):
         raise ModelError(
@@ -41,7 +50,20 @@ def check_injection(injection: Injection, n_steps: int, n_units: int) -> Injecti
         raise ModelError("forced spikes must come with one unit each, in order of their steps")
     if steps.size and not (0 <= steps[0] and steps[-1] < n_steps and units.min() >= 0 and units.max() < n_units):
         raise ModelError(f"forced spikes must lie in steps 0..{n_steps - 1} and units 0..{n_units - 1}")
+    _check_drive(injection, n_steps, n_units, takes_drive)
     return injection
+
+
+def _check_drive(injection: Injection, n_steps: int, n_units: int, takes_drive: bool) -> None:
+    steps, drive = injection.drive_steps, injection.drive
+    if not steps.size:
+        return
+    if not takes_drive:
+        raise ModelError("this network cannot be driven through its membranes; of those left alone EscapeLIF can")
+    if drive.shape != (steps.size, n_units):
+        raise ModelError(f"the drive has shape {drive.shape}; expected ({steps.size}, {n_units}), a row a driven step")
+    if np.any(np.diff(steps) <= 0) or not (0 <= steps[0] and steps[-1] < n_steps):
+        raise ModelError(f"driven steps must rise and lie in 0..{n_steps - 1}")
 
 
 @dataclass(frozen=True)

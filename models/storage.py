@@ -21,6 +21,7 @@ from organoid.models.fields import PopulationFields
 from organoid.models.free_lif import FreeLIF, FreeLIFParameters
 from organoid.models.free_model import FreeModel
 from organoid.models.registry import MODELS
+from organoid.models.stimulus_kernels import StimulusKernels
 from organoid.models.surrogate import SURROGATES
 from organoid.models.synapse_storage import described, rebuilt
 
@@ -28,6 +29,7 @@ from organoid.errors import ModelError
 
 _MODEL = "model"
 _FIELDS = "fields"
+_STIMULUS = "stimulus"  # absent where no pulses were fitted
 _ROWS = "rows"
 _STATE = "state"
 _TRAINED = "trained"
@@ -78,6 +80,8 @@ def _put_escape(group: h5py.Group, network: EscapeLIF) -> None:
                 group.create_dataset(f"{_FIELDS}/{part}", data=constants)
         else:
             group.create_dataset(name, data=value)
+    if network.stimulus is not None:
+        _put_kernels(group.create_group(_STIMULUS), network.stimulus)
 
 
 def _take_escape(group: h5py.Group) -> EscapeLIF:
@@ -87,7 +91,26 @@ def _take_escape(group: h5py.Group) -> EscapeLIF:
     values = {name: _value(group[name]) for name in names}
     stored = group[_FIELDS]  # files of earlier versions have no regions
     constants = {part: np.asarray(stored[part][()]) for part in PopulationFields._fields if part in stored}
-    return EscapeLIF(EscapeLIFParameters(**values, fields=PopulationFields(**constants)))
+    kernels = _take_kernels(group[_STIMULUS]) if _STIMULUS in group else None
+    return EscapeLIF(EscapeLIFParameters(**values, fields=PopulationFields(**constants)), kernels)
+
+
+def _put_kernels(group: h5py.Group, kernels: StimulusKernels) -> None:
+    for entry in fields(kernels):
+        value = getattr(kernels, entry.name)
+        if isinstance(value, np.ndarray):
+            group.create_dataset(entry.name, data=value)
+        else:
+            group.attrs[entry.name] = value
+
+
+def _take_kernels(group: h5py.Group) -> StimulusKernels:
+    names = [entry.name for entry in fields(StimulusKernels)]
+    absent = [name for name in names if name not in group and name not in group.attrs]
+    if absent:
+        raise ModelError(f"group {group.name!r} lacks the parameter {absent[0]!r} of the responses to pulses")
+    values: dict[str, Any] = {name: group[name][()] if name in group else group.attrs[name] for name in names}
+    return StimulusKernels(**values)
 
 
 def _put_lif(group: h5py.Group, network: FreeLIF) -> None:

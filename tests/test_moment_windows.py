@@ -10,12 +10,14 @@ import pytest
 from escape_oracle import after_spikes, entering, features_of, potential_of
 from numpy.typing import NDArray
 from organoid.models.escape_lif import EscapeLIFParameters, plain_parameters
+from organoid.models.stimulus_kernels import StimulusKernels
 from synthetic_recordings import bursting
 
 from organoid.fitting.field_constants import fit_fields
 from organoid.fitting.forced_pass import Basis
 from organoid.fitting.history import History, bin_history
 from organoid.fitting.moment_windows import Moments, RecordedStates, collect_states, compare_windows
+from organoid.fitting.pulses import RecordedPulses
 from organoid.fitting.regions import Regions
 
 N, STEPS = 5, 60
@@ -47,8 +49,27 @@ def states_of(training: History, p: EscapeLIFParameters) -> RecordedStates:
     return collect_states(training, Basis(p.tau, p.saturation, p.fields), STEPS)
 
 
-def by_hand(training: History, p: EscapeLIFParameters, states: RecordedStates, chosen: NDArray[Any]) -> Moments:
+def pulsed(training: History) -> tuple[History, StimulusKernels]:
+    """The training part with a pulse every 37 bins on electrode 2, which sets off unit 1 and stops unit 4."""
+    bins = np.arange(5, training.n_bins, 37)
+    pulses = RecordedPulses(bins, np.full(bins.size, 2), np.full(bins.size, np.nan))
+    curves = np.zeros((1, 7, N))
+    curves[0, 2:4, 1], curves[0, :, 4] = 150.0, -170.0
+    one, wide = np.array([2]), np.full(N, 500.0)
+    return replace(training, pulses=pulses), StimulusKernels(1e-3, one, one - 2, one, curves, -wide, wide)
+
+
+def by_hand(
+    training: History,
+    p: EscapeLIFParameters,
+    states: RecordedStates,
+    chosen: NDArray[Any],
+    stimulus: StimulusKernels | None = None,
+) -> Moments:
     """Windows of a network whose units always or never fire, and the recorded stretches, one bin at a time."""
+    push = np.zeros((training.n_bins + 10, N))
+    for pulse in training.pulses.bins if stimulus is not None else ():
+        push[pulse : pulse + stimulus.n_lags] += stimulus.curves[0]
     shape = (p.tau.size * N + p.fields.n_features + 1, N)
     simulated, recorded = np.zeros(shape), np.zeros(shape)
     decay = np.exp(-p.dt / p.tau)[:, None]
@@ -56,7 +77,7 @@ def by_hand(training: History, p: EscapeLIFParameters, states: RecordedStates, c
         for total, free in ((simulated, True), (recorded, False)):
             s, q = states.traces[state].astype(float), states.population[state].astype(float)
             for t in range(int(states.bins[state]), int(states.bins[state]) + STEPS):
-                fires = p.capacity * (potential_of(p, s, q) > 0)
+                fires = p.capacity * (potential_of(p, s, q) + push[t] > 0)
                 counts = fires if free else training.counts(t, t + 1)[0]
                 x = np.concatenate([s.ravel(), features_of(p.fields, q), [1.0]])
                 total += np.outer(x, counts)
@@ -75,6 +96,18 @@ def test_certain_spikes_give_the_moments_of_plain_loops(training: History, devic
     np.testing.assert_allclose(found.recorded, expected.recorded, rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(found.simulated, expected.simulated, rtol=1e-4, atol=1e-5)
     assert found.share_given_up == 0.0 and expected.recorded[-1].sum() > 0
+
+
+@pytest.mark.parametrize("device", [None, "cpu"])
+def test_recorded_pulses_come_in_the_windows(training: History, device: str | None) -> None:
+    p = network(training, np.array([60.0, -60.0, -60.0, -60.0, 60.0]), 1.0)
+    states = replace(states_of(training, p), allowed=np.full(STEPS, np.inf))
+    chosen = np.linspace(0, states.bins.size - 1, 20).astype(int)
+    training, stimulus = pulsed(training)
+    found = compare_windows(training, p, states, chosen, STEPS, 0, device=device, stimulus=stimulus)
+    expected = by_hand(training, p, states, chosen, stimulus)
+    np.testing.assert_allclose(found.simulated, expected.simulated, rtol=1e-4, atol=1e-5)
+    assert 0.02 < found.simulated[-1, 1] / p.capacity[1] < 0.1 and found.simulated[-1, 4] < 0.9
 
 
 def test_torch_and_compiled_loops_draw_from_one_distribution(training: History) -> None:

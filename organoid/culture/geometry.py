@@ -1,7 +1,7 @@
 """Where units and electrodes are, and how far from each other."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -53,12 +53,24 @@ class Geometry:
         Infinite where a position is unknown.
     warnings : tuple of str
         What had to be assumed.
+    responding : ndarray of int64
+        Numbers of electrodes whose pulses act through a fitted response, wherever they lie.
     """
 
     units: pd.DataFrame
     electrodes: pd.DataFrame
     distances: Distances
     warnings: tuple[str, ...] = ()
+    responding: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+    @property
+    def electrode_numbers(self) -> NDArray[np.int64]:
+        """The number of each electrode: as the table says, else its channel, else its row."""
+        numbers = pd.Series(np.arange(self.n_electrodes), dtype="Int64")
+        for name in ("channel", "electrode"):
+            if name in self.electrodes:
+                numbers = self.electrodes[name].astype("Int64").reset_index(drop=True).fillna(numbers)
+        return np.asarray(numbers.to_numpy(dtype=np.int64))
 
     @property
     def n_electrodes(self) -> int:
@@ -72,6 +84,7 @@ class Geometry:
             blocked: NDArray[np.bool_] = np.zeros(self.n_electrodes, dtype=bool)
         else:
             blocked = np.asarray(~np.isfinite(self.distances).any(axis=1) | (self.distances.size == 0))
+        blocked &= ~np.isin(self.electrode_numbers, self.responding)
         if "can_stimulate" in self.electrodes:
             blocked |= ~self.electrodes["can_stimulate"].to_numpy(dtype=bool)
         return np.flatnonzero(blocked)
@@ -87,18 +100,25 @@ class Geometry:
         return np.where(known, self.distances.argmin(axis=0), -1).astype(np.int64)
 
 
-def place(n_units: int, units: pd.DataFrame | None = None, electrodes: pd.DataFrame | None = None) -> Geometry:
+def place(
+    n_units: int,
+    units: pd.DataFrame | None = None,
+    electrodes: pd.DataFrame | None = None,
+    responding: NDArray[np.int64] | None = None,
+) -> Geometry:
     """Return the geometry of a culture.
 
     Electrodes with positions are taken as they are. Without any, one electrode is put at each
     position a unit has. Without positions of units either, each unit gets an electrode of its own
-    that reaches no other unit.
+    that reaches no other unit. Where electrodes have a fitted response, the table is taken as it is in any case.
 
     Parameters
     ----------
     n_units : int
     units, electrodes : DataFrame, optional
         As `SpikeRecording.units` and `.electrodes`; positions in ``x_um`` and ``y_um``.
+    responding : ndarray of int64, optional
+        Numbers of electrodes with a fitted response to pulses.
 
     Returns
     -------
@@ -112,13 +132,23 @@ def place(n_units: int, units: pd.DataFrame | None = None, electrodes: pd.DataFr
     table = pd.DataFrame(index=range(n_units)) if units is None else units.reset_index(drop=True)
     if len(table) != n_units:
         raise StimulationError(f"the table of units has {len(table)} rows; expected {n_units}, one a unit")
+    if responding is None or electrodes is None:
+        return _place(table, electrodes)
+    if np.isfinite(_positions(electrodes)).all(axis=1).any():
+        return replace(_place(table, electrodes), responding=responding)
+    electrodes = electrodes.reset_index(drop=True)
+    warning = "no positions of electrodes known: those without a fitted response cannot be stimulated"
+    return Geometry(table, electrodes, np.full((len(electrodes), n_units), np.inf), (warning,), responding)
+
+
+def _place(table: pd.DataFrame, electrodes: pd.DataFrame | None) -> Geometry:
     points = _positions(table)
     known = np.isfinite(points).all(axis=1)
     if not known.any():
         return _one_electrode_a_unit(table)
     warnings: tuple[str, ...] = ()
     if not known.all():
-        warnings += (f"{int(np.sum(~known))} of {n_units} units have no position: no pulse recruits them directly",)
+        warnings += (f"{int(np.sum(~known))} of {len(table)} units have no position: no pulse recruits them directly",)
     if electrodes is None or not np.isfinite(_positions(electrodes)).all(axis=1).any():
         electrodes = _electrodes_at_units(table.iloc[np.flatnonzero(known)])
         warnings += (f"no electrode positions known: {len(electrodes)} virtual electrodes at the units' positions",)

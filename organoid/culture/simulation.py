@@ -67,7 +67,7 @@ def simulate(
         If the network, the duration or a stimulus cannot be used.
     """
     source = find_source(network_or_result)
-    geometry = place(source.network.n_units, source.units, source.electrodes)
+    geometry = place(source.network.n_units, source.units, source.electrodes, source.responding)
     tissue = Tissue(source.network, geometry, recruitment, calibration or source.calibration)
     n_frames = _frames_of(duration, tissue)
     planned = _plan(stimuli, tissue, n_frames)

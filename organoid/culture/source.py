@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from organoid.culture.calibration import StimulationCalibration
 from organoid.errors import ModelError
@@ -27,6 +29,12 @@ class Source:
     units: pd.DataFrame | None
     electrodes: pd.DataFrame | None
     calibration: StimulationCalibration | None
+
+    @property
+    def responding(self) -> NDArray[np.int64] | None:
+        """Numbers of the electrodes whose pulses act through fitted kernels; None where none were fitted."""
+        kernels = getattr(self.network, "stimulus", None)
+        return None if kernels is None else kernels.electrodes
 
 
 def find_source(network_or_result: Any) -> Source:

@@ -2,13 +2,16 @@
 
 A network step covers a whole number of frames. A spike of the network's own gets a seeded frame
 inside its step. A pulse acts at its exact frame: the units it recruits spike after a short seeded
-delay, and the network feels those spikes, and the volley, from the next step on. Every random
+delay, and the network feels those spikes, and the volley, from the next step on. On an electrode whose
+response was fitted (`organoid.models.stimulus_kernels`) a pulse acts through its kernels alone, from the first step
+that begins with it or after it: they hold the direct spikes and what these set off, which must not come
+twice. Every random
 number comes from a counter (step, pulse, unit), so nothing depends on how a run is cut into calls,
 and spikes before the first pulse are the same as without it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -21,6 +24,7 @@ from organoid.culture.recruitment import Recruitment
 from organoid.errors import ModelError, StimulationError
 from organoid.models.counter_rng import stream_key, uniform
 from organoid.models.free_running import FreeRunningNetwork, Injection
+from organoid.models.stimulus_kernels import NO_PULSES, PulseTrack, StimulusKernels
 from organoid.stimulation import Pulse
 
 Index = NDArray[np.int64]
@@ -56,6 +60,8 @@ class TissueState(NamedTuple):
         Pulses given so far.
     runaway : bool
         Whether the network ran away; nothing can follow.
+    pulses : PulseTrack
+        Pulses that act through kernels, as long as they do.
     """
 
     network: Any
@@ -71,6 +77,7 @@ class TissueState(NamedTuple):
     last_spike: Index
     n_pulses: int = 0
     runaway: bool = False
+    pulses: PulseTrack = NO_PULSES
 
 
 @dataclass(frozen=True)
@@ -128,6 +135,8 @@ class Tissue:
         self.frames_per_step = _frames_per_step(network.dt, self.frame_rate)
         self._rate = float(self.frame_rate)
         self._stride = _coprime_stride(self.frames_per_step)
+        self.kernels: StimulusKernels | None = getattr(network, "stimulus", None)
+        self._numbers = geometry.electrode_numbers
         self._effects: dict[Pulse, tuple[NDArray[np.float64], float]] = {}
 
     @property
@@ -143,7 +152,13 @@ class Tissue:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a user must know: assumptions about positions, missing calibration."""
-        return self.geometry.warnings + self.calibration.warnings
+        if self.kernels is None:
+            return self.geometry.warnings + self.calibration.warnings
+        missing = int(np.sum(~np.isin(self._numbers, self.kernels.electrodes)))
+        if not missing:
+            return self.geometry.warnings
+        others = f"{missing} electrodes have no fitted response to pulses; on them "
+        return self.geometry.warnings + tuple(others + warning for warning in self.calibration.warnings)
 
     def describe(self) -> dict[str, Any]:
         """Return network, calibration and recruitment as plain values."""
@@ -200,15 +215,41 @@ class Tissue:
         return run.block(state.frame)
 
     def effect(self, pulse: Pulse) -> tuple[NDArray[np.float64], float]:
-        """Return the recruitment probability of each rested unit and the volley of a pulse."""
+        """Return the recruitment probability of each rested unit and the volley of a pulse.
+
+        Electrodes whose response was fitted recruit nobody.
+        """
         found = self._effects.get(pulse)
         if found is None:
             if len(self._effects) >= _CACHED_PULSES:
                 self._effects.clear()
-            volley = self.calibration.beta * self.recruitment.neurons_hit(pulse) if self.calibration.beta else 0.0
-            found = self.recruitment.probability(pulse, self.geometry.distances), volley
-            self._effects[pulse] = found
+            found = self._effects[pulse] = self._direct(pulse)
         return found
+
+    def _direct(self, pulse: Pulse) -> tuple[NDArray[np.float64], float]:
+        rest = tuple(electrode for electrode in pulse.electrodes if not self.has_kernel(electrode))
+        if not rest:
+            return np.zeros(self.n_units), 0.0
+        direct = pulse if len(rest) == len(pulse.electrodes) else replace(pulse, electrodes=rest)
+        volley = self.calibration.beta * self.recruitment.neurons_hit(direct) if self.calibration.beta else 0.0
+        return self.recruitment.probability(direct, self.geometry.distances), volley
+
+    def has_kernel(self, electrode: int) -> bool:
+        """Tell whether the response to pulses on an electrode (a row of the table) was fitted."""
+        return self.kernels is not None and self.kernels.has(self._numbers[electrode])
+
+    def with_pulse(self, pulses: PulseTrack, pulse: Pulse, step: int) -> PulseTrack:
+        """Return the pulses that act through kernels with one more, from `step` on; those long past are left out."""
+        if self.kernels is None:
+            return pulses
+        where = self._numbers[np.array(pulse.electrodes)]
+        if not np.isnan(self.kernels.reference) and pulse.unit != self.kernels.amplitude_unit:
+            raise StimulationError(
+                f"a pulse in {pulse.unit}; the response was fitted to pulses in {self.kernels.amplitude_unit}"
+            )
+        size = abs(next(phase.amplitude for phase in pulse.phases if phase.amplitude))
+        new = self.kernels.track(np.full(where.size, step), where, np.full(where.size, size))
+        return pulses.since(step - self.kernels.n_lags).joined(new)
 
     def frames_in_step(self, key: int, steps: Index, units: Index) -> Index:
         """Return a frame for each spike: seeded, distinct for spikes of one unit in one step."""
@@ -271,8 +312,10 @@ class _Run:
         hit = np.flatnonzero(drawn < rested * tissue.recruitment.availability(since))
         delay = tissue.recruitment.latency(uniform(np.uint64(state.keys[2]), counters[hit]))
         frames = state.frame + np.maximum(1, np.rint(delay * tissue.rate)).astype(np.int64)
+        begun = state.frame > state.step * tissue.frames_per_step
         self.state = state._replace(
             n_pulses=state.n_pulses + 1,
+            pulses=tissue.with_pulse(state.pulses, pulse, state.step + int(begun)),
             forced_steps=np.append(state.forced_steps, frames // tissue.frames_per_step),
             forced_units=np.append(state.forced_units, hit),
             volley_steps=np.append(state.volley_steps, state.step) if volley else state.volley_steps,
@@ -314,8 +357,8 @@ class _Run:
         return self.tissue.frames_in_step(state.keys[0], state.step + steps, units), units
 
     def _injection(self, n_steps: int) -> Injection | None:
-        state = self.state
-        if not state.forced_steps.size and not state.volleys.size:
+        state, kernels = self.state, self.tissue.kernels
+        if not (state.forced_steps.size or state.volleys.size or state.pulses.steps.size):
             return None
         steps = state.forced_steps - state.step
         now = np.flatnonzero(steps < n_steps)
@@ -323,7 +366,8 @@ class _Run:
         volley = np.zeros(n_steps)
         soon = state.volley_steps - state.step < n_steps
         np.add.at(volley, state.volley_steps[soon] - state.step, state.volleys[soon])
-        return Injection(steps[order], state.forced_units[order], self.tissue.calibration.gamma, volley)
+        drive = () if kernels is None else kernels.drive(state.pulses, state.step, state.step + n_steps)
+        return Injection(steps[order], state.forced_units[order], self.tissue.calibration.gamma, volley, *drive)
 
     def _emit(self, frames: Index, units: Index, until: int) -> None:
         """Hand out the network's own spikes and the direct ones before `until`, in order of frames."""

@@ -103,7 +103,7 @@ class SimulatedCulture:
         source = find_source(network_or_result)
         self._units = source.units if units is None else units
         self._electrodes = source.electrodes if electrodes is None else electrodes
-        geometry = place(source.network.n_units, self._units, self._electrodes)
+        geometry = place(source.network.n_units, self._units, self._electrodes, source.responding)
         self._profile, self._blanking = device_profile(profile), float(blanking)
         limits = self._profile.for_electrodes(geometry.n_electrodes, geometry.unreachable.tolist())
         calibration = calibration or source.calibration

@@ -2,10 +2,11 @@
 
 The training part is cut into five blocks with gaps between them. A fold holds one block out, and leaves
 out the gaps beside it; the rest is fitted. The search is greedy: first the basis (couplings; with
-population fields; with their products), then one change at a time (stronger priors, slow fields for a
-drifting baseline), then all changes that helped, together, and last the winner without couplings or with
-a weaker prior on them. Units may follow a simpler model than the winner: fields alone, own history alone
-or a constant rate, whichever predicts their held-out blocks best.
+population fields; with their products), then, where there are pulses, a response to them, then one change
+at a time (stronger priors, slow fields for a drifting baseline), then all changes that helped, together,
+and last the winner without couplings or with a weaker prior on them. Units may follow a simpler model
+than the winner: fields alone, own history alone or a constant rate, whichever predicts their held-out
+blocks best.
 """
 
 from collections.abc import Sequence
@@ -49,6 +50,7 @@ CHANGES: dict[str, dict[str, float | bool | None]] = {
     LOCAL: {"local": True},
     "no couplings": {"coupling_ridge": None},
 }
+RESPONSES: dict[str, float] = {"response to pulses": 3.0, "weak response to pulses": 30.0}
 FIRST_CHANGES = ("strong prior", "slow drift", "strong prior on fields")  # large problems try the first two only
 _CHANGED = ("coupling_ridge", "field_ridge", "drift", "local")
 
@@ -139,6 +141,7 @@ class _Search:
         coupled = 1 < self.design.n_units <= MAX_COUPLED
         bases = (LARGE_BASES if self.large else BASES) if coupled else ALONE
         best = self._bases([basis for basis in bases if self._has(basis)])
+        best = self._with_response(best)
         changed = [self._change(best, name) for name in self._first_changes() if self._sensible(best, name)]
         if changed:
             self._best(changed, best)
@@ -192,6 +195,14 @@ class _Search:
             self._best([basis], warm)
             warm = basis
         return max(bases, key=self._total)
+
+    def _with_response(self, best: Candidate) -> Candidate:
+        """Return the candidate with a response to pulses, where there are any and it helps."""
+        if self.design.pulses is None:
+            return best
+        tried = [replace(best, name=f"{best.name}, {name}", stimulus_ridge=r) for name, r in RESPONSES.items()]
+        with_response = self._best(tried, best)
+        return with_response if self._gains(with_response, best) else best
 
     def _best(self, candidates: Sequence[Candidate], warm: Candidate | None) -> Candidate:
         new = [c for c in candidates if c.name not in self.tried]

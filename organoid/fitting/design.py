@@ -10,11 +10,13 @@ from torch import Tensor
 from organoid.fitting.field_constants import fit_fields
 from organoid.fitting.forced_pass import Basis, ForcedSample, sample_forced
 from organoid.fitting.history import History
+from organoid.fitting.pulses import PulseColumns, pulse_columns
 from organoid.fitting.regions import Regions
 from organoid.fitting.solver import UNUSED, Problem
 from organoid.fitting.threads import in_threads
 from organoid.models.escape_lif import EscapeLIFParameters
 from organoid.models.fields import FIELD_TAUS, PopulationFields, no_fields
+from organoid.models.stimulus_kernels import StimulusKernels
 
 Array = NDArray[np.float64]
 
@@ -30,6 +32,7 @@ GAP = (1.0, 0.1)  # s, and share of a block: what separates blocks, whichever is
 OWN_RIDGE = 3.0
 LOCAL_RIDGE = 30.0  # a unit sees many local fields, and units of large arrays often have few spikes
 BIAS_RIDGE = 1e-3
+SHARED_RIDGE = 0.1  # on what all electrodes' responses share, of the ridge on their own parts
 RUNAWAY_FACTOR = 5.0
 RUNAWAY_WINDOW = 2.0  # s
 _CHUNK = 4096  # rows
@@ -51,6 +54,8 @@ class Candidate:
         Whether slow population fields follow the baseline.
     local : bool
         Whether units see the fields of their own and neighbouring regions.
+    stimulus_ridge : float or None
+        On the responses to pulses, per unit variance of a logit; None for none.
     """
 
     name: str
@@ -59,6 +64,7 @@ class Candidate:
     field_ridge: float = 3.0
     drift: bool = False
     local: bool = False
+    stimulus_ridge: float | None = None
 
 
 OWN_HISTORY = Candidate("own history only", None, "none")
@@ -66,7 +72,7 @@ OWN_HISTORY = Candidate("own history only", None, "none")
 
 @dataclass(frozen=True)
 class Design:
-    """Standardised data of the forced fit.
+    """Standardised data of the forced fit; columns: couplings, fields, responses to pulses, 1.
 
     Parameters
     ----------
@@ -80,6 +86,8 @@ class Design:
         How many of the basis' linear fields of the whole population, the last ones, follow the baseline.
     regions : Regions, optional
         Of a large array.
+    pulses : PulseColumns or None
+        Where the training part holds pulses enough.
     """
 
     basis: Basis
@@ -88,6 +96,7 @@ class Design:
     capacity: NDArray[np.int64]
     n_drift: int = 0
     regions: Regions | None = None
+    pulses: PulseColumns | None = None
 
     @property
     def n_units(self) -> int:
@@ -99,8 +108,26 @@ class Design:
         """Number of columns that are unit traces."""
         return int(self.basis.tau.size * self.n_units)
 
+    @property
+    def n_network(self) -> int:
+        """Number of columns that are couplings and fields: those the network itself computes, but for the bias."""
+        return int(self.n_couplings + self.basis.fields.n_features)
+
+    @property
+    def network_places(self) -> NDArray[np.int64]:
+        """The columns of couplings and fields, and the bias."""
+        return np.append(np.arange(self.n_network), self.scale.size - 1)
+
+    @property
+    def pulse_places(self) -> NDArray[np.int64]:
+        """The columns of responses to pulses."""
+        return np.arange(self.n_network, self.scale.size - 1)
+
     def field_columns(self, candidate: Candidate, unit: int | None = None) -> NDArray[np.int64]:
-        """Return the columns of a candidate's fields, of local ones those a unit sees (all if none is given), and 1."""
+        """Return the columns of a candidate's fields, responses to pulses and 1.
+
+        Of local fields those a unit sees, all if none is given.
+        """
         n_linear, n_local = self.basis.fields.n_whole, self.basis.fields.region.size
         used = np.zeros(self.basis.fields.n_features, dtype=bool)
         used[: n_linear - self.n_drift] = candidate.fields != "none"
@@ -109,7 +136,8 @@ class Design:
         used[used.size - n_local :] = candidate.local
         if unit is not None and candidate.local:
             used[used.size - n_local :] = self._seen()[:, unit]
-        return np.append(self.n_couplings + np.flatnonzero(used), self.scale.size - 1)
+        pulses = self.pulse_places if candidate.stimulus_ridge is not None else self.pulse_places[:0]
+        return np.concatenate([self.n_couplings + np.flatnonzero(used), pulses, [self.scale.size - 1]])
 
     def columns(self, candidate: Candidate) -> NDArray[np.int64]:
         """Return the columns a coupled candidate uses."""
@@ -140,8 +168,16 @@ class Design:
         if candidate.local:
             seen = torch.from_numpy(self._seen())
             ridge[self._local(self.columns(candidate))] = torch.where(seen, LOCAL_RIDGE, UNUSED)
+        self._set_stimulus_ridge(ridge, self.columns(candidate), candidate)
         ridge[-1] = BIAS_RIDGE
         return ridge
+
+    def _set_stimulus_ridge(self, ridge: Tensor, columns: NDArray[np.int64], candidate: Candidate) -> None:
+        """Write the prior precision of responses to pulses into that of all columns."""
+        if self.pulses is not None and candidate.stimulus_ridge is not None:
+            shared = self.pulse_places[: self.pulses.basis.shape[1]]
+            ridge[np.isin(columns, self.pulse_places)] = candidate.stimulus_ridge
+            ridge[np.isin(columns, shared)] *= SHARED_RIDGE
 
     def problem(self, sample: ForcedSample, candidate: Candidate) -> Problem:
         """Return the convex problem of a candidate with couplings on (part of) the sample."""
@@ -160,6 +196,7 @@ class Design:
         ridge = torch.full((columns.size, 1), candidate.field_ridge)
         ridge[: self.basis.tau.size] = OWN_RIDGE
         ridge[self._local(columns)] = LOCAL_RIDGE
+        self._set_stimulus_ridge(ridge, columns, candidate)
         ridge[-1] = BIAS_RIDGE
         problem = Problem(
             rows=torch.from_numpy(sample.rows[:, columns]),
@@ -203,14 +240,16 @@ def make_design(
     else:
         fields = no_fields()
     basis = Basis(np.array(synaptic_taus), SATURATION, fields)
-    n_rows, n_blocks = _affordable(basis.n_features(training.n_units))
-    sample = sample_forced(training, basis, n_rows, n_blocks, rng, gap=_gap(training))
+    pulses = pulse_columns(training.pulses, training.bin_width)
+    width = basis.n_features(training.n_units) + (0 if pulses is None else pulses.width)
+    n_rows, n_blocks = _affordable(width)
+    sample = sample_forced(training, basis, n_rows, n_blocks, rng, gap=_gap(training), pulses=pulses)
     scale = np.ones(sample.rows.shape[1])
     n_couplings = basis.tau.size * training.n_units
     scale[:n_couplings] = _deviation(sample, n_couplings)
     sample.rows[:] /= scale.astype(np.float32)
     sample.spike_term[:] /= scale[:, None]
-    return Design(basis, sample, scale, _capacity(training), len(drift_taus) if field_taus else 0, regions)
+    return Design(basis, sample, scale, _capacity(training), len(drift_taus) if field_taus else 0, regions, pulses)
 
 
 def forced_design(training: History, rng: np.random.Generator, regions: Regions | None = None) -> Design:
@@ -246,7 +285,10 @@ def _capacity(training: History) -> NDArray[np.int64]:
 
 
 def assemble(training: History, design: Design, theta: Array) -> EscapeLIFParameters:
-    """Turn standardised weights into network parameters, and bound them by what the recording shows."""
+    """Turn standardised weights into network parameters, and bound them by what the recording shows.
+
+    The response to pulses, which is no part of the network's own drive, is left out: see `stimulus_kernels`.
+    """
     n, n_tau = design.n_units, design.basis.tau.size
     drive_low, drive_high, ceiling = _ranges(design, theta.astype(np.float32))
     raw = theta / design.scale[:, None]
@@ -258,7 +300,7 @@ def assemble(training: History, design: Design, theta: Array) -> EscapeLIFParame
         bias=raw[-1].copy(),
         capacity=design.capacity,
         fields=design.basis.fields,
-        field_weights=np.ascontiguousarray(raw[design.n_couplings : -1]),
+        field_weights=np.ascontiguousarray(raw[design.n_couplings : design.n_network]),
         drive_low=drive_low,
         drive_high=drive_high,
         ceiling=ceiling,
@@ -266,14 +308,24 @@ def assemble(training: History, design: Design, theta: Array) -> EscapeLIFParame
     )
 
 
+def stimulus_kernels(training: History, design: Design, theta: Array) -> StimulusKernels | None:
+    """Return the response to pulses that weights hold; None where they hold none."""
+    weights = theta[design.pulse_places]
+    if design.pulses is None or not np.any(weights):
+        return None
+    return design.pulses.kernels(weights, training.bin_width)
+
+
 def _ranges(design: Design, weights: NDArray[np.float32]) -> tuple[Array, Array, Array]:
     """Return lowest and highest drive and highest potential of every unit over the sampled bins."""
     rows, n = design.sample.rows, design.n_couplings
+    others = weights[n:].copy()
+    others[design.pulse_places - n] = 0.0
 
     def part(first: int) -> tuple[NDArray[np.float32], ...]:
         chunk = rows[first : first + _CHUNK]
         drive = chunk[:, :n] @ weights[:n]
-        return drive.min(0), drive.max(0), (drive + chunk[:, n:] @ weights[n:]).max(0)
+        return drive.min(0), drive.max(0), (drive + chunk[:, n:] @ others).max(0)
 
     low, high, potential = zip(*in_threads(part, range(0, len(rows), _CHUNK)))
     return (

@@ -13,7 +13,7 @@ shrinkage by the block ``A`` of :math:`H^{-1} F`. One direction tells much more 
 most of which is noise of the slowest trace.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ EDGE_TAUS = (0.002, 0.008, 0.040)  # s
 EFFECT_WINDOW = 0.015  # s
 EDGE_FIELD_TAUS = (0.1, 0.3, 1.0)  # s
 EDGE_CANDIDATE = Candidate("edges", 300.0, "linear")
+STIMULUS_RIDGE = 3.0
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ def estimate_pairs(training: History, rng: np.random.Generator) -> PairWeights:
         Places the control bins.
     """
     design = make_design(training, rng, field_taus=EDGE_FIELD_TAUS, synaptic_taus=EDGE_TAUS)
-    problem = design.problem(design.sample, EDGE_CANDIDATE)
+    ridge = None if design.pulses is None else STIMULUS_RIDGE  # what pulses evoke is no connection
+    problem = design.problem(design.sample, replace(EDGE_CANDIDATE, stimulus_ridge=ridge))
     theta = solve(problem).theta
     columns = in_threads(lambda post: _pairs_to(design, problem, theta, post), range(training.n_units))
     weights, covariance, kept = (np.stack(part, axis=1) for part in zip(*columns))

@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from organoid.fitting.choice import HELPS, Choice, choose, constant_rates, fit_alone
-from organoid.fitting.design import OWN_HISTORY, Candidate, Design, assemble, make_design
+from organoid.fitting.design import OWN_HISTORY, Candidate, Design, assemble, make_design, stimulus_kernels
 from organoid.fitting.history import History
 from organoid.fitting.priors import structured
 from organoid.fitting.refine import refine
 from organoid.fitting.solver import UNUSED, Solution, sampling_error, solve
 from organoid.models.escape_lif import EscapeLIFParameters
+from organoid.models.stimulus_kernels import StimulusKernels
 
 __all__ = ["Candidate", "Design", "ForcedFit", "assemble", "fit_forced", "make_design", "negative_log_likelihood"]
 
@@ -51,6 +52,8 @@ class ForcedFit:
     sampling_error : float
         Bits/spike (of the training part) lost because the integral term is sampled, about.
     converged : bool
+    stimulus : StimulusKernels or None
+        Of the chosen network: how pulses act on its units.
     """
 
     theta: Array
@@ -62,6 +65,7 @@ class ForcedFit:
     gradient_norm: float
     sampling_error: float
     converged: bool
+    stimulus: StimulusKernels | None = None
 
     @property
     def coupled(self) -> NDArray[np.bool_]:
@@ -122,6 +126,7 @@ def fit_forced(
         sampling_error=lost / (np.log(2) * max(training.bins.size, 1)),
         gradient_norm=0.0 if solution is None else solution.gradient_norm,
         converged=solution is None or solution.converged,
+        stimulus=stimulus_kernels(training, design, theta),
     )
 
 

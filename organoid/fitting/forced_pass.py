@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from organoid.compiled import kernel
 from organoid.fitting.history import History
+from organoid.fitting.pulses import PulseColumns, near_pulses
 from organoid.models.escape_kernels import add_spike
 from organoid.models.field_kernels import feed_regions, field_features, pack_fields, room_for_regions
 from organoid.models.fields import PopulationFields
@@ -22,6 +23,7 @@ Array = NDArray[np.float64]
 
 SAMPLING_TAU = 0.020  # s, population trace control bins are drawn by
 SAMPLING_FLOOR = 0.5
+NEAR_PULSES = 0.25  # further control bins near pulses, of the others
 _NOTHING = 1e-12  # traces below it are 0: numbers near the smallest float make products 10 times slower
 
 
@@ -83,7 +85,8 @@ def choose_control_bins(history: History, n_samples: int, rng: np.random.Generat
 
     Systematic sampling with probability proportional to a 20 ms trace of recent spikes plus a floor, so
     that bursts, where rates are high, are seen often. Half of the trace is the population's, in half
-    every unit counts the same, so that the few moments of a rare unit are seen too.
+    every unit counts the same, so that the few moments of a rare unit are seen too. Where there are pulses, more
+    bins are drawn soon after them.
 
     Returns
     -------
@@ -100,7 +103,11 @@ def choose_control_bins(history: History, n_samples: int, rng: np.random.Generat
     shares[1] /= max(shares[1].sum(), 1e-12)
     activity = _smoothed(history, shares.mean(0), SAMPLING_TAU)[observed]
     density = activity / max(activity.mean(), 1e-300) + SAMPLING_FLOOR
-    expected = np.minimum(density * n_samples / density.sum(), 1.0)
+    expected = density * n_samples / density.sum()
+    if history.pulses.bins.size:
+        near = near_pulses(history.pulses, history.n_bins, history.bin_width)[observed]
+        expected += near * (NEAR_PULSES * n_samples / max(near.sum(), 1e-300))
+    expected = np.minimum(expected, 1.0)
     cumulative = np.cumsum(expected)
     points = np.arange(int(np.ceil(cumulative[-1]))) + rng.uniform()
     picked = np.unique(np.searchsorted(cumulative, points[points < cumulative[-1]], side="right"))
@@ -200,7 +207,13 @@ def sweep(
 
 
 def sample_forced(
-    history: History, basis: Basis, n_samples: int, n_blocks: int, rng: np.random.Generator, gap: int = 0
+    history: History,
+    basis: Basis,
+    n_samples: int,
+    n_blocks: int,
+    rng: np.random.Generator,
+    gap: int = 0,
+    pulses: PulseColumns | None = None,
 ) -> ForcedSample:
     """Sweep the recording once and keep the spike term and the features of control bins.
 
@@ -217,11 +230,13 @@ def sample_forced(
     gap : int
         Bins between neighbouring blocks; where there are any, each gap is a block of its own (so block, gap,
         block, ...).
+    pulses : PulseColumns, optional
+        Columns to put between the fields and 1.
     """
     wanted, weights = choose_control_bins(history, n_samples, rng)
     edges = _block_edges(history.n_bins, n_blocks, gap)
     n_blocks = edges.size - 1
-    width = basis.n_features(history.n_units)
+    width = basis.n_features(history.n_units) + (0 if pulses is None else pulses.width)
     rows = np.empty((wanted.size, width), dtype=np.float32)
     by_unit = np.zeros((n_blocks, history.n_units, width))
     traces, population = _resting(history.n_units, basis)
@@ -241,6 +256,8 @@ def sample_forced(
         rows,
         by_unit,
     )
+    if pulses is not None:
+        _put_pulses(history, pulses, wanted, edges, rows, by_unit)
     return ForcedSample(
         rows=rows,
         weights=weights,
@@ -248,6 +265,23 @@ def sample_forced(
         spike_term=by_unit.transpose(0, 2, 1),
         n_observed=np.add.reduceat(history.observed.astype(np.int64), edges[:-1]),
     )
+
+
+def _put_pulses(
+    history: History,
+    pulses: PulseColumns,
+    wanted: NDArray[np.int64],
+    edges: NDArray[np.int64],
+    rows: NDArray[np.float32],
+    by_unit: Array,
+) -> None:
+    """Move the constant of a sweep to the last column, and fill the columns before it."""
+    constant = -1 - pulses.width
+    by_unit[..., -1] = by_unit[..., constant]
+    rows[:, -1], rows[:, constant:-1] = 1.0, pulses.rows(wanted)
+    responses = np.zeros((*by_unit.shape[:2], pulses.width))
+    pulses.add_spike_term(history.bins, history.units, history.observed, edges, responses)
+    by_unit[..., constant:-1] = responses
 
 
 def _block_edges(n_bins: int, n_blocks: int, gap: int) -> NDArray[np.int64]:

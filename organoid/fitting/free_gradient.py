@@ -32,6 +32,7 @@ from scipy.special import expit
 from torch import Tensor
 from tqdm import tqdm
 
+from organoid.errors import FitError
 from organoid.fitting.choice import constant_rates
 from organoid.fitting.forced import Design, ForcedFit, assemble, negative_log_likelihood
 from organoid.fitting.free_gradient_windows import Weights, WindowPlan, run_windows
@@ -119,7 +120,14 @@ def fit_free_by_gradient(
     plan : GradientPlan, optional
     seed : int
     progress : bool
+
+    Raises
+    ------
+    FitError
+        If the fit has a response to pulses.
     """
+    if forced.stimulus is not None:
+        raise FitError("windows that are differentiated get no pulses; fit spontaneous spikes, or use the moment stage")
     plan = GradientPlan() if plan is None else plan
     schedule = list(_schedule(training, plan))
     states = collect_states(training, design.basis, max(n_steps for n_steps, _ in schedule))

@@ -15,6 +15,7 @@ from organoid.fitting.forced import Design, ForcedFit, assemble, negative_log_li
 from organoid.fitting.free_run import Portrait, free_run_scores, portray, summarise
 from organoid.fitting.history import History
 from organoid.fitting.moments import ALL, RATES, FreeFit, fit_free, longest_stretch
+from organoid.fitting.pulsed_network import with_recorded_pulses
 from organoid.fitting.verdict import GOOD, LIMITS, discrepancy, reasons
 from organoid.models.escape_lif import EscapeLIF, EscapeLIFParameters
 from organoid.recording import SpikeRecording
@@ -79,7 +80,8 @@ def choose_free_weights(
     progress : bool
     """
     recorded = portray(rec)
-    first = _check(forced.parameters, recorded, seed)
+    stimulus = forced.stimulus
+    first = _check(EscapeLIF(forced.parameters, stimulus), training, recorded, seed)
     best = FreeWeights(forced.parameters, "forced", first.discrepancy, 0.0)
     if first.passes:
         return best
@@ -91,7 +93,7 @@ def choose_free_weights(
     loss = _Loss(design, forced)
     for name, theta, off in _corrections(forced.theta, fits, loss, MAX_LOSS[recorded.bursts_count]):
         parameters = assemble(training, design, theta)
-        found = _check(parameters, recorded, seed)
+        found = _check(EscapeLIF(parameters, stimulus), training, recorded, seed)
         if found.discrepancy < best.discrepancy:
             best = FreeWeights(parameters, name, found.discrepancy, loss(theta), off)
         if found.passes or (found.alive and not recorded.bursts_count):  # without bursts, no more is to be had
@@ -137,11 +139,10 @@ class _Verdict:
     alive: bool
 
 
-def _check(parameters: EscapeLIFParameters, recorded: Portrait, seed: int) -> _Verdict:
-    """Compare free runs with the recording."""
-    runs = free_run_scores(
-        EscapeLIF(parameters), recorded, seed=seed + CHECK_SEEDS, n_runs=CHECK_RUNS, duration=CHECK_DURATION
-    )
+def _check(network: EscapeLIF, training: History, recorded: Portrait, seed: int) -> _Verdict:
+    """Compare free runs, in which the recorded pulses come, with the recording."""
+    pulsed = with_recorded_pulses(network, training)
+    runs = free_run_scores(pulsed, recorded, seed=seed + CHECK_SEEDS, n_runs=CHECK_RUNS, duration=CHECK_DURATION)
     scores = summarise(runs)
     passes, alive = (not list(reasons(scores, recorded.bursts_count, limits)) for limits in (GOOD, LIMITS))
     return _Verdict(discrepancy(scores, recorded.bursts_count), passes, alive)

@@ -1,11 +1,12 @@
 """Recorded spikes as the fit sees them: bins, what was observed, and the split into train and test."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from organoid.clock import to_ticks
+from organoid.fitting.pulses import RecordedPulses, recorded_pulses
 from organoid.recording import SpikeRecording
 
 TRAINING_PART = 0.8
@@ -25,6 +26,8 @@ class History:
         Bins that were fully observed.
     first_bin : int
         Bins before this one only carry history.
+    pulses : RecordedPulses
+        Stimuli, in bins; none unless given.
     """
 
     bins: NDArray[np.int64]
@@ -34,6 +37,7 @@ class History:
     bin_width: float
     observed: NDArray[np.bool_]
     first_bin: int = 0
+    pulses: RecordedPulses = field(default_factory=RecordedPulses.none)
 
     @property
     def n_train(self) -> int:
@@ -52,7 +56,14 @@ class History:
         n = self.n_train
         last = int(np.searchsorted(self.bins, n))
         return History(
-            self.bins[:last], self.units[:last], n, self.n_units, self.bin_width, self.observed[:n], self.first_bin
+            self.bins[:last],
+            self.units[:last],
+            n,
+            self.n_units,
+            self.bin_width,
+            self.observed[:n],
+            self.first_bin,
+            self.pulses.before(n),
         )
 
 
@@ -86,4 +97,5 @@ def bin_history(
         bin_width,
         rec.observed_between(grid.edges(-n_back)),
         first_bin=n_back,
+        pulses=recorded_pulses(rec, grid, n_back),
     )

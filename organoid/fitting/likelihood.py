@@ -24,6 +24,7 @@ from organoid.fitting.goodness import Goodness
 from organoid.fitting.history import History, bin_history
 from organoid.fitting.predict import assess, bits_per_spike
 from organoid.fitting.priors import STRUCTURES
+from organoid.fitting.pulsed_network import with_recorded_pulses
 from organoid.fitting.regions import Regions, find_regions
 from organoid.fitting.result import FitResult
 from organoid.models.escape_lif import EscapeLIF
@@ -74,7 +75,7 @@ def fit_likelihood(
         design = forced_design(training, np.random.default_rng(seed), regions)
         forced = fit_forced(training, design, **vars(options))
         bar.update()
-        coupled, alone = assess(history, [forced.parameters, forced.uncoupled])
+        coupled, alone = assess(history, [forced.parameters, forced.uncoupled], [forced.stimulus, None])
         bar.update()
         edges = _edges(training, seed, edge_null)
         bar.update()
@@ -83,17 +84,18 @@ def fit_likelihood(
             used, seen = _refitted(history, seed, regions, options), history
         weights = _free_weights(rec, seen, used, free_run, seed, device, progress)
         bar.update()
-        network = EscapeLIF(weights.parameters)
-        summary = judge_free_runs(network, rec, seed=seed, progress=progress) if free_run else {}
+        network = EscapeLIF(weights.parameters, used.forced.stimulus)
+        pulsed = with_recorded_pulses(network, history)
+        summary = judge_free_runs(pulsed, rec, seed=seed, progress=progress) if free_run else {}
         bar.update()
     notes = [
         CHOICES[weights.choice] if free_run else NOT_CALIBRATED,
         *summary.get("reasons", ()),
-        UNCALIBRATED_RESPONSE,
+        *_response_notes(history, used.forced),
     ]
     return FitResult(
         network=network,
-        forced=EscapeLIF(used.forced.parameters),
+        forced=EscapeLIF(used.forced.parameters, used.forced.stimulus),
         uncoupled=EscapeLIF(used.forced.uncoupled),
         scores=_scores(rec, history, forced, coupled, alone, None if refit else weights, time.perf_counter() - began),
         free_run=summary,
@@ -222,6 +224,25 @@ def _refitted(history: History, seed: int, regions: Regions | None, options: _Op
     return _Fitted(design, fit_forced(history, design, **vars(options)))
 
 
+def _response_notes(history: History, forced: ForcedFit) -> Iterator[str]:
+    """Yield what is known of the response to pulses."""
+    n = history.training().pulses.bins.size
+    if forced.stimulus is None:
+        if n:
+            yield f"the {n} stimuli of the training part are too few, or foretell too little, for a response to them"
+        yield UNCALIBRATED_RESPONSE
+        return
+    kernels = forced.stimulus
+    sharing = int((kernels.curve == 0).sum())
+    shared = f" ({sharing} with few pulses share one)" if sharing > 1 else ""
+    yield (
+        f"the response to pulses rests on {int(kernels.n_pulses.sum())} pulses on {kernels.electrodes.size} electrodes"
+        f"{shared}; pulses on other electrodes, or unlike the recorded ones, are not calibrated"
+    )
+    if np.isnan(forced.stimulus.reference):
+        yield "amplitudes of pulses are unknown, or hardly vary: the response does not depend on them"
+
+
 def _notes(rec: SpikeRecording, history: History, forced: ForcedFit, refit: bool) -> Iterator[str]:
     if forced.chosen == "own history only":
         yield "couplings between units did not help in validation; every unit follows its own history only"
@@ -270,7 +291,7 @@ def _scores(
     free = np.nan
     if weights is not None:
         same = weights.parameters is forced.parameters
-        free = coupled.scores["bits_per_spike"] if same else bits_per_spike(history, weights.parameters)[0]
+        free = coupled.scores["bits_per_spike"] if same else _score(history, weights, forced)
     return pd.Series(
         {
             "heldout_bits_per_spike": coupled.scores["bits_per_spike"],
@@ -282,6 +303,7 @@ def _scores(
             "n_units": rec.n_units,
             "n_spikes": rec.n_spikes,
             "n_coupled_units": int(forced.coupled.sum()),
+            **_pulse_scores(history, forced),
             **{f"n_{name}_units": int((forced.kind == kind).sum()) for name, kind in _SIMPLER.items()},
             "chosen": forced.chosen,
             "converged": forced.converged,
@@ -290,6 +312,21 @@ def _scores(
         },
         dtype=object,
     )
+
+
+def _score(history: History, weights: FreeWeights, forced: ForcedFit) -> float:
+    return bits_per_spike(history, weights.parameters, forced.stimulus)[0]
+
+
+def _pulse_scores(history: History, forced: ForcedFit) -> dict[str, int]:
+    """Return how many pulses and electrodes the response to pulses rests on; nothing for recordings without any."""
+    if not history.pulses.bins.size:
+        return {}
+    kernels = forced.stimulus
+    return {
+        "n_response_pulses": 0 if kernels is None else int(kernels.n_pulses.sum()),
+        "n_response_electrodes": 0 if kernels is None else int(kernels.electrodes.size),
+    }
 
 
 def _per_unit(rec: SpikeRecording, forced: ForcedFit, coupled: Goodness, alone: Goodness) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from organoid.compiled import kernel
 from organoid.models.draw_kernels import draw, place_draws, screen
 from organoid.models.escape_kernels import fade, pack_units, potentials, receive
 from organoid.models.field_kernels import field_features, pack_fields, room_for_regions
+from organoid.models.stimulus_kernels import evoked
 
 
 @kernel()
@@ -53,6 +54,20 @@ def _count_by_region(home: NDArray[Any], counts: NDArray[Any], own: NDArray[Any]
                 entering[w, home[i]] += counts[w, i]
 
 
+@kernel()
+def _push_windows(
+    now: NDArray[Any], n_before: NDArray[Any], response: Any, n: int, push: NDArray[Any], v: NDArray[Any]
+) -> None:
+    """Add what pulses evoke to the potentials of every window, which stands at the recorded bin `now`."""
+    steps, which, sizes, curves, low, high = response
+    for w in range(now.size):
+        while n_before[w] < steps.size and steps[n_before[w]] <= now[w]:
+            n_before[w] += 1
+        if evoked(now[w], n_before[w], steps, which, sizes, curves, low, high, push):
+            for i in range(n):
+                v[w * n + i] += push[i]
+
+
 @kernel(nogil=True)
 def free_windows(
     par: Any,
@@ -63,6 +78,8 @@ def free_windows(
     allowed: NDArray[Any],
     moments: NDArray[Any],
     done: NDArray[Any],
+    starts: NDArray[Any],
+    response: Any,
 ) -> None:
     """Run windows freely and add the features at every spike to `moments[unit]`.
 
@@ -78,6 +95,10 @@ def free_windows(
     moments : ndarray, shape (n_units, n_features)
     done : ndarray of int64, shape (n_windows,)
         Receives the bins run: fewer than `n_steps` where a window was given up.
+    starts : ndarray of int64, shape (n_windows,)
+        Recorded bin each window starts in.
+    response : tuple of arrays
+        Recorded pulses (steps, curves, sizes) and their kernels (curves, low, high); no pulses for none.
     """
     n_tau, n_windows, n = traces.shape
     n_steps = allowed.size
@@ -95,10 +116,14 @@ def free_windows(
     for w in range(n_windows):
         place_draws(keys[w], n, places[w * n : (w + 1) * n])
     done[:] = n_steps
+    now, n_before, push = starts.copy(), np.searchsorted(response[0], starts, side="right"), np.empty(n)
     for t in range(n_steps):
         field_features(fields, n_windows, flat_population, flat_features)
         np.dot(features.T, field_weights, from_fields)
         potentials(units, flat_drive, flat_from_fields, v)
+        if response[0].size:
+            _push_windows(now, n_before, response, n, push, v)
+            now += 1
         screen(places, t, n, v, units[4], left, bound, may_fire)
         for w in range(n_windows):
             own[w] = 0.0

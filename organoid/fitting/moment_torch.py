@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from organoid.fitting.moment_windows import RecordedStates, Windows
+from organoid.fitting.moment_windows import RecordedStates, Response, Windows
 from organoid.models.escape_lif import EscapeLIFParameters
 from organoid.models.fields import LOG_GAIN, PopulationFields
 
@@ -26,16 +26,38 @@ def run_windows(
     n_steps: int,
     seed: int,
     device: str,
+    response: Response | None = None,
 ) -> Windows:
     """Run a window of `n_steps` bins from each chosen state; see `organoid.fitting.moment_windows.compare_windows`."""
     network = _Batch.of(parameters, torch.device(device))
     generator = torch.Generator(device=network.bias.device).manual_seed(seed)
     parts = [
-        network.run(states.traces[part], states.population[part], states.allowed[:n_steps], generator)
+        network.run(
+            states.traces[part],
+            states.population[part],
+            states.allowed[:n_steps],
+            generator,
+            _Pulses(response, states.bins[part]),
+        )
         for part in np.array_split(chosen, -(-chosen.size // _MAX_WINDOWS))
     ]
     sums = np.sum([part.sums for part in parts], axis=0)
     return Windows(sums, sum(part.n_bins for part in parts), sum(part.n_given_up for part in parts))
+
+
+@dataclass(frozen=True)
+class _Pulses:
+    """What recorded pulses add to the potentials of windows that start in given bins."""
+
+    response: Response | None
+    starts: NDArray[np.int64]
+
+    def push(self, v: Tensor, step: int) -> Tensor:
+        """Return the potentials in a step, shape (window, unit)."""
+        if self.response is None:
+            return v
+        drive = self.response.stimulus.drive_at(self.response.track, self.starts + step)
+        return v + torch.tensor(drive, dtype=v.dtype, device=v.device)
 
 
 @dataclass(frozen=True)
@@ -113,6 +135,7 @@ class _Batch:
         population: NDArray[np.float32],
         allowed: NDArray[np.float64],
         generator: torch.Generator,
+        pulses: _Pulses,
     ) -> Windows:
         """Run one batch of windows; one with more spikes than allowed is given up (its later bins do not count)."""
         device, n = self.bias.device, self.bias.numel()
@@ -121,9 +144,9 @@ class _Batch:
         sums = torch.zeros(width, n, dtype=torch.float64, device=device)
         going = torch.ones(len(s), 1, device=device)
         total, n_bins = torch.zeros(len(s), 1, device=device), torch.zeros((), dtype=torch.float64, device=device)
-        for most in allowed.tolist():
+        for step, most in enumerate(allowed.tolist()):
             g = self.features(q)
-            counts = self.draw(self.potential(s, g), generator) * going
+            counts = self.draw(pulses.push(self.potential(s, g), step), generator) * going
             x = torch.cat([s.flatten(1), g, torch.ones(len(s), 1, device=device)], dim=1)
             sums += (x.T @ counts).double()
             n_bins += going.sum()

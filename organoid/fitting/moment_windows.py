@@ -21,6 +21,7 @@ from organoid.fitting.moment_kernels import free_windows
 from organoid.models.counter_rng import stream_key
 from organoid.models.escape_lif import EscapeLIFParameters
 from organoid.models.field_kernels import feed_regions, room_for_regions
+from organoid.models.stimulus_kernels import NO_PULSES, PulseTrack, StimulusKernels
 
 Array = NDArray[np.float64]
 
@@ -154,6 +155,33 @@ class Windows:
     n_given_up: int
 
 
+@dataclass(frozen=True)
+class Response:
+    """Recorded pulses, and how they act."""
+
+    track: PulseTrack
+    stimulus: StimulusKernels
+
+    @classmethod
+    def to_recorded(cls, training: History, stimulus: StimulusKernels | None) -> "Response | None":
+        """Return the response to the pulses of a recording; None without kernels."""
+        if stimulus is None:
+            return None
+        pulses = training.pulses
+        return cls(stimulus.track(pulses.bins, pulses.electrodes, pulses.amplitudes), stimulus)
+
+    @property
+    def packed(self) -> tuple[NDArray[Any], ...]:
+        """What compiled loops take."""
+        track, kernels = self.track, self.stimulus
+        return track.steps, track.curves, track.sizes, kernels.curves, kernels.low, kernels.high
+
+
+def _no_response(n_units: int) -> tuple[NDArray[Any], ...]:
+    nothing = np.zeros(n_units)
+    return NO_PULSES.steps, NO_PULSES.curves, NO_PULSES.sizes, np.zeros((1, 1, n_units)), nothing, nothing
+
+
 def compare_windows(
     training: History,
     parameters: EscapeLIFParameters,
@@ -163,6 +191,7 @@ def compare_windows(
     seed: int,
     *,
     device: str | None = None,
+    stimulus: StimulusKernels | None = None,
 ) -> Moments:
     """Run windows of `n_steps` bins from the chosen states, and replay the recording beside them.
 
@@ -178,7 +207,10 @@ def compare_windows(
     device : str, optional
         Where torch runs all windows as one batch ("cpu", "cuda"). Default: compiled loops on the processors. Both
         draw from the same distribution, not the same spikes.
+    stimulus : StimulusKernels, optional
+        How the recorded pulses, which come in the windows when they came in the recording, act on the network.
     """
+    response = Response.to_recorded(training, stimulus)
     basis = Basis(parameters.tau, parameters.saturation, parameters.fields)
     parts = [part for part in np.array_split(chosen, _PARTS) if part.size]
     few, many = _IN_STEP
@@ -186,11 +218,11 @@ def compare_windows(
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         replayed = list(pool.map(lambda part: _replay(training, basis, states, part, n_steps), parts))
         if device is None:
-            ran = list(pool.map(lambda part: _run_part(parameters, states, part, n_steps, seed), in_step))
+            ran = list(pool.map(lambda part: _run_part(parameters, states, part, n_steps, seed, response), in_step))
         else:
             from organoid.fitting.moment_torch import run_windows
 
-            ran = [run_windows(parameters, states, chosen, n_steps, seed, device)]
+            ran = [run_windows(parameters, states, chosen, n_steps, seed, device, response)]
     simulated = np.sum([part.sums for part in ran], axis=0) / max(sum(part.n_bins for part in ran), 1)
     recorded = np.sum(replayed, axis=0) / (chosen.size * n_steps)
     return Moments(simulated.T, recorded.T, sum(part.n_given_up for part in ran) / chosen.size)
@@ -207,7 +239,12 @@ def _replay(training: History, basis: Basis, states: RecordedStates, part: NDArr
 
 
 def _run_part(
-    parameters: EscapeLIFParameters, states: RecordedStates, part: NDArray[np.int64], n_steps: int, seed: int
+    parameters: EscapeLIFParameters,
+    states: RecordedStates,
+    part: NDArray[np.int64],
+    n_steps: int,
+    seed: int,
+    response: "Response | None",
 ) -> Windows:
     n_tau, n = parameters.tau.size, parameters.bias.size
     sums, done = np.zeros((n, n_tau * n + parameters.fields.n_features + 1)), np.empty(part.size, dtype=np.int64)
@@ -215,5 +252,8 @@ def _run_part(
     population = np.ascontiguousarray(states.population[part].T, dtype=np.float64)
     drive = np.stack([traces[k] @ parameters.weights[k] for k in range(n_tau)])
     keys = np.array([stream_key(seed, int(state)) for state in part], dtype=np.uint64)
-    free_windows(parameters, traces, drive, population, keys, states.allowed[:n_steps], sums, done)
+    pulses = _no_response(n) if response is None else response.packed
+    free_windows(
+        parameters, traces, drive, population, keys, states.allowed[:n_steps], sums, done, states.bins[part], pulses
+    )
     return Windows(sums, int(done.sum()), int((done < n_steps).sum()))

@@ -15,6 +15,9 @@ with a trust region on the root-mean-square change of V, steps that decay, windo
 Boltzmann learning (Ackley, Hinton & Sejnowski 1985) for a point process, restarted from data as in
 contrastive divergence (Hinton 2002).
 
+Recorded pulses come in the windows when they came in the recording, with the kernels of stage 1, which stay as they
+are: what pulses evoke need not be explained by the network.
+
 Where a culture only lacks the right rates, biases alone are corrected (`RATES`): the likelihood then hardly
 suffers. Otherwise all weights are (`ALL`).
 """
@@ -112,6 +115,7 @@ def fit_free(
     progress : bool
     """
     solver = _Natural(design, forced, plan)
+    own = design.network_places
     rng = np.random.default_rng(seed)
     schedule = list(_schedule(training, plan))
     states = collect_states(training, design.basis, max(n_steps for n_steps, _ in schedule))
@@ -121,8 +125,18 @@ def fit_free(
         for n, (n_steps, n_windows) in enumerate(bar):
             chosen = _stratified(states.bins.size, n_windows, rng)
             parameters = assemble(training, design, theta)
-            moments = compare_windows(training, parameters, states, chosen, n_steps, seed + 7919 * n, device=device)
-            error = (moments.recorded - moments.simulated) / design.scale[:, None]
+            moments = compare_windows(
+                training,
+                parameters,
+                states,
+                chosen,
+                n_steps,
+                seed + 7919 * n,
+                device=device,
+                stimulus=forced.stimulus,
+            )
+            error = np.zeros_like(theta)
+            error[own] = (moments.recorded - moments.simulated) / design.scale[own, None]
             rate = TRUST / (1.0 + DECAY * n)
             step, size = solver.step(error, rate)
             theta = theta + step - solver.pull_back(theta, rate / TRUST * PULL_BACK)
@@ -181,6 +195,7 @@ class _Natural:
         self.forced = forced.theta
         self.is_coupling = np.arange(len(self.fisher)) < design.n_couplings
         used = forced.theta != 0.0
+        used[design.pulse_places] = False
         if not plan.everything:
             used[:-1] = False
         self.groups = list(_inverses(self.fisher, used, DAMPING / weights.sum()))

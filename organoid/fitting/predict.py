@@ -11,6 +11,7 @@ from organoid.fitting.goodness import Goodness, GoodnessMeter, bits, score_gain
 from organoid.fitting.history import History
 from organoid.fitting.threads import in_threads
 from organoid.models.escape_lif import EscapeLIFParameters
+from organoid.models.stimulus_kernels import PulseTrack, StimulusKernels
 
 __all__ = ["assess", "bits_per_spike", "expected_counts", "expected_counts_of", "score_gain", "training_means"]
 
@@ -18,39 +19,69 @@ Array = NDArray[np.float64]
 
 
 def expected_counts(
-    history: History, parameters: EscapeLIFParameters, start: int, stop: int
+    history: History,
+    parameters: EscapeLIFParameters,
+    start: int,
+    stop: int,
+    stimulus: StimulusKernels | None = None,
 ) -> Iterator[tuple[int, Array]]:
-    """Yield ``K logistic(V)`` of the bins ``[start, stop)``, each from earlier spikes only.
+    """Yield ``K logistic(V)`` of the bins ``[start, stop)``, each from earlier spikes (and pulses up to it) only.
 
     Yields
     ------
     first_bin : int
     expected : ndarray, shape (n, n_units)
     """
-    for first, (expected,) in expected_counts_of(history, [parameters], start, stop):
+    for first, (expected,) in expected_counts_of(history, [parameters], start, stop, [stimulus]):
         yield first, expected
 
 
 def expected_counts_of(
-    history: History, networks: Sequence[EscapeLIFParameters], start: int, stop: int
+    history: History,
+    networks: Sequence[EscapeLIFParameters],
+    start: int,
+    stop: int,
+    responses: Sequence[StimulusKernels | None] | None = None,
 ) -> Iterator[tuple[int, list[Array]]]:
-    """Yield the expected counts of several networks with the same traces and fields, in one sweep."""
+    """Yield the expected counts of several networks with the same traces and fields, in one sweep.
+
+    `responses` are how pulses act on each network.
+    """
     p = networks[0]
     n_couplings = p.tau.size * p.bias.size
     weights = [np.concatenate([p.weights.reshape(n_couplings, -1), p.field_weights]) for p in networks]
     weights = [w.astype(np.float32) for w in weights]
+    kernels = [None] * len(networks) if responses is None else responses
+    tracks = [None if k is None else recorded_track(history, k) for k in kernels]
     for first, rows in forced_features(history, Basis(p.tau, p.saturation, p.fields), start, stop):
-        yield first, [_expected(p, w, rows) for p, w in zip(networks, weights)]
+        v = [_potential(p, w, rows) for p, w in zip(networks, weights)]
+        for potential, k, track in zip(v, kernels, tracks):
+            _push(potential, k, track, first)
+        yield first, [np.asarray(p.capacity * expit(potential)) for p, potential in zip(networks, v)]
 
 
-def _expected(p: EscapeLIFParameters, weights: NDArray[np.float32], rows: NDArray[np.float32]) -> Array:
+def recorded_track(history: History, stimulus: StimulusKernels) -> PulseTrack:
+    """Return the recorded pulses that have a kernel."""
+    pulses = history.pulses
+    return stimulus.track(pulses.bins, pulses.electrodes, pulses.amplitudes)
+
+
+def _push(potential: Array, stimulus: StimulusKernels | None, track: PulseTrack | None, first: int) -> None:
+    if stimulus is not None and track is not None:
+        bins, drive = stimulus.drive(track, first, first + len(potential))
+        potential[bins] += drive
+
+
+def _potential(p: EscapeLIFParameters, w: NDArray[np.float32], rows: NDArray[np.float32]) -> Array:
     n_couplings = p.tau.size * p.bias.size
-    drive = np.clip(rows[:, :n_couplings] @ weights[:n_couplings], p.drive_low, p.drive_high)
-    potential = drive + rows[:, n_couplings:-1] @ weights[n_couplings:] + p.bias
-    return np.asarray(p.capacity * expit(np.minimum(potential, p.ceiling)))
+    drive = np.clip(rows[:, :n_couplings] @ w[:n_couplings], p.drive_low, p.drive_high)
+    potential = drive + rows[:, n_couplings:-1] @ w[n_couplings:] + p.bias
+    return np.asarray(np.minimum(potential, p.ceiling))
 
 
-def bits_per_spike(history: History, parameters: EscapeLIFParameters) -> tuple[float, Array]:
+def bits_per_spike(
+    history: History, parameters: EscapeLIFParameters, stimulus: StimulusKernels | None = None
+) -> tuple[float, Array]:
     r"""Score predictions on the test part against constant rates.
 
     .. math:: \frac{\sum n \log(\mu/\mu_0) - (\mu - \mu_0)}{\ln 2 \sum n}
@@ -68,7 +99,7 @@ def bits_per_spike(history: History, parameters: EscapeLIFParameters) -> tuple[f
     first_test = history.n_train
     mean = training_means(history)
     gain, spikes = np.zeros(history.n_units), np.zeros(history.n_units)
-    for first, mu in expected_counts(history, parameters, first_test, history.n_bins):
+    for first, mu in expected_counts(history, parameters, first_test, history.n_bins, stimulus):
         seen = history.observed[first : first + len(mu)]
         counts = history.counts(first, first + len(mu))
         gain += score_gain(counts, mu, mean, seen)
@@ -76,14 +107,18 @@ def bits_per_spike(history: History, parameters: EscapeLIFParameters) -> tuple[f
     return bits(gain, spikes)
 
 
-def assess(history: History, networks: Sequence[EscapeLIFParameters]) -> list[Goodness]:
+def assess(
+    history: History,
+    networks: Sequence[EscapeLIFParameters],
+    responses: Sequence[StimulusKernels | None] | None = None,
+) -> list[Goodness]:
     """Return how well networks with the same traces and fields predict the test part.
 
-    The bits/spike are those of `bits_per_spike`.
+    The bits/spike are those of `bits_per_spike`. `responses` are how pulses act on each network.
     """
     mean = training_means(history)
     meters = [GoodnessMeter(mean, p.capacity) for p in networks]
-    for first, expected in expected_counts_of(history, networks, history.n_train, history.n_bins):
+    for first, expected in expected_counts_of(history, networks, history.n_train, history.n_bins, responses):
         stop = first + len(expected[0])
         counts, observed = history.counts(first, stop), history.observed[first:stop]
         list(in_threads(lambda pair: pair[0].add(counts, pair[1], observed), zip(meters, expected)))  # noqa: B023

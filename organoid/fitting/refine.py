@@ -78,6 +78,9 @@ def full_gradient(
     total = torch.zeros(theta.shape, dtype=torch.float64)
     for first, rows in forced_features(training, design.basis, training.first_bin, training.n_bins):
         seen = training.observed[first : first + len(rows)]
+        if design.pulses is not None:
+            added = design.pulses.rows(np.arange(first, first + len(rows)))
+            rows = np.concatenate([rows[:, :-1], added, rows[:, -1:]], axis=1)
         x = torch.from_numpy(rows[seen][:, columns]) / scale
         total += (x.T @ (problem.capacity * torch.sigmoid(x @ theta))).double()
     return total.float()

@@ -86,7 +86,7 @@ class FitResult:
     def predict(
         self, rec: SpikeRecording, t_start: float | None = None, t_stop: float | None = None
     ) -> NDArray[np.float64]:
-        """Return expected spike counts, each bin from earlier spikes only.
+        """Return expected spike counts, each bin from earlier spikes, and from stimuli up to it where they were fitted.
 
         Parameters
         ----------
@@ -110,7 +110,9 @@ class FitResult:
                 f"the recording has {rec.n_units} units, the fit {self.network.n_units}; they must be the same"
             )
         history = bin_history(rec, self.bin_width, t_start, t_stop)
-        parts = expected_counts(history, self.forced.parameters, history.first_bin, history.n_bins)
+        parts = expected_counts(
+            history, self.forced.parameters, history.first_bin, history.n_bins, self.forced.stimulus
+        )
         chunks = [expected for _, expected in parts]
         return np.concatenate(chunks) if chunks else np.empty((0, rec.n_units))
 

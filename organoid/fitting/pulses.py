@@ -1,0 +1,279 @@
+r"""Recorded stimuli in bins, and their columns in the forced fit.
+
+A pulse acts on the bins from its own on, through raised cosines of the logarithm of time since the pulse (Pillow et
+al. 2008), the last of which ends after 120 ms. Every pulse enters the columns of all pulses, and those of its
+electrode where that one has pulses enough: electrodes share a response and deviate from it. Electrodes with
+few pulses have the shared response alone.
+
+References
+----------
+Pillow et al. (2008) Nature 454:995-999.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from organoid.clock import BinGrid, to_ticks
+from organoid.compiled import kernel
+from organoid.models.stimulus_kernels import PulseTrack, StimulusKernels
+from organoid.recording import SpikeRecording
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+REACH = 0.120  # s after a pulse
+FIRST = 0.001  # s, peak of the first cosine, which is flat before it
+OFFSET = 0.0005  # s, added to time before its logarithm is taken
+N_COSINES = 8
+MIN_PULSES = 20  # in all, and of an electrode for a response of its own
+MAX_ELECTRODES = 48  # with a response of their own: memory stays bounded on arrays of thousands
+VARYING = 1.2  # ratio of largest and smallest amplitude above which they count
+UNKNOWN = -1  # electrode of pulses that name none
+
+
+@dataclass(frozen=True)
+class RecordedPulses:
+    """Stimuli in bins, in order of time; one entry a pulse and electrode.
+
+    Parameters
+    ----------
+    bins : ndarray of int64, shape (n_pulses,)
+        The bin each pulse begins in.
+    electrodes : ndarray of int64, shape (n_pulses,)
+        Number of the electrode, -1 where none is known.
+    amplitudes : ndarray, shape (n_pulses,)
+        Size of the amplitude, in `unit`; NaN where unknown.
+    unit : str
+        "A", "V", or "" where unknown or mixed.
+    """
+
+    bins: Index
+    electrodes: Index
+    amplitudes: Array
+    unit: str = ""
+
+    @classmethod
+    def none(cls) -> "RecordedPulses":
+        """Return no pulses."""
+        return cls(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0))
+
+    def before(self, n_bins: int) -> "RecordedPulses":
+        """Return the pulses of the first bins."""
+        n = int(np.searchsorted(self.bins, n_bins))
+        return RecordedPulses(self.bins[:n], self.electrodes[:n], self.amplitudes[:n], self.unit)
+
+
+def recorded_pulses(rec: SpikeRecording, grid: BinGrid, n_back: int) -> RecordedPulses:
+    """Return the stimuli of a recording in bins, counted from `n_back` bins before the grid."""
+    table = rec.stimuli
+    if not len(table):
+        return RecordedPulses.none()
+    bins = grid.position(to_ticks(table["time_s"].to_numpy(dtype=float), rec.tick_rate)) + n_back
+    units = table["amplitude_unit"].dropna().unique()
+    amplitudes = np.abs(table["amplitude"].to_numpy(dtype=np.float64))
+    if len(units) != 1:
+        amplitudes = np.full(amplitudes.size, np.nan)
+    order = np.argsort(bins, kind="stable")
+    order = order[(bins[order] >= 0) & (bins[order] < n_back + grid.n_bins)]
+    electrodes = electrode_numbers(table, rec.electrodes)
+    return RecordedPulses(bins[order], electrodes[order], amplitudes[order], str(units[0]) if len(units) == 1 else "")
+
+
+def electrode_numbers(stimuli: pd.DataFrame, electrodes: pd.DataFrame) -> Index:
+    """Return the electrode of every stimulus: its number, else that of its channel, else the channel, else -1."""
+    named = electrodes[["channel", "electrode"]].dropna().drop_duplicates("channel").astype("int64")
+    of_channel = dict(zip(named["channel"], named["electrode"]))
+    channel = stimuli["channel"]
+    by_channel = channel.map(of_channel).astype("Int64").fillna(channel)
+    return np.asarray(stimuli["electrode"].fillna(by_channel).fillna(UNKNOWN).to_numpy(dtype=np.int64))
+
+
+def cosines(bin_width: float) -> Array:
+    r"""Return the basis of responses, shape (n_lags, n_cosines).
+
+    .. math:: \phi_k(t) = \tfrac12 \Big(1 + \cos\frac{\pi\,(\log(t + c) - m_k)}{2 \Delta}\Big)
+
+    within :math:`2 \Delta` of the peak :math:`m_k`, 0 beyond; the peaks lie :math:`\Delta` apart.
+    """
+    lags = (np.arange(max(round(REACH / bin_width), 1)) + 0.5) * bin_width
+    warped, first, end = np.log(lags + OFFSET), np.log(FIRST + OFFSET), np.log(REACH + OFFSET)
+    apart = (end - first) / (N_COSINES + 1)
+    away = (warped[:, None] - first) / apart - np.arange(N_COSINES)
+    away[:, 0] = np.maximum(away[:, 0], 0.0)
+    return np.asarray(0.5 * (1.0 + np.cos(np.pi * np.clip(away / 2.0, -1.0, 1.0))))
+
+
+@dataclass(frozen=True)
+class PulseColumns:
+    """The columns pulses have in a design: cosines of the shared response, then those of each electrode's own.
+
+    Parameters
+    ----------
+    basis : ndarray, shape (n_lags, n_cosines)
+    track : PulseTrack
+        The recorded pulses; ``curves`` is 0 for electrodes without a response of their own.
+    n_own : int
+        Electrodes with a response of their own.
+    electrodes, curve, n_pulses, reference, unit
+        See `StimulusKernels`.
+    """
+
+    basis: Array
+    track: PulseTrack
+    n_own: int
+    electrodes: Index
+    curve: Index
+    n_pulses: Index
+    reference: float
+    unit: str
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+        return int((1 + self.n_own) * self.basis.shape[1])
+
+    def rows(self, bins: Index) -> NDArray[np.float32]:
+        """Return the columns in some bins (rising), shape (n_bins, width)."""
+        out = np.zeros((bins.size, self.width), dtype=np.float32)
+        _fill_rows(bins, self.track.steps, self.track.curves, self.track.sizes, self.basis, out)
+        return out
+
+    def add_spike_term(
+        self, bins: Index, units: Index, observed: NDArray[np.bool_], edges: Index, spike_term: Array
+    ) -> None:
+        """Add the columns at observed spikes to `spike_term`, shape (n_blocks, n_units, width)."""
+        _add_at_spikes(
+            bins,
+            units,
+            observed,
+            edges,
+            self.track.steps,
+            self.track.curves,
+            self.track.sizes,
+            self.basis,
+            spike_term,
+        )
+
+    def kernels(self, theta: Array, bin_width: float) -> StimulusKernels:
+        """Return the kernels of fitted weights, shape (width, n_units)."""
+        weights = theta.reshape(1 + self.n_own, self.basis.shape[1], -1)
+        total = np.concatenate([weights[:1], weights[:1] + weights[1:]])
+        curves = np.ascontiguousarray(np.einsum("lb,kbi->kli", self.basis, total))
+        nothing = np.full(curves.shape[2], np.inf)
+        free = StimulusKernels(
+            bin_width,
+            self.electrodes,
+            self.curve,
+            self.n_pulses,
+            curves,
+            -nothing,
+            nothing,
+            self.reference,
+            self.unit,
+        )
+        low, high = _ranges(free, self.track)
+        return StimulusKernels(**{**vars(free), "low": low, "high": high})
+
+
+def pulse_columns(pulses: RecordedPulses, bin_width: float) -> PulseColumns | None:
+    """Return the columns of recorded pulses; None where there are too few of them."""
+    if pulses.bins.size < MIN_PULSES:
+        return None
+    electrodes, n_pulses = np.unique(pulses.electrodes, return_counts=True)
+    many = np.flatnonzero(n_pulses >= MIN_PULSES)
+    many = many[np.argsort(-n_pulses[many], kind="stable")][:MAX_ELECTRODES]
+    if electrodes.size == 1:
+        many = many[:0]  # what all electrodes share is what this one has
+    curve = np.zeros(electrodes.size, dtype=np.int64)
+    curve[many] = 1 + np.arange(many.size)
+    reference = _reference(pulses.amplitudes)
+    sizes = np.ones(pulses.bins.size) if np.isnan(reference) else np.log1p(pulses.amplitudes / reference)
+    track = PulseTrack(pulses.bins, curve[np.searchsorted(electrodes, pulses.electrodes)], sizes)
+    return PulseColumns(
+        cosines(bin_width), track, int(many.size), electrodes, curve, n_pulses.astype(np.int64), reference, pulses.unit
+    )
+
+
+def near_pulses(pulses: RecordedPulses, n_bins: int, bin_width: float) -> Array:
+    """Return where control bins are wanted for the sake of pulses: most of them early after one, shape (n_bins,)."""
+    from scipy.signal import lfilter
+
+    lags = np.arange(max(round(REACH / bin_width), 1)) * bin_width
+    impulses = np.bincount(pulses.bins, minlength=n_bins).astype(np.float64)
+    return np.asarray(lfilter(1.0 / (1.0 + lags / 0.005), [1.0], impulses))
+
+
+def _reference(amplitudes: Array) -> float:
+    """Return the median amplitude where all are known and they vary, else NaN: then they do not count."""
+    if not (np.isfinite(amplitudes).all() and amplitudes.min() > 0):
+        return float("nan")
+    return float(np.median(amplitudes)) if amplitudes.max() > VARYING * amplitudes.min() else float("nan")
+
+
+def _ranges(kernels: StimulusKernels, track: PulseTrack) -> tuple[Array, Array]:
+    """Return the lowest and highest drive of every unit over the recorded pulses, chunk by chunk; 0 at least."""
+    low, high = np.zeros(kernels.n_units), np.zeros(kernels.n_units)
+    end = int(track.steps[-1]) + kernels.n_lags
+    for first in range(int(track.steps[0]), end, 100_000):
+        _, drive = kernels.drive(track, first, min(first + 100_000, end))
+        if len(drive):
+            low, high = np.minimum(low, drive.min(0)), np.maximum(high, drive.max(0))
+    return low, high
+
+
+@kernel(nogil=True)
+def _fill_rows(
+    bins: NDArray[Any],
+    steps: NDArray[Any],
+    curves: NDArray[Any],
+    sizes: NDArray[Any],
+    basis: NDArray[Any],
+    out: NDArray[Any],
+) -> None:
+    n_lags, n_cosines = basis.shape
+    first = 0
+    for row in range(bins.size):
+        while first < steps.size and bins[row] - steps[first] >= n_lags:
+            first += 1
+        at = first
+        while at < steps.size and steps[at] <= bins[row]:
+            value, own = basis[bins[row] - steps[at]], curves[at] * n_cosines
+            for b in range(n_cosines):
+                out[row, b] += sizes[at] * value[b]
+                if own:
+                    out[row, own + b] += sizes[at] * value[b]
+            at += 1
+
+
+@kernel(nogil=True)
+def _add_at_spikes(
+    bins: NDArray[Any],
+    units: NDArray[Any],
+    observed: NDArray[Any],
+    edges: NDArray[Any],
+    steps: NDArray[Any],
+    curves: NDArray[Any],
+    sizes: NDArray[Any],
+    basis: NDArray[Any],
+    out: NDArray[Any],
+) -> None:
+    n_lags, n_cosines = basis.shape
+    first, block = 0, 0
+    for spike in range(bins.size):
+        t = bins[spike]
+        while block < edges.size - 2 and t >= edges[block + 1]:
+            block += 1
+        while first < steps.size and t - steps[first] >= n_lags:
+            first += 1
+        at = first
+        while observed[t] and at < steps.size and steps[at] <= t:
+            value, own, target = basis[t - steps[at]], curves[at] * n_cosines, out[block, units[spike]]
+            for b in range(n_cosines):
+                target[b] += sizes[at] * value[b]
+                if own:
+                    target[own + b] += sizes[at] * value[b]
+            at += 1
