@@ -612,3 +612,9 @@ def test_real_culture_is_predicted_no_worse_than_by_own_history() -> None:
     test = slice(round(result.settings["training_stop"] / BIN) - round(rec.t_start / BIN), None)
     mu, counts = result.predict(rec)[test], rec.counts(BIN)[test]
     assert mu.sum() == pytest.approx(counts.sum(), rel=0.15)
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "abacus"])
+def test_a_device_that_is_not_there_is_refused_before_work(device: str) -> None:
+    with pytest.raises(organoid.FitError, match=f"torch cannot use device '{device}' here"):
+        organoid.fit(poisson([5.0, 5.0], 40.0, seed=0), device=device)

@@ -226,3 +226,20 @@ def test_a_silent_unit_is_fitted_as_if_it_had_half_a_spike() -> None:
     problem = problem_of(10)
     silent = replace(problem, spike_term=problem.spike_term * torch.tensor([1.0, 1, 0, 1, 1, 1, 1]))
     torch.testing.assert_close(solve(silent).theta, solve(problem).theta)
+
+
+def test_every_tensor_is_made_where_the_problem_lies() -> None:
+    """With "meta" as the default device, a tensor made without naming a device could not be used with the others."""
+    problem = problem_of(3, torch.float32)
+    wide = replace(
+        problem,
+        spike_term=problem.spike_term.repeat(1, 6),
+        capacity=problem.capacity.repeat(6),
+        ridge=problem.ridge.repeat(1, 6),
+    )
+    start = constant_rate(wide)
+    plain = [solve(wide), solve(wide, start), solver.solve_roughly(wide), solver.solve_roughly(wide, start)]
+    with torch.device("meta"):
+        again = [solve(wide), solve(wide, start), solver.solve_roughly(wide), solver.solve_roughly(wide, start)]
+    for one, other in zip(plain, again):
+        assert torch.equal(one.theta, other.theta)

@@ -70,8 +70,8 @@ def fit(
     seed : int
         Same seed, same fit.
     device : str, optional
-        Where torch runs the free windows of the correction (likelihood path): "cpu", "cuda". Default: compiled loops on
-        the processors. Same moments, other random numbers.
+        Where torch solves the forced fit and runs the free windows of the correction (likelihood path): "cpu", "cuda".
+        Default: torch on the processors for the one, compiled loops for the other. Same moments, other random numbers.
     progress : bool
         Show a progress bar.
     **settings

@@ -1,6 +1,6 @@
 """The data of the forced fit: one sweep's features, standardised, and the convex problem of every candidate."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -88,6 +88,8 @@ class Design:
         Of a large array.
     pulses : PulseColumns or None
         Where the training part holds pulses enough.
+    device : str
+        Where problems with couplings are solved.
     """
 
     basis: Basis
@@ -97,6 +99,7 @@ class Design:
     n_drift: int = 0
     regions: Regions | None = None
     pulses: PulseColumns | None = None
+    device: str = "cpu"
 
     @property
     def n_units(self) -> int:
@@ -188,6 +191,7 @@ class Design:
             spike_term=torch.from_numpy(sample.spike_term.sum(0)[columns]).float(),
             capacity=torch.from_numpy(self.capacity).float(),
             ridge=self.ridge(candidate),
+            device=self.device,
         )
 
     def unit_problem(self, sample: ForcedSample, candidate: Candidate, unit: int) -> tuple[Problem, NDArray[np.int64]]:
@@ -252,9 +256,13 @@ def make_design(
     return Design(basis, sample, scale, _capacity(training), len(drift_taus) if field_taus else 0, regions, pulses)
 
 
-def forced_design(training: History, rng: np.random.Generator, regions: Regions | None = None) -> Design:
+def forced_design(
+    training: History, rng: np.random.Generator, regions: Regions | None = None, device: str | None = None
+) -> Design:
     """Return the design of the default fit: with a slow trace of every unit, and fields for a drifting baseline."""
-    return make_design(training, rng, synaptic_taus=(*SYNAPTIC_TAUS, SLOW_TAU), drift_taus=DRIFT_TAUS, regions=regions)
+    taus = (*SYNAPTIC_TAUS, SLOW_TAU)
+    design = make_design(training, rng, synaptic_taus=taus, drift_taus=DRIFT_TAUS, regions=regions)
+    return replace(design, device=device or "cpu")
 
 
 def _affordable(width: int) -> tuple[int, int]:

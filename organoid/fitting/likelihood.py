@@ -66,13 +66,14 @@ def fit_likelihood(
     """Fit the escape-noise LIF network to one culture; see `organoid.fit`."""
     began = time.perf_counter()
     check_null(edge_null)
+    check_device(device)
     history = bin_history(rec, bin_width)
     check_enough(rec, history)
     training = history.training()
     options = _Options(exact, coupling_prior, _distances(rec, coupling_prior))
     with tqdm(total=5, desc="fit", disable=not progress) as bar, one_torch_thread():
         regions = find_regions(places(rec))
-        design = forced_design(training, np.random.default_rng(seed), regions)
+        design = forced_design(training, np.random.default_rng(seed), regions, device)
         forced = fit_forced(training, design, **vars(options))
         bar.update()
         coupled, alone = assess(history, [forced.parameters, forced.uncoupled], [forced.stimulus, None])
@@ -81,7 +82,7 @@ def fit_likelihood(
         bar.update()
         used, seen = _Fitted(design, forced), training
         if refit:
-            used, seen = _refitted(history, seed, regions, options), history
+            used, seen = _refitted(history, seed, regions, device, options), history
         weights = _free_weights(rec, seen, used, free_run, seed, device, progress)
         bar.update()
         network = EscapeLIF(weights.parameters, used.forced.stimulus)
@@ -218,9 +219,18 @@ def check_enough(rec: SpikeRecording, history: History) -> None:
         raise FitError("nothing was observed in the first 80 % or in the last 20 % of the recording; see rec.observed")
 
 
-def _refitted(history: History, seed: int, regions: Regions | None, options: _Options) -> _Fitted:
+def check_device(device: str | None) -> None:
+    """Refuse a device that torch cannot use here."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise FitError(f"torch cannot use device {device!r} here ({reason}); leave `device` out, or 'cpu'") from error
+
+
+def _refitted(history: History, seed: int, regions: Regions | None, device: str | None, options: _Options) -> _Fitted:
     """Fit again on the whole recording; scores remain those of the fit to the training part."""
-    design = forced_design(history, np.random.default_rng(seed), regions)
+    design = forced_design(history, np.random.default_rng(seed), regions, device)
     return _Fitted(design, fit_forced(history, design, **vars(options)))
 
 

@@ -51,6 +51,8 @@ class Problem:
         Largest number of spikes of a unit in one bin.
     ridge : Tensor, shape (n_features, n_units)
         `UNUSED` where a unit does not use a feature.
+    device : str
+        Where it is solved; the tensors lie in the computer's memory until then.
     """
 
     rows: Tensor
@@ -58,11 +60,23 @@ class Problem:
     spike_term: Tensor
     capacity: Tensor
     ridge: Tensor
+    device: str = "cpu"
 
     @property
     def n_units(self) -> int:
         """Number of units."""
         return self.spike_term.shape[1]
+
+    def placed(self) -> "Problem":
+        """Return the problem with its tensors where it is to be solved."""
+        return replace(
+            self,
+            rows=self.rows.to(self.device),
+            weights=self.weights.to(self.device),
+            spike_term=self.spike_term.to(self.device),
+            capacity=self.capacity.to(self.device),
+            ridge=self.ridge.to(self.device),
+        )
 
     def with_some_spikes(self) -> "Problem":
         """Return the problem with at least half a spike of every unit: the rate of a silent unit stays above 0."""
@@ -154,19 +168,27 @@ def solve(problem: Problem, start: Tensor | None = None, *, tolerance: float = 3
     -------
     Solution
     """
-    n = problem.n_units
-    index = [torch.arange(first, min(first + _UNITS_A_PART, n)) for first in range(0, n, _UNITS_A_PART)]
+    problem, begin = problem.placed(), _placed(start, problem)
+    index = torch.arange(problem.n_units, device=problem.device).split(_UNITS_A_PART)
     if len(index) < 2:
-        return _solve_part(problem, start, tolerance)
+        return _fetched(_solve_part(problem, begin, tolerance))
     parts = list(
-        in_threads(lambda i: _solve_part(problem.units(i), None if start is None else start[:, i], tolerance), index)
+        in_threads(lambda i: _solve_part(problem.units(i), None if begin is None else begin[:, i], tolerance), index)
     )
     return Solution(
-        torch.cat([part.theta for part in parts], dim=1),
+        torch.cat([part.theta for part in parts], dim=1).cpu(),
         max(part.gradient_norm for part in parts),
         max(part.n_iterations for part in parts),
         all(part.converged for part in parts),
     )
+
+
+def _placed(start: Tensor | None, problem: Problem) -> Tensor | None:
+    return None if start is None else start.to(problem.device)
+
+
+def _fetched(solution: Solution) -> Solution:
+    return replace(solution, theta=solution.theta.cpu())
 
 
 def _solve_part(problem: Problem, start: Tensor | None, tolerance: float) -> Solution:
@@ -184,9 +206,9 @@ def solve_roughly(problem: Problem, start: Tensor | None = None) -> Solution:
     From a warm start the gradient is small to begin with, though columns that are new have not been tried: there
     it has to fall further.
     """
-    problem = problem.with_some_spikes()
-    theta, goal = (_coarse(problem), _ROUGH) if start is None else (start, _WARM)
-    return _newton(problem, theta, _shared_preconditioner(problem, theta), goal)
+    problem, begin = problem.placed().with_some_spikes(), _placed(start, problem)
+    theta, goal = (_coarse(problem), _ROUGH) if begin is None else (begin, _WARM)
+    return _fetched(_newton(problem, theta, _shared_preconditioner(problem, theta), goal))
 
 
 def _coarse(problem: Problem) -> Tensor:
@@ -217,7 +239,7 @@ def unit_hessians(problem: Problem, theta: Tensor, n_rows: int = _HESSIAN_ROWS) 
     """
     thin = problem.every(max(1, len(problem.rows) // n_rows))
     _, curvature = thin.curvature(thin.rows @ theta)
-    hessians = torch.empty(theta.shape[1], theta.shape[0], theta.shape[0], dtype=theta.dtype)
+    hessians = torch.empty(theta.shape[1], theta.shape[0], theta.shape[0], dtype=theta.dtype, device=theta.device)
     for i in range(theta.shape[1]):
         scaled = thin.rows * curvature[:, i : i + 1].sqrt()
         hessians[i] = scaled.T @ scaled
@@ -272,7 +294,7 @@ def _newton(problem: Problem, theta: Tensor, precondition: Preconditioner, toler
     theta = theta.clone()
     scale = problem.spike_term.norm(dim=0).clamp_min(1.0)
     relative = torch.full_like(scale, torch.inf)
-    index = torch.arange(problem.n_units)
+    index = torch.arange(problem.n_units, device=theta.device)
     n_iterations = 0
     while True:
         part, now = problem.units(index), theta[:, index]
