@@ -169,7 +169,11 @@ def solve(problem: Problem, start: Tensor | None = None, *, tolerance: float = 3
     Solution
     """
     problem, begin = problem.placed(), _placed(start, problem)
-    index = torch.arange(problem.n_units, device=problem.device).split(_UNITS_A_PART)
+    n = problem.n_units
+    index = [
+        torch.arange(first, min(first + _UNITS_A_PART, n), device=problem.device)
+        for first in range(0, n, _UNITS_A_PART)
+    ]
     if len(index) < 2:
         return _fetched(_solve_part(problem, begin, tolerance))
     parts = list(
