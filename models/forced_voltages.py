@@ -77,7 +77,8 @@ def scan_forced(cell: Any, drive: Tensor, state: Any, spikes: Tensor) -> tuple[T
     last, z = voltage[:, -1], through[:, -1]
     left = last * (1 - z) if form.hard else last - z * threshold[:, -1]
     distance = voltage - threshold
-    return spikes, distance, cell.after(state, Outputs(spikes, distance, left, refractory, adaptation, drive[:, :0]))
+    nothing = 4 * (drive[:, :0],)
+    return spikes, distance, cell.after(state, Outputs(spikes, distance, left, refractory, adaptation, *nothing))
 
 
 def forced_thresholds(form: CanonicalCells, spikes: Tensor) -> tuple[Tensor, Tensor]:

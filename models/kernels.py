@@ -22,6 +22,7 @@ import torch
 from organoid.models.kernels_arrays import Inputs, Outputs, Rule
 from organoid.models.kernels_backend import obstacle, refused
 from organoid.models.kernels_pass import network_pass
+from organoid.models.short_term import ReleaseState, ShortTermSynapses, ShortTermSynapseState
 from organoid.models.surrogate import Surrogate
 from organoid.models.synapses import ExponentialSynapses, SynapseState
 from torch import Tensor
@@ -85,14 +86,16 @@ def scan_compiled(
         "current": drive.new_zeros(n_batch, 0, n),
         "inject": drive.new_zeros(n_batch, 0, 0, n),
         "forced": drive.new_zeros(n_batch, 0, n) if recorded is None else recorded,
+        "missing": drive.new_zeros(n_batch, 0),
+        "facilitation": drive.new_zeros(n_batch, 0),
     }
-    out = _run(form, 1, True, x=drive, **nothing)
+    out = _run(form, 1, True, (), x=drive, **nothing)
     return out.spikes, out.distance, cell.after(state, out)
 
 
 def run_compiled(
     network: Any, x: Tensor, state: Any, forced: Tensor | None, *, distance: bool, recorded: bool = False
-) -> tuple[Tensor, Tensor, Any, SynapseState] | None:
+) -> tuple[Tensor, Tensor, Any, Any] | None:
     """Advance a `RecurrentNetwork` over ``x``; None where there is no compiled form for it.
 
     Parameters
@@ -121,23 +124,42 @@ def run_compiled(
     reason = _why_not(network, form, x, state, forced)
     if refused(f"{type(network).__name__} with {type(synapses).__name__}", reason) or form is None:
         return None
+    carried, stores = _parts(synapses, state.synapse)
+    release: tuple[float, ...] = ()
+    if stores is not None and forced is None:
+        release = synapses.release.numbers
+    elif stores is not None:
+        forced, stores = synapses.release.run(forced, stores)
     weight = synapses.effective_weight()
     decay = synapses.decay_column(weight)[:, 0]
-    current, inject = _early(state.synapse, weight, x.shape[1])
+    current, inject = _early(carried, weight, x.shape[1])
     given = {"bias": network.bias, "weight": weight, "synapse_decay": decay, "current": current, "inject": inject}
-    out = _run(form, synapses.delay, distance, x=x, forced=forced, **given)
-    sent = out.spikes if forced is None else forced
-    cell, synapse = network.cell.after(state.cell, out), _late(state.synapse, decay, sent, out.trace)
-    return out.spikes, out.distance, cell, synapse
+    within = stores if release and stores is not None else 2 * (x.new_zeros(x.shape[0], 0),)
+    given |= {"missing": within[0], "facilitation": within[1]}
+    out = _run(form, synapses.delay, distance, release, x=x, forced=forced, **given)
+    synapse: Any = _late(carried, decay, out.sent, out.trace)
+    if stores is not None:
+        after = ReleaseState(out.missing, out.facilitation) if release else stores
+        synapse = ShortTermSynapseState(synapse, after)
+    return out.spikes, out.distance, network.cell.after(state.cell, out), synapse
+
+
+def _parts(synapses: Any, state: Any) -> tuple[SynapseState, ReleaseState | None]:
+    """Return the state of the currents, and that of the release where there is one."""
+    return (state.synapse, state.release) if isinstance(synapses, ShortTermSynapses) else (state, None)
 
 
 def _why_not(network: Any, form: CanonicalCells | None, x: Tensor, state: Any, forced: Tensor | None) -> str | None:
     """Return why there is no compiled form, or None."""
-    if type(network.synapses) is not ExponentialSynapses or form is None:
+    if type(network.synapses) not in (ExponentialSynapses, ShortTermSynapses) or form is None:
         return "there is no compiled form of these cells with these synapses"
     if (wanted := _wanted(forced)) is not None:
         return wanted
-    own = (network.bias, network.synapses.weight, form.voltage, form.refractory, form.adaptation, *state.synapse)
+    carried, stores = _parts(network.synapses, state.synapse)
+    if forced is not None and any(t.requires_grad for t in stores or ()):
+        return "a gradient is wanted for what recorded spikes release"
+    synapse = (network.synapses.weight, *carried, *(stores or ()))
+    own = (network.bias, form.voltage, form.refractory, form.adaptation, *synapse)
     given = (x,) if forced is None else (x, forced)
     return obstacle(form.spike, form.stream is not None, (*own, *given))
 
@@ -168,14 +190,14 @@ def reset_by_record(form: CanonicalCells) -> CanonicalCells:
     return form._replace(spike=_Recorded(), stream=None)
 
 
-def _run(form: CanonicalCells, delay: int, distance: bool, **other: Any) -> Outputs:
+def _run(form: CanonicalCells, delay: int, distance: bool, release: tuple[float, ...], **other: Any) -> Outputs:
     like = form.voltage
     names = ("keep", "take", "threshold", "increment", "fade")
     numbers = {name: _per_unit(getattr(form, name), like) for name in names}
     state = {"voltage": form.voltage, "refractory": form.refractory, "adaptation": form.adaptation}
     stream = torch.zeros(0, 2, dtype=torch.int64) if form.stream is None else form.stream
     recorded = isinstance(form.spike, _Recorded)
-    rule = Rule(form.n_refractory, delay, form.hard, form.detach_reset, form.adaptive, recorded)
+    rule = Rule(form.n_refractory, delay, form.hard, form.detach_reset, form.adaptive, recorded, release)
     spike: Surrogate = form.spike
     return network_pass(Inputs(**numbers, **state, stream=stream, **other), rule, spike, distance=distance)
 

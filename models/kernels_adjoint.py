@@ -13,16 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 from organoid.models.kernels_forward import REORDERED, Constants, Record, flag_near, put, take
 from organoid.models.kernels_marks import Array, Flags, Marks, flags_for_lanes, mark, part
+from organoid.models.kernels_release import Stores, release_back
 
 from organoid.compiled import kernel
 
 
 class Adjoint(NamedTuple):
-    """Gradients carried backwards: potential and adaptation (lane,), currents (delay, tau, lane)."""
+    """Gradients carried backwards: potential and adaptation (lane,), currents (delay, tau, lane), stores."""
 
     voltage: Array
     adaptation: Array
     current: Array
+    stores: Stores
 
 
 class Sums(NamedTuple):
@@ -88,16 +90,15 @@ def _two_copies(weight: Array, unit: Any, current: Array, a: int, b: int, out: A
 # Four at once, as memory can deliver several rows at a time.
 _rows = part(_four_rows, fastmath=REORDERED)
 _pairs = part(_two_copies, fastmath=REORDERED)
-_FEW = 16  # steps summed in the precision of the network before they go into the double one
 _TILE = 64  # rows of weights that are shared by the copies while they are in the cache
 _MANY = 3  # with one unit in so many near threshold, all products together take less than theirs one by one
 
 
 @part
 def _products(
-    copies: int, row: int, slot: int, weight: Array, near: Marks, slope: Array, current: Array, out: Array
+    copies: int, row: int, slot: int, weight: Array, near: Marks, slope: Array, every: bool, current: Array, out: Array
 ) -> None:
-    """Write the gradient (lane,) that the spike of each unit near threshold in a step gets through its synapses."""
+    """Write the gradient (lane,) of what listed units send in a step; of those without a slope only if ``every``."""
     n, n_many = weight.shape[1], 0
     many, unit = np.empty(copies + 1, np.int64), np.empty(4, np.int64)
     for b in range(copies):
@@ -107,7 +108,7 @@ def _products(
             many[n_many] = b * n
             n_many += 1
         else:
-            _some_products(first, stop, b * n, weight, near, slope, current[slot], unit, out)
+            _some_products(first, stop, b * n, weight, near, slope, every, current[slot], unit, out)
     many[n_many] = many[max(0, n_many - 1)]  # one without another is its own pair
     for tile in range(0, n, _TILE):
         for p in range(0, n_many, 2):
@@ -125,6 +126,7 @@ def _some_products(
     weight: Array,
     near: Marks,
     slope: Array,
+    every: bool,
     current: Array,
     unit: NDArray[np.int64],
     out: Array,
@@ -132,7 +134,7 @@ def _some_products(
     """Write the products of one copy, whose first lane is ``start``, for units ``first`` to ``stop`` of the list."""
     found = 0
     for e in range(first, stop):
-        if slope[e] != 0:
+        if every or slope[e] != 0:
             unit[found] = near.unit[e]
             found += 1
         else:
@@ -156,6 +158,7 @@ def run_adjoint(
     slope: Array,
     g_spikes: Array,
     g_distance: Array,
+    g_sent: Array,
     record: Record,
     initial: Array,
     forced: bool,
@@ -170,14 +173,24 @@ def run_adjoint(
     through, gap, drive = np.zeros(lanes, dtype), np.empty(lanes, dtype), np.empty(lanes, dtype)
     spikes, held, adaptation = np.empty(lanes, dtype), np.empty(lanes, np.uint8), np.empty(lanes, dtype)
     threshold, lv, la = np.empty(lanes, dtype), adjoint.voltage, adjoint.adaptation
+    releasing = c.release.size > 0
+    size = lanes if releasing else 0
+    before, arrived, total = Stores(np.empty(size, dtype), np.empty(size, dtype)), np.empty(size, dtype), through
+    if releasing:
+        total = np.empty(lanes, dtype)
     for i in range(lanes):
         threshold[i] = c.threshold[i]
     for t in range(stop - 1, start - 1, -1):
         row, slot = (t - start) * copies, t % c.delay
         if not forced and t + c.delay < n_steps:
-            _products(copies, row, slot, weight, near, slope, adjoint.current, through)
-        if c.hard or sums.threshold.size > 0:
+            _products(copies, row, slot, weight, near, slope, releasing, adjoint.current, through)
+        if c.hard or sums.threshold.size > 0 or releasing:
             take(record.spikes, t, spikes)
+        if releasing:
+            take(record.missing, t, before.missing)
+            take(record.facilitation, t, before.facilitation)
+            _add_sent(t, g_sent, through, arrived)
+            release_back(c.release, spikes, before, arrived, adjoint.stores, total)
         if c.adaptive:
             take(record.adaptation, t, adaptation)
             for i in range(lanes):
@@ -187,7 +200,7 @@ def run_adjoint(
         else:
             for i in range(lanes):
                 gap[i] = 0
-        _from_spikes(t, row, n, c, near, slope, through, g_spikes, lv, la, threshold, gap)
+        _from_spikes(t, row, n, c, near, slope, total, g_spikes, lv, la, threshold, gap)
         if sums.threshold.size > 0:
             _to_threshold(c, gap, spikes, adaptation, lv, la, sums)
         _to_voltage(c.hard, gap, spikes, lv)
@@ -198,6 +211,18 @@ def run_adjoint(
         if sums.keep.size > 0:
             _to_decay(t, c, record, initial, drive, sums)
         _to_current(t, c, slot, drive, adjoint.current, g_inject)
+
+
+@part
+def _add_sent(t: int, g_sent: Array, through: Array, out: Array) -> None:
+    """Write the gradient of what is sent: through the synapses, and from outside."""
+    n = g_sent.shape[2]
+    for i in range(out.size):
+        out[i] = through[i]
+    if g_sent.shape[1] > 0:
+        for b in range(g_sent.shape[0]):
+            for i in range(n):
+                out[b * n + i] += g_sent[b, t, i]
 
 
 @part
@@ -313,72 +338,3 @@ def _to_current(t: int, c: Constants, slot: int, drive: Array, current: Array, g
             for b in range(g_inject.shape[0]):
                 for i in range(n):
                     g_inject[b, t, k, i] = now[b * n + i]
-
-
-@kernel(nogil=True)
-def run_weights(
-    first: int,
-    last: int,
-    c: Constants,
-    spiking: Marks,
-    g_drive: Array,
-    currents: Array,
-    initial: Array,
-    g_weight: Array,
-    g_bias: NDArray[np.float64],
-    g_decay: NDArray[np.float64],
-) -> None:
-    """Add up a block's gradients of targets ``first`` to ``last``: weights by arriving spike, bias, synaptic decays.
-
-    Parameters
-    ----------
-    g_drive : ndarray, shape (copy, time, unit)
-        Gradient of the drive.
-    currents, initial : ndarray
-        Currents (copy, tau, time, unit), of no steps if ``g_decay`` is not wanted, and (copy, tau, unit) before them.
-    g_weight, g_bias, g_decay : ndarray
-        Sums, shapes (tau, pre, post), (unit,) and (tau, unit).
-    """
-    n_batch, n_steps, _ = g_drive.shape
-    n_tau = c.synapse_decay.size
-    for b in range(n_batch):
-        g, some = np.zeros((n_tau, last - first), g_drive.dtype), np.zeros(last - first, g_drive.dtype)
-        for t in range(n_steps - 1, -1, -1):
-            part = g_drive[b, t, first:last]
-            for i in range(part.size):
-                some[i] += part[i]
-            if t % _FEW == 0:
-                _move(some, g_bias[first:last])
-            for k in range(n_tau):
-                row = g[k]
-                for i in range(part.size):
-                    row[i] = part[i] + c.synapse_decay[k] * row[i]
-                if currents.shape[2] > 0:
-                    for i in range(part.size):
-                        past = currents[b, k, t - 1, first + i] if t > 0 else initial[b, k, first + i]
-                        g_decay[k, first + i] += row[i] * past
-                if g_weight.size > 0 and t >= c.delay:
-                    _to_weight((t - c.delay) * n_batch + b, k, first, spiking, row, g_weight)
-
-
-@part
-def _move(some: Array, total: NDArray[np.float64]) -> None:
-    """Add a short sum to the long one, and empty it."""
-    for i in range(some.size):
-        total[i] += some[i]
-    for i in range(some.size):
-        some[i] = 0
-
-
-@part
-def _to_weight(sent: int, k: int, first: int, spiking: Marks, row: Array, g_weight: Array) -> None:
-    for e in range(spiking.bounds[sent], spiking.bounds[sent + 1]):
-        j = spiking.unit[e]
-        total = g_weight[k, j, first : first + row.size]
-        if spiking.value.size > 0:
-            amount = spiking.value[e]
-            for i in range(row.size):
-                total[i] += amount * row[i]
-        else:
-            for i in range(row.size):
-                total[i] += row[i]

@@ -12,7 +12,10 @@ from torch import Tensor
 
 
 class Rule(NamedTuple):
-    """What is fixed: steps of refractoriness and of delay, reset, adaptation, whether known spikes reset the cells."""
+    """What is fixed: steps of refractoriness and of delay, reset, adaptation, whether known spikes reset the cells.
+
+    ``release`` holds use, and what is left of missing resources and of facilitation after a step; or nothing.
+    """
 
     n_refractory: int
     delay: int
@@ -20,6 +23,7 @@ class Rule(NamedTuple):
     detach_reset: bool
     adaptive: bool
     recorded: bool
+    release: tuple[float, ...] = ()
 
 
 class Inputs(NamedTuple):
@@ -37,6 +41,8 @@ class Inputs(NamedTuple):
         Currents before the first step.
     inject : Tensor, shape (batch, step, tau, unit)
         Currents that arrive in the first steps from spikes before the run.
+    missing, facilitation : Tensor, shape (batch, unit), or (batch, 0) where spikes pass unchanged
+        Stores of the units' release, see `organoid.models.short_term`; `Rule.release` has its numbers.
     refractory : Tensor, shape (batch, unit)
         Refractory steps left.
     stream : Tensor of int64, shape (batch, 2) or (0, 2)
@@ -58,6 +64,8 @@ class Inputs(NamedTuple):
     adaptation: Tensor
     current: Tensor
     inject: Tensor
+    missing: Tensor
+    facilitation: Tensor
     refractory: Tensor
     stream: Tensor
     forced: Tensor | None
@@ -73,13 +81,16 @@ class Block(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """Spikes and distance (batch, time, unit), state (batch, unit), traces that spikes left (batch, tau, unit)."""
+    """Spikes and distance (batch, time, unit), state (batch, unit), what was sent, its traces (batch, tau, unit)."""
 
     spikes: Tensor
     distance: Tensor
     voltage: Tensor
     refractory: Tensor
     adaptation: Tensor
+    missing: Tensor
+    facilitation: Tensor
+    sent: Tensor
     trace: Tensor
 
 
@@ -92,7 +103,17 @@ def constants_of(inputs: Inputs, rule: Rule) -> Constants:
     """Return the numbers of a network."""
     names = ("keep", "take", "threshold", "increment", "fade", "synapse_decay")
     arrays = [array(getattr(inputs, name)) for name in names]
-    values: Any = (*arrays, rule.n_refractory, rule.delay, rule.hard, rule.adaptive, rule.detach_reset, rule.recorded)
+    release = np.asarray(rule.release, arrays[0].dtype)
+    values: Any = (
+        *arrays,
+        release,
+        rule.n_refractory,
+        rule.delay,
+        rule.hard,
+        rule.adaptive,
+        rule.detach_reset,
+        rule.recorded,
+    )
     return Constants(*values)
 
 

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from organoid.models.kernels_adjoint import Adjoint, Sums, list_near, run_adjoint, run_weights
+from organoid.models.kernels_adjoint import Adjoint, Sums, list_near, run_adjoint
 from organoid.models.kernels_arrays import Block, Inputs, Rule, array, block_of, copy_of, fresh, in_lanes
 from organoid.models.kernels_forward import Constants, Record
 from organoid.models.kernels_marks import Marks, room
+from organoid.models.kernels_release import Stores
 from organoid.models.kernels_threads import Parts, in_parallel, parts_of
+from organoid.models.kernels_weights import run_weights
 from organoid.models.surrogate import Surrogate
 from torch import Tensor
 
@@ -66,7 +68,12 @@ class Backward:
 
     def __init__(self, saved: Saved, kept: Kept) -> None:
         self.saved, self.kept = saved, kept
-        self.record = kept.rest._replace(spikes=array(saved.spikes), distance=array(saved.distance))
+        values: Any = {
+            "spikes": array(saved.spikes),
+            "distance": array(saved.distance),
+            "sent": kept.rest.missing[:, :0],
+        }
+        self.record = kept.rest._replace(**values)
 
     def __call__(
         self,
@@ -75,23 +82,29 @@ class Backward:
         g_voltage: Tensor | None,
         g_refractory: Tensor | None,
         g_adaptation: Tensor | None,
+        g_missing: Tensor | None,
+        g_facilitation: Tensor | None,
+        g_sent: Tensor | None,
     ) -> tuple[Tensor | None, ...]:
-        """Return the gradient of every input up to ``inject``, in their order."""
+        """Return the gradient of every input up to ``facilitation``, in their order."""
         saved, n_tau = self.saved, self.saved.weight.shape[0]
         n_batch, _, n = saved.spikes.shape
         zeros, empty, dtype = saved.voltage.new_zeros, saved.voltage.new_empty, saved.voltage.dtype
         g_drive = fresh(*saved.spikes.shape, dtype=self.record.spikes.dtype)
         g_inject = zeros(n_batch, self.kept.n_early, n_tau, n)
-        lv, la = (zeros(n_batch, n) if g is None else copy_of(g) for g in (g_voltage, g_adaptation))
+        given = (g_voltage, g_adaptation, g_missing, g_facilitation)
+        releasing = n if self.kept.rule.release else 0
+        widths = (n, n, releasing, releasing)
+        carried = [zeros(n_batch, w) if g is None else copy_of(g) for g, w in zip(given, widths, strict=True)]
         g_current = zeros(n_batch, n_tau, n)
-        outside = [array(empty(n_batch, 0, n) if g is None else g) for g in (g_spikes, g_distance)]
+        outside = [array(empty(n_batch, 0, n) if g is None else g) for g in (g_spikes, g_distance, g_sent)]
         sums = self._sums(n_batch, n)
-        self._cells(outside, (lv.numpy(), la.numpy()), [t.numpy() for t in (g_drive, g_inject, g_current)], sums)
+        self._cells(outside, [t.numpy() for t in carried], [t.numpy() for t in (g_drive, g_inject, g_current)], sums)
         g_weight, g_bias, g_decay = self._targets(g_drive.numpy())
         threshold, increment, fade, keep, take = (torch.from_numpy(s.sum(0)).to(dtype) for s in sums)
         g_current *= saved.synapse_decay.detach()[:, None]
         cells = (keep, take, threshold, increment, fade)
-        found = (g_drive, g_bias, *cells, g_weight, g_decay, lv, la, g_current, g_inject)
+        found = (g_drive, g_bias, *cells, g_weight, g_decay, *carried[:2], g_current, g_inject, *carried[2:])
         return tuple(g if want else None for g, want in zip(found, self.kept.wants, strict=False))
 
     def _sums(self, n_batch: int, n: int) -> Sums:
@@ -99,7 +112,7 @@ class Backward:
         cell, decay = self.kept.rule.adaptive or wants.threshold, wants.keep or wants.take
         return Sums(*(np.zeros((n_batch if wanted else 0, n)) for wanted in (cell, cell, cell, decay, decay)))
 
-    def _cells(self, outside: list[Any], carried: tuple[Any, Any], out: list[Any], sums: Sums) -> None:
+    def _cells(self, outside: list[Any], carried: list[Any], out: list[Any], sums: Sums) -> None:
         """Go back through time, copies in parallel; fills everything but the gradients of weights."""
         n_batch, _, n = self.record.spikes.shape
         weight, initial = array(self.saved.weight), array(self.saved.voltage)
@@ -108,14 +121,14 @@ class Backward:
         def work(first: int, last: int) -> None:
             part, copies = slice(first, last), last - first
             record, numbers = block_of(self.record, first, last), in_lanes(self.kept.constants, copies)
-            g_spikes, g_distance = (g[part] for g in outside)
+            given_outside = [g[part] for g in outside]
             ring = np.zeros((self.kept.rule.delay, n_tau, copies * n), dtype)
-            lanes: Any = (*(g[part].reshape(-1) for g in carried), ring)
-            adjoint = Adjoint(*lanes)
+            lv, la, *stores = (g[part].reshape(-1) for g in carried)
+            adjoint = Adjoint(lv, la, ring, Stores(*stores))
             g_drive, g_inject, g_current = (g[part] for g in out)
             total = Sums(*(s[part].reshape(-1) for s in sums))
             for start, stop, near in self._near(first, record):
-                given = (weight, numbers, near, self._slope(near), g_spikes, g_distance, record)
+                given = (weight, numbers, near, self._slope(near), *given_outside, record)
                 own = (initial[part].reshape(-1), self.kept.forced, adjoint, g_drive, g_inject, total)
                 run_adjoint(start, stop, *given, *own)
             g_current[:] = ring[0].reshape(n_tau, copies, n).transpose(1, 0, 2)

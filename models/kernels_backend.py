@@ -25,14 +25,15 @@ _lock = threading.Lock()
 
 SUPPORT = (
     (
-        "(adaptive) LIF, LIF with escape noise; one delay, exponential synapses; CPU",
+        "(adaptive) LIF, LIF with escape noise; one delay, exponential or short-term synapses; CPU",
         "compiled",
         "compiled, exact adjoint",
     ),
     ("the same, driven by recorded spikes", "compiled", "compiled, exact adjoint"),
     ("the same, reset by recorded spikes (forced_voltages)", "compiled", "compiled, exact adjoint"),
     ("the same cells behind other synapses, driven by recorded spikes", "currents torch, cells compiled", "the same"),
-    ("the same cells behind other synapses, free", "torch", "torch"),
+    ("the same cells behind other synapses (sparse, delays of their own), free", "torch", "torch"),
+    ("short-term release on recorded spikes, any synapses", "compiled", "compiled, exact adjoint"),
     ("AdEx, Izhikevich; plastic networks", "torch", "torch"),
     ("spike function that is no Surrogate", "torch", "torch"),
     ("GPU, other precision than 32 or 64 bits", "torch", "torch"),
@@ -106,6 +107,11 @@ def obstacle(spike: object, drawn: bool, tensors: tuple[Tensor, ...]) -> str | N
         return "its spike function is no Surrogate"
     if drawn and not isinstance(spike, Sigmoid):
         return "spikes are drawn by compiled code only where their probability is a Sigmoid"
+    return misplaced(tensors)
+
+
+def misplaced(tensors: tuple[Tensor, ...]) -> str | None:
+    """Return why compiled code cannot take tensors, or None."""
     devices, dtypes = {t.device.type for t in tensors}, {t.dtype for t in tensors}
     if devices != {"cpu"}:
         return f"compiled code is for the CPU, and there are tensors on {', '.join(sorted(devices))}"

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from organoid.models.counter_rng import uniform_at
 from organoid.models.kernels_marks import Array, Flags, Marks, flags_for_lanes, has_room, mark, part
+from organoid.models.kernels_release import Stores, release
 
 from organoid.compiled import kernel
 
@@ -35,6 +36,8 @@ class Constants(NamedTuple):
         Threshold, its rise per spike, what is left of the adaptation after a step.
     synapse_decay : ndarray, shape (tau,)
         What is left of a current after a step.
+    release : ndarray, shape (3,) or (0,)
+        See `organoid.models.kernels_release.release`; empty where spikes pass unchanged.
     n_refractory, delay : int
         Steps.
     hard, adaptive, detach, recorded : bool
@@ -48,6 +51,7 @@ class Constants(NamedTuple):
     increment: Array
     fade: Array
     synapse_decay: Array
+    release: Array
     n_refractory: int
     delay: int
     hard: bool
@@ -57,12 +61,13 @@ class Constants(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """State, changed in place: (lane,), and current (tau, lane)."""
+    """State, changed in place: (lane,), current (tau, lane), and stores of the release."""
 
     voltage: Array
     refractory: Array
     adaptation: Array
     current: Array
+    stores: Stores
 
 
 class Draws(NamedTuple):
@@ -80,6 +85,9 @@ class Record(NamedTuple):
     held: Flags
     adaptation: Array
     currents: Array
+    sent: Array
+    missing: Array
+    facilitation: Array
 
 
 @kernel(nogil=True)
@@ -117,6 +125,7 @@ def run_forward(
     lanes, dtype = n_batch * n, x.dtype
     total, voltage, threshold = np.empty(lanes, dtype), np.empty(lanes, dtype), np.empty(lanes, dtype)
     distance, spikes, held = np.empty(lanes, dtype), np.empty(lanes, dtype), np.empty(lanes, np.uint8)
+    sent = np.empty(lanes, dtype) if c.release.size > 0 else spikes
     words, edge = flags_for_lanes(n_batch, n), dtype.type(support)
     for i in range(lanes):
         threshold[i] = c.threshold[i]
@@ -140,12 +149,14 @@ def run_forward(
             _known(row, n, spiking, spikes)
         if draws.stream.shape[0] > 0:
             _draw(t, n, draws, distance, spikes)
+        if c.n_refractory > 0 and not c.recorded:
+            _silence(held, spikes)
         if support >= 0:
             flag_near(n, edge, distance, c.n_refractory > 0, held, words)
+            if c.release.size > 0:
+                _flag_spikes_too(n, spikes, words)
             mark(row, n, words, distance, near)
         if c.n_refractory > 0:
-            if not c.recorded:
-                _silence(held, spikes)
             _refract(c.n_refractory, spikes, cells.refractory)
         _reset(c.hard, voltage, threshold, spikes, cells.voltage)
         if c.adaptive:
@@ -153,9 +164,14 @@ def run_forward(
         if record.distance.shape[1] > 0:
             put(distance, t, record.distance)
         put(spikes, t, record.spikes)
+        if c.release.size > 0:
+            put(cells.stores.missing, t, record.missing)
+            put(cells.stores.facilitation, t, record.facilitation)
+            release(c.release, spikes, cells.stores, sent)
+            put(sent, t, record.sent)
         if not forced:
             _flag_spikes(n, spikes, words)
-            mark(row, n, words, spikes, spiking)
+            mark(row, n, words, sent, spiking)
     return n_steps
 
 
@@ -177,6 +193,14 @@ def _flag_spikes(n: int, spikes: Array, words: NDArray[np.uint64]) -> None:
     for b in range(words.shape[0]):
         for i in range(n):
             flags[b, i] = np.uint8(1) if spikes[b * n + i] > 0 else np.uint8(0)
+
+
+@part
+def _flag_spikes_too(n: int, spikes: Array, words: NDArray[np.uint64]) -> None:
+    flags = words.view(np.uint8)
+    for b in range(words.shape[0]):
+        for i in range(n):
+            flags[b, i] |= np.uint8(1) if spikes[b * n + i] > 0 else np.uint8(0)
 
 
 @part
@@ -306,12 +330,12 @@ def _draw(t: int, n: int, draws: Draws, distance: Array, spikes: Array) -> None:
 
 @part
 def _known(row: int, n: int, spiking: Marks, spikes: Array) -> None:
-    """Put the known spikes of a step in place of the cells' own."""
+    """Put the known spikes of a step in place of the cells' own; what they pass on may be more or less."""
     for i in range(spikes.size):
         spikes[i] = 0
     for b in range(spikes.size // n):
         for e in range(spiking.bounds[row + b], spiking.bounds[row + b + 1]):
-            spikes[b * n + spiking.unit[e]] = spiking.value[e]
+            spikes[b * n + spiking.unit[e]] = 1
 
 
 @part

@@ -23,11 +23,11 @@ from organoid.models.kernels_arrays import (
 from organoid.models.kernels_back import Backward, Kept, Saved
 from organoid.models.kernels_forward import Cells, Draws, Record, final_traces, run_forward
 from organoid.models.kernels_marks import Marks, grown, list_spikes, room
+from organoid.models.kernels_once import once
+from organoid.models.kernels_release import Stores
 from organoid.models.kernels_threads import in_parallel, parts_of
 from organoid.models.surrogate import Surrogate
 from torch import Tensor
-
-from organoid.errors import ModelError
 
 _LANES = 2048  # copies times units that are advanced together, where a copy alone is not more
 _RARE, _SOME = 64, 8  # room to begin with: a spike for so many units and steps, a unit near threshold for so many
@@ -36,15 +36,18 @@ _RARE, _SOME = 64, 8  # room to begin with: a spike for so many units and steps,
 def network_pass(inputs: Inputs, rule: Rule, surrogate: Surrogate, *, distance: bool) -> Outputs:
     """Run the network; differentiable once. Distances are of no steps where they are not asked for."""
     blocks: list[Block] = []
-    spikes, *rest = _Pass.apply(rule, surrogate, distance, blocks, *inputs)  # type: ignore[no-untyped-call]
-    sent = spikes if inputs.forced is None else inputs.forced
+    spikes, *rest, sent = _Pass.apply(rule, surrogate, distance, blocks, *inputs)  # type: ignore[no-untyped-call]
+    if inputs.forced is not None:
+        sent = inputs.forced
+    elif inputs.missing.numel() == 0:
+        sent = spikes
     trace = _Trace.apply(sent, inputs.synapse_decay, rule.delay, blocks)  # type: ignore[no-untyped-call]
-    found: Any = (spikes, *rest, trace)
+    found: Any = (spikes, *rest, sent, trace)
     return Outputs(*found)
 
 
-def _record(inputs: Inputs, rule: Rule, distance: bool, currents: bool) -> tuple[Tensor, Tensor, Record]:
-    """Return spikes and distance as tensors, and the record with them."""
+def _record(inputs: Inputs, rule: Rule, distance: bool, currents: bool) -> tuple[Tensor, Tensor, Tensor, Record]:
+    """Return spikes, distance and what is released as tensors, and the record with them."""
     n_batch, n_steps, n = inputs.x.shape
     dtype = array(inputs.bias).dtype
     spikes = fresh(n_batch, n_steps, n, dtype=dtype)
@@ -52,7 +55,10 @@ def _record(inputs: Inputs, rule: Rule, distance: bool, currents: bool) -> tuple
     held = np.empty((n_batch, n_steps if rule.n_refractory else 0, n), np.uint8)
     adaptation = np.empty((n_batch, n_steps if rule.adaptive else 0, n), dtype)
     kept = np.empty((n_batch, inputs.weight.shape[0], n_steps if currents else 0, n), dtype)
-    return spikes, gap, Record(spikes.numpy(), gap.numpy(), held, adaptation, kept)
+    releasing = n_steps if inputs.missing.numel() else 0
+    sent = fresh(n_batch, releasing, n, dtype=dtype)
+    stores = (np.empty((n_batch, releasing, n), dtype) for _ in range(2))
+    return spikes, gap, sent, Record(spikes.numpy(), gap.numpy(), held, adaptation, kept, sent.numpy(), *stores)
 
 
 def _marks(copies: int, inputs: Inputs, first: int, support: float) -> tuple[Marks, Marks]:
@@ -61,7 +67,7 @@ def _marks(copies: int, inputs: Inputs, first: int, support: float) -> tuple[Mar
     rows, size, dtype = n_steps * copies, n_steps * copies * n, array(inputs.bias).dtype
     near = room(rows if support >= 0 else 0, size // _SOME if support >= 0 else 0, dtype, values=True)
     if inputs.forced is None:
-        return room(rows, size // _RARE, dtype, values=False), near
+        return room(rows, size // _RARE, dtype, values=inputs.missing.numel() > 0), near
     sent = array(inputs.forced[first : first + copies])
     spiking = room(rows, int(np.count_nonzero(sent)), dtype, values=True)
     list_spikes(sent, spiking)
@@ -78,22 +84,25 @@ class _Pass(torch.autograd.Function):
         inputs = Inputs(*tensors)
         wants, forced = Inputs(*ctx.needs_input_grad[4:]), inputs.forced is not None
         constants = constants_of(inputs, rule)
-        state = [copy_of(t) for t in (inputs.voltage, inputs.refractory, inputs.adaptation)]
+        names = ("voltage", "refractory", "adaptation", "missing", "facilitation")
+        state = [copy_of(getattr(inputs, name)) for name in names]
+        releasing = inputs.missing.numel() > 0
         # Who is near threshold is listed on the way, unless everybody is.
         support = surrogate.support if any(wants) and math.isfinite(surrogate.support) else -1.0
         dense = visible or bool(any(wants) and (support < 0 or wants.keep or wants.take))
-        spikes, distance, record = _record(inputs, rule, dense, bool(wants.synapse_decay))
+        spikes, distance, sent, record = _record(inputs, rule, dense, bool(wants.synapse_decay))
         x, bias, weight, inject = (array(t) for t in (inputs.x, inputs.bias, inputs.weight, inputs.inject))
         draws = Draws(array(inputs.stream), float(getattr(surrogate, "slope", 0.0)))
 
         def work(first: int, last: int) -> None:
             part, copies = slice(first, last), last - first
-            lanes: Any = (*(t[part].numpy().reshape(-1) for t in state), lanes_of(inputs.current[part]))
+            *cells, missing, facilitation = (t[part].numpy().reshape(-1) for t in state)
+            lanes: Any = (*cells, lanes_of(inputs.current[part]), Stores(missing, facilitation))
             noise, seen, t = draws._replace(stream=draws.stream[part]), block_of(record, first, last), 0
             known = (bias, weight, in_lanes(constants, copies), noise, Cells(*lanes), inject[part])
             spiking, near = _marks(copies, inputs, first, support)
             while (t := run_forward(t, x[part], *known, spiking, forced, near, support, seen)) < n_steps:
-                spiking = spiking if forced else grown(spiking, t * copies, copies * n, values=False)
+                spiking = spiking if forced else grown(spiking, t * copies, copies * n, values=releasing)
                 near = grown(near, t * copies, copies * n, values=True) if support >= 0 else near
             blocks.append(Block(first, last, spiking, near))
 
@@ -101,38 +110,23 @@ class _Pass(torch.autograd.Function):
         parts = parts_of(n_batch, 1, max(1, _LANES // n), inputs.x.numel())
         in_parallel(work, parts)
         blocks.sort(key=lambda block: block.first)
-        voltage, refractory, adaptation = state
         needed = (inputs.weight, inputs.synapse_decay, inputs.current, inputs.voltage)
         ctx.save_for_backward(spikes, distance, *needed)
-        outside: Any = {"spikes": None, "distance": None}  # outputs: autograd must know that they are kept
+        outside: Any = {
+            "spikes": None,
+            "distance": None,
+            "sent": None,
+        }  # outputs: autograd must know that they are kept
         rest = record._replace(**outside)
         ctx.kept = Kept(rule, surrogate, constants, parts, blocks, rest, wants, forced, inject.shape[1])
-        ctx.mark_non_differentiable(refractory)
+        ctx.mark_non_differentiable(state[1])
         ctx.set_materialize_grads(False)
-        return spikes, distance, voltage, refractory, adaptation
+        return spikes, distance, *state, sent
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-        run = Backward(Saved(*ctx.saved_tensors), ctx.kept)
-        # Something that wants a gradient, so that whoever asks for a second derivative gets here and not a silent 0.
-        wanting = torch.zeros((), requires_grad=True)
-        found = _Once.apply(run, grads, wanting, *(g for g in grads if g is not None))  # type: ignore[no-untyped-call]
+        found = once(Backward(Saved(*ctx.saved_tensors), ctx.kept), grads)
         return None, None, None, None, *found, None, None, None
-
-
-class _Once(torch.autograd.Function):
-    """The adjoint, which has no derivative of its own."""
-
-    @staticmethod
-    def forward(ctx: Any, run: Backward, grads: tuple[Tensor | None, ...], *_: Tensor) -> tuple[Tensor | None, ...]:
-        return run(*grads)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Any:
-        raise ModelError(
-            "the compiled network can be differentiated once, and a second derivative was asked for; "
-            "run it in `with organoid.models.backend('torch'):`"
-        )
 
 
 class _Trace(torch.autograd.Function):

@@ -23,7 +23,10 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from organoid.models.kernels_backend import misplaced, refused
+from organoid.models.kernels_release import released
 from organoid.models.sparse_synapses import SparseSynapses
 from organoid.models.synapses import ExponentialSynapses
 from torch import Tensor
@@ -65,6 +68,12 @@ class ShortTermPlasticity:
                 f"dt and tau_recovery must be positive, tau_facilitation not negative (s), use in (0, 1]: {self}"
             )
 
+    @property
+    def numbers(self) -> tuple[float, float, float]:
+        """Use, and what is left of missing resources and of facilitation after a step."""
+        fall = math.exp(-self.dt / self.tau_facilitation) if self.tau_facilitation else 0.0
+        return self.use, math.exp(-self.dt / self.tau_recovery), fall
+
     def initial_state(self, batch: int, n_units: int, like: Tensor) -> ReleaseState:
         """Return rested synapses."""
         zeros = like.new_zeros(batch, n_units)
@@ -72,19 +81,24 @@ class ShortTermPlasticity:
 
     def step(self, spikes: Tensor, state: ReleaseState) -> tuple[Tensor, ReleaseState]:
         """Release on this step's spikes, shape (batch, unit); return what is released and the state a step later."""
+        _, recover, fall = self.numbers
         u = self.use + (1 - self.use) * state.facilitation
-        released = spikes * u * (1 - state.missing)
-        missing = math.exp(-self.dt / self.tau_recovery) * (state.missing + released)
-        fall = math.exp(-self.dt / self.tau_facilitation) if self.tau_facilitation else 0.0
+        out = spikes * u * (1 - state.missing)
+        missing = recover * (state.missing + out)
         facilitation = fall * (state.facilitation + spikes * (u - state.facilitation))
-        return released / self.use, ReleaseState(missing, facilitation)
+        return out / self.use, ReleaseState(missing, facilitation)
 
     def run(self, spikes: Tensor, state: ReleaseState) -> tuple[Tensor, ReleaseState]:
-        """Release on spikes (batch, time, unit); equal to calling `step` for each."""
+        """Release on spikes (batch, time, unit); equal to calling `step` for each. Compiled where possible."""
+        tensors = (spikes, *state)
+        if not refused(type(self).__name__, misplaced(tensors)):
+            dtype = state.missing.detach().numpy().dtype
+            sent, *stores = released(*tensors, np.asarray(self.numbers, dtype))
+            return sent, ReleaseState(*stores)
         out = []
         for part in spikes.unbind(1):
-            released, state = self.step(part, state)
-            out.append(released)
+            sent, state = self.step(part, state)
+            out.append(sent)
         return torch.stack(out, 1), state
 
 
@@ -124,13 +138,13 @@ class _Releasing(ExponentialSynapses):
 
     def send(self, trace: Tensor, state: Any, emitted: Tensor) -> Any:
         """Put what the spikes of this step release on its way."""
-        released, release = self.release.step(emitted, state.release)
-        return ShortTermSynapseState(super().send(trace, state.synapse, released), release)
+        sent, release = self.release.step(emitted, state.release)
+        return ShortTermSynapseState(super().send(trace, state.synapse, sent), release)
 
     def forced(self, emitted: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Return the current (batch, time, unit) of spikes that are known beforehand, and the state after them."""
-        released, release = self.release.run(emitted, state.release)
-        current, after = super().forced(released, state.synapse)
+        sent, release = self.release.run(emitted, state.release)
+        current, after = super().forced(sent, state.synapse)
         return current, ShortTermSynapseState(after, release)
 
 

@@ -6,7 +6,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from organoid.models import LIF, AdaptiveLIF, AdaptiveLIFParameters, LIFParameters, backend
+from organoid.models import (
+    LIF,
+    AdaptiveLIF,
+    AdaptiveLIFParameters,
+    LIFParameters,
+    ShortTermPlasticity,
+    ShortTermSynapses,
+    backend,
+)
 from organoid.models.noisy_lif import EscapeNoiseLIF
 from organoid.models.states import tensors
 from organoid.models.surrogate import FastSigmoid, Sigmoid, Surrogate
@@ -31,6 +39,7 @@ class Case:
     density: float = 1.0
     seed: int = 0
     dtype: torch.dtype = torch.float64
+    release: ShortTermPlasticity | None = None
 
     def with_lif(self, **changes: Any) -> Case:
         """Return a copy with other fixed properties."""
@@ -41,6 +50,18 @@ def build(case: Case) -> Any:
     """Return the network of a case."""
     mask = torch.rand(case.n, case.n, generator=torch.Generator().manual_seed(case.seed)) < case.density
     options: dict[str, Any] = {"mask": mask, "seed": case.seed}
+    if case.release is not None:
+        options["synapses"] = ShortTermSynapses(
+            case.n,
+            DT,
+            release=case.release,
+            tau=case.lif.tau_syn,
+            delay=case.lif.delay,
+            mask=options.pop("mask"),
+            scale=case.lif.weight_scale,
+            generator=torch.Generator().manual_seed(case.seed),
+            trainable=case.lif.trainable,
+        )
     if case.kind == "adaptive_lif":
         trained = ("tau_adapt",) if case.lif.trainable else ()
         parameters = AdaptiveLIFParameters(case.lif, tau_adapt=0.03, increment=0.2, trainable=trained)

@@ -10,8 +10,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from kernel_checks import Case, differences
-from organoid.models import LIFParameters, kernels_adjoint, kernels_back, kernels_forward, kernels_marks
+from kernel_checks import DT, Case, differences
+from organoid.models import (
+    LIFParameters,
+    ShortTermPlasticity,
+    kernels_adjoint,
+    kernels_back,
+    kernels_forward,
+    kernels_marks,
+    kernels_release,
+    kernels_weights,
+)
 from organoid.models.surrogate import FastSigmoid, Triangular
 
 ALL = ("tau_mem", "tau_syn", "threshold")
@@ -21,6 +30,7 @@ SUBTRACT = HARD.with_lif(reset="subtract")
 FREE = HARD.with_lif(refractory=0.0)
 NEAR = Case("lif", lif=LIFParameters(weight_scale=6.0, delay=0.001), spike=Triangular(2.0, 1.0), **SMALL)
 SOME = replace(NEAR, n=8, spike=Triangular(0.5, 1.0))
+RELEASE = replace(NEAR, n=5, n_steps=30, split=12, release=ShortTermPlasticity(DT, 0.3, 0.02, 0.03))
 
 # What is changed, into what, and the case that must notice.
 DELETIONS = [
@@ -61,6 +71,20 @@ DELETIONS = [
     ("part[i] + c.synapse_decay[k] * row[i]", "part[i]", NEAR),
     ("g_decay[k, first + i] += row[i] * past", "pass", HARD),
     ("if t > 0 else initial[b, k, first + i]", "if t > 0 else 0.0", HARD),
+    # what is released: from outside, through the synapses, and through the stores
+    ("out[b * n + i] += g_sent[b, t, i]", "pass", RELEASE),
+    ("out[i] = through[i]", "out[i] = 0", RELEASE),
+    ("if every or slope[e] != 0:", "if slope[e] != 0:", replace(RELEASE, spike=Triangular(0.5, 1.0))),
+    ("g_sent[i] / use + recover * lm[i]", "g_sent[i] / use", RELEASE),
+    ("g_sent[i] / use + recover * lm[i]", "recover * lm[i]", RELEASE),
+    ("out * u * (one - m) + later * (u - f)", "out * u * (one - m)", RELEASE),
+    ("out * u * (one - m) + later * (u - f)", "later * (u - f)", RELEASE),
+    ("lm[i] = recover * lm[i] - out * z * u", "lm[i] = recover * lm[i]", RELEASE),
+    ("lm[i] = recover * lm[i] - out * z * u", "lm[i] = -out * z * u", RELEASE),
+    ("later * (one - z) + (one - use) * z * (later + out * (one - m))", "later * (one - z)", RELEASE),
+    ("later * (one - z) + (one - use) * z * (later + out * (one - m))", "0.0", RELEASE),
+    ("(later + out * (one - m))", "later", RELEASE),
+    ("(later + out * (one - m))", "(out * (one - m))", RELEASE),
     (
         "            for i in range(row.size):\n                total[i] += row[i]",
         "            pass",
@@ -69,18 +93,24 @@ DELETIONS = [
 ]
 
 
+MODULES = (kernels_release, kernels_weights, kernels_adjoint)
+
+
 def interpreted(old: str = "", new: str = "") -> dict[str, Any]:
     """Return the functions of the adjoint, changed, as plain Python."""
-    source = inspect.getsource(kernels_adjoint)
-    assert old in source, "the source has changed: update the list"
-    source = source.replace(old, new).replace("@kernel(nogil=True)\n", "").replace("@part\n", "")
-    for name in ("_four_rows", "_two_copies"):
-        source = source.replace(f"part({name}, fastmath=REORDERED)", name)
-    assert "part(" not in source  # a compiled part must not be called by the interpreter
+    sources = [inspect.getsource(module) for module in MODULES]
+    assert any(old in source for source in sources), "the source has changed: update the list"
+    parts: dict[str, Any] = {name: getattr(kernels_forward, name).py_func for name in ("put", "take", "flag_near")}
+    parts |= {name: getattr(kernels_marks, name).py_func for name in ("mark", "flags_for_lanes")}
     names: dict[str, Any] = {"__name__": "adjoint"}
-    exec(compile(source, "adjoint", "exec"), names)
-    names |= {name: getattr(kernels_forward, name).py_func for name in ("put", "take", "flag_near")}
-    names |= {name: getattr(kernels_marks, name).py_func for name in ("mark", "flags_for_lanes")}
+    for source in sources:
+        source = source.replace(old, new).replace("@kernel(nogil=True)\n", "").replace("@part\n", "")
+        for name in ("_four_rows", "_two_copies"):
+            source = source.replace(f"part({name}, fastmath=REORDERED)", name)
+        assert "part(" not in source  # a compiled part must not be called by the interpreter
+        exec(compile(source, "adjoint", "exec"), names)
+        parts.setdefault("release_back", names["release_back"])  # before the adjoint imports the compiled one
+    names.update(parts)
     return names
 
 
@@ -89,7 +119,7 @@ def use(monkeypatch: pytest.MonkeyPatch, names: dict[str, Any]) -> None:
         monkeypatch.setattr(kernels_back, name, names[name])
 
 
-@pytest.mark.parametrize("case", [HARD, SUBTRACT, FREE, NEAR, SOME])
+@pytest.mark.parametrize("case", [HARD, SUBTRACT, FREE, NEAR, SOME, RELEASE])
 def test_unchanged_the_comparison_holds(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, interpreted())
     assert max(differences(case).values()) < 1e-10
