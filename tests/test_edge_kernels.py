@@ -52,3 +52,17 @@ def test_the_standard_is_kept_without_evidence_or_with_few_pairs(n: int, size: f
     kernels = learn_kernels(pairs_of(n, LATE, LATE, size), ~np.eye(n, dtype=bool), np.random.default_rng(0))
     for kernel in kernels:
         np.testing.assert_array_equal(kernel, PLAIN)
+
+
+def test_excitation_that_acts_at_once_is_no_late_inhibition() -> None:
+    """To a kernel that starts late it looks inverted, and once passed for the inhibitory one."""
+    n = 24
+    pairs = pairs_of(n, np.array([1.0, 1.0, 0.0]), PLAIN, 0.0)
+    pairs.weights[:6] += 5.0 * np.array([1.0, 1.0, 0.0])
+    off = ~np.eye(n, dtype=bool)
+    plus, minus = learn_kernels(pairs, off, np.random.default_rng(0))
+    late = pairs.areas(np.array([-1.5, 1.0, 0.0]))
+    assert np.median((late[0] / late[1])[:6]) < 0, "the trap is there"
+    assert plus[0] > 0 and minus[0] >= STANDARD[0]
+    weight, se = signed_areas(pairs, (plus, minus))
+    assert np.mean((weight / se)[:6] > 0) > 0.98

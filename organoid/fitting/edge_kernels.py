@@ -12,7 +12,9 @@ effects half-normal of spread :math:`s`, the evidence of a kernel for connection
                                \Phi\Big(\frac{\pm z s}{\sqrt{1 + s^2}}\Big)
 
 largest over a few :math:`\pi` and :math:`s` (empirical Bayes with a spike and a slab). A standard kernel is kept
-unless another gains more than a few nats, and where pairs are few.
+unless another gains more than a few nats, and where pairs are few. Pairs that are clearly of one sign with the
+standard kernel have no say in the other sign's: to a kernel that starts late, a connection that acts at once looks
+inverted.
 """
 
 import numpy as np
@@ -29,6 +31,7 @@ RISES = (-1.5, -1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0)  # below 0: the ef
 TAILS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
 SHARES, SPREADS = (0.02, 0.05, 0.1, 0.2), (1.5, 3.0, 6.0)
 CHANGE = 3.0  # nats another kernel has to gain
+OTHER_SIGN = 2.0  # standard z-values beyond which a pair has no say in the kernel of the other sign
 MIN_PAIRS, MAX_PAIRS = 200, 20_000  # fewer say nothing about kernels; more add nothing
 SIGNS = (1, -1)
 
@@ -56,7 +59,8 @@ def learn_kernels(pairs: PairWeights, telling: NDArray[np.bool_], rng: np.random
     z = [_standardised(some, shape) for shape in shapes]
     found = []
     for sign in SIGNS:
-        gain = np.array([evidence(values, sign) for values in z])
+        open_to_it = sign * z[start] > -OTHER_SIGN
+        gain = np.array([evidence(values[open_to_it], sign) for values in z])
         gain[start] += CHANGE
         found.append(shapes[int(np.argmax(gain))])
     return found[0], found[1]
