@@ -13,6 +13,7 @@ from organoid.models.field_kernels import (
     room_for_regions,
     weigh_local,
 )
+from organoid.models.lagged_kernels import send_lagged, take_lagged
 
 from organoid.compiled import kernel
 
@@ -124,6 +125,7 @@ def _run(
     volley: NDArray[Any],
     drive_steps: NDArray[Any],
     pushed: NDArray[Any],
+    future: NDArray[Any],
 ) -> Any:
     n = par.bias.size
     packed, fields = pack_units(par, 1), pack_fields(par.fields, 1)
@@ -143,6 +145,7 @@ def _run(
     places, bound, may_fire = np.empty(n, dtype=np.uint64), np.empty(n, dtype=np.int32), np.empty(n, dtype=np.bool_)
     place_draws(key, n, places)
     v, from_fields, left = np.empty(n), np.empty(n), np.empty(n)
+    has_lags, drives = future.shape[0] > 0, np.empty((par.tau.size + 1, n))
     counts = np.empty(n, dtype=np.int64)
     jump = np.empty(par.tau.size)
     n_out = 0
@@ -162,7 +165,11 @@ def _run(
         weigh_fields(everyones, features[: everyones.shape[0]], from_fields)
         if share.size:
             weigh_local(local, features, from_fields)
-        potentials(packed, drive, from_fields, v)
+        if has_lags:
+            take_lagged(future, first_step + done, drive, drives)
+            potentials(packed, drives, from_fields, v)
+        else:
+            potentials(packed, drive, from_fields, v)
         if next_push < drive_steps.size and drive_steps[next_push] == done:
             push = pushed[next_push]
             for i in range(n):
@@ -185,6 +192,8 @@ def _run(
         fade(traces, decay)
         fade(drive, decay)
         receive(weights, saturation, traces, drive, counts, jump)
+        if has_lags:
+            send_lagged(future, first_step + done, par.lags, par.lag_weights, counts)
         for m in range(n_whole):
             population[m] = population[m] * field_decay[m] + n_own + field_weight * n_forced + volley[done]
         for r in range(share.size):
@@ -208,6 +217,7 @@ def advance_kernel(
     done: int,
     n_steps: int,
     injection: Any,
+    future: NDArray[Any],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], int, float, bool]:
     """Advance in place until `n_steps`, a full output buffer, or runaway.
 
@@ -237,5 +247,6 @@ def advance_kernel(
         injection.volley,
         injection.drive_steps,
         injection.drive,
+        future,
     )
     return result

@@ -15,7 +15,7 @@ picks up several neurons. Clipping keeps ``V`` inside the range seen in the reco
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,6 +59,10 @@ class EscapeLIFParameters(NamedTuple):
         Largest ``V``, logit.
     rate_limit : float
         Population rate averaged over about 2 s above which the network counts as run away, spikes/s.
+    lags : ndarray, shape (n_lagged, n_lags)
+        ``phi[b, l - 1]``: further functions of the time since a spike, of finite length; none unless given.
+    lag_weights : ndarray, shape (n_lagged, n_units, n_units)
+        Couplings through these, ``A[b, pre, post]``, logit.
     """
 
     dt: float
@@ -73,6 +77,8 @@ class EscapeLIFParameters(NamedTuple):
     drive_high: Array
     ceiling: Array
     rate_limit: float
+    lags: Array = np.empty((0, 0))
+    lag_weights: Array = np.empty((0, 0, 0))
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,8 @@ class EscapeLIFState:
         Traces of the summed spike count, one a field time constant.
     activity : float
         Leaky population rate, spikes/s.
+    future : ndarray, shape (n_lags, n_units)
+        Drive still to come through functions of finite length; row ``t % n_lags`` is that of step ``t``.
     """
 
     key: int
@@ -99,6 +107,7 @@ class EscapeLIFState:
     drive: Array
     population: Array
     activity: float
+    future: Array = field(default_factory=lambda: np.empty((0, 0)))
 
 
 class EscapeLIF:
@@ -153,10 +162,13 @@ class EscapeLIF:
             drive=np.zeros(shape),
             population=self.parameters.fields.mean.copy(),
             activity=0.0,
+            future=np.zeros((self.parameters.lags.shape[1], self.n_units)),
         )
 
     def state_from_traces(self, traces: Array, population: Array, seed: int) -> EscapeLIFState:
         """Return a state with given traces, such as those a recording leaves behind."""
+        if self.parameters.lags.size:
+            raise ModelError("traces do not hold all that a network with couplings of finite length remembers")
         drive = np.einsum("kj,kji->ki", traces, self.parameters.weights)
         start = self.initial_state(seed)
         return EscapeLIFState(start.key, 0, traces.copy(), drive, population.copy(), 0.0)
@@ -165,6 +177,7 @@ class EscapeLIF:
         """Run `n_steps` steps; see `organoid.models.free_running.FreeRunningNetwork`."""
         inject = _nothing(n_steps) if injection is None else check_injection(injection, n_steps, self.n_units, True)
         traces, drive, population = state.traces.copy(), state.drive.copy(), state.population.copy()
+        future = state.future.copy()
         activity, done, runaway = state.activity, 0, False
         parts: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
         while done < n_steps and not runaway:
@@ -180,12 +193,13 @@ class EscapeLIF:
                 done,
                 n_steps,
                 inject,
+                future,
             )
             parts.append((steps, units))
         return Advance(
             steps=np.concatenate([part[0] for part in parts]) if parts else np.empty(0, np.int64),
             units=np.concatenate([part[1] for part in parts]) if parts else np.empty(0, np.int64),
-            state=EscapeLIFState(state.key, state.step + done, traces, drive, population, float(activity)),
+            state=EscapeLIFState(state.key, state.step + done, traces, drive, population, float(activity), future),
             n_steps=done,
             runaway=bool(runaway),
         )
@@ -252,7 +266,9 @@ def _check(p: EscapeLIFParameters) -> None:
     for name, shape in expected.items():
         if getattr(p, name).shape != shape:
             raise ModelError(f"{name} has shape {getattr(p, name).shape}; expected {shape} for {n} units")
-    for name in ("weights", "bias", "field_weights", "tau"):
+    if p.lags.size and p.lag_weights.shape != (len(p.lags), n, n):
+        raise ModelError(f"lag_weights has shape {p.lag_weights.shape}; expected {(len(p.lags), n, n)} for {n} units")
+    for name in ("lags", "lag_weights", "weights", "bias", "field_weights", "tau"):
         if not np.all(np.isfinite(getattr(p, name))):
             raise ModelError(f"{name} holds NaN or infinite values")
     _check_regions(p.fields, n)

@@ -85,7 +85,8 @@ def _put_escape(group: h5py.Group, network: EscapeLIF) -> None:
 
 
 def _take_escape(group: h5py.Group) -> EscapeLIF:
-    names = [name for name in EscapeLIFParameters._fields if name != _FIELDS]
+    later = EscapeLIFParameters._field_defaults  # files of earlier versions lack these
+    names = [name for name in EscapeLIFParameters._fields if name != _FIELDS and (name in group or name not in later)]
     parts = [part for part in PopulationFields._fields if part not in PopulationFields._field_defaults]
     _check_present(group, (*names, *(f"{_FIELDS}/{part}" for part in parts)))
     values = {name: _value(group[name]) for name in names}

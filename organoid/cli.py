@@ -152,6 +152,10 @@ def fit(
     free_run: Annotated[
         bool, typer.Option("--free-run/--no-free-run", help="Score free runs against the recording.")
     ] = True,
+    basis: Annotated[str, typer.Option(help="What units are coupled through: traces, or (raised) cosines.")] = "traces",
+    delay: Annotated[
+        list[float] | None, typer.Option(help="Further traces that begin so many s after a spike; may be repeated.")
+    ] = None,
     all_wells: Annotated[
         bool, typer.Option("--all-wells", help="Fit every well; --out (and --report) name folders.")
     ] = False,
@@ -164,7 +168,7 @@ def fit(
     from organoid.cli_text import fit_text, wells_text
     from organoid.cli_work import FitRequest, fit_file
 
-    request = FitRequest(file, well, recording, out, report, model, loss, seed, free_run)
+    request = FitRequest(file, well, recording, out, report, model, loss, seed, free_run, basis, tuple(delay or ()))
     if all_wells:
         from organoid.cli_wells import fit_wells
 

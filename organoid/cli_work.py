@@ -27,6 +27,8 @@ class FitRequest:
     loss: str
     seed: int
     free_run: bool
+    basis: str = "traces"
+    delays: tuple[float, ...] = ()
 
     @property
     def by_gradient(self) -> bool:
@@ -56,6 +58,8 @@ def fit_file(request: FitRequest, progress: bool) -> dict[str, Any]:
         model=request.model,
         loss=request.loss,
         free_run=request.free_run,
+        basis=request.basis,
+        delays=request.delays,
         seed=request.seed,
         progress=progress,
     )

@@ -1,5 +1,6 @@
 """Fitting spiking networks to recordings."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ def fit(
     exact: bool = False,
     edge_null: str = "empirical",
     coupling_prior: str = "plain",
+    basis: str = "traces",
+    delays: Sequence[float] = (),
     bin_width: float | None = None,
     seed: int = 0,
     device: str | None = None,
@@ -65,6 +68,12 @@ def fit(
     coupling_prior : str
         "plain", or a structured one: "connections", "senders" or "distance" (likelihood path; see
         `organoid.fitting.priors`).
+    basis : str
+        What units are coupled through (likelihood path): "traces", saturating exponentials, or "cosines", raised
+        cosines of the logarithm of time over 100 ms. Corrections in free run are made for "traces" without delays
+        only.
+    delays : sequence of float, s
+        Of further traces, which begin so long after a spike (likelihood path).
     bin_width : float, optional, s
         Default: 1 ms (likelihood), 2 ms (gradient).
     seed : int
@@ -108,12 +117,14 @@ def fit(
             exact=exact,
             edge_null=edge_null,
             coupling_prior=coupling_prior,
+            basis=basis,
+            delays=delays,
             seed=seed,
             device=device,
             progress=progress,
         )
     given = {"refit": refit, "exact": exact, "edge_null": edge_null, "coupling_prior": coupling_prior, "device": device}
-    _refuse_likelihood_options(given)
+    _refuse_likelihood_options({**given, "basis": basis, "delays": tuple(delays)})
     options = _gradient_options(settings)
     if bin_width is not None:
         options["bin_width"] = bin_width
@@ -125,6 +136,8 @@ _LIKELIHOOD_OPTIONS = {
     "exact": False,
     "edge_null": "empirical",
     "coupling_prior": "plain",
+    "basis": "traces",
+    "delays": (),
     "device": None,
 }
 

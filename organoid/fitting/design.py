@@ -10,6 +10,7 @@ from torch import Tensor
 from organoid.fitting.field_constants import fit_fields
 from organoid.fitting.forced_pass import Basis, ForcedSample, sample_forced
 from organoid.fitting.history import History
+from organoid.fitting.lagged import TRACES, lagged_functions
 from organoid.fitting.pulses import PulseColumns, pulse_columns
 from organoid.fitting.regions import Regions
 from organoid.fitting.solver import UNUSED, Problem
@@ -109,7 +110,7 @@ class Design:
     @property
     def n_couplings(self) -> int:
         """Number of columns that are unit traces."""
-        return int(self.basis.tau.size * self.n_units)
+        return int(self.basis.n_kinds * self.n_units)
 
     @property
     def n_network(self) -> int:
@@ -159,14 +160,14 @@ class Design:
 
     def own_columns(self, unit: int) -> NDArray[np.int64]:
         """Return the columns of a unit's own history."""
-        return np.arange(self.basis.tau.size) * self.n_units + unit
+        return np.arange(self.basis.n_kinds) * self.n_units + unit
 
     def ridge(self, candidate: Candidate) -> Tensor:
         """Return the prior precision of every parameter, shape (n_columns, n_units)."""
         ridge = torch.full((self.columns(candidate).size, self.n_units), candidate.field_ridge)
         ridge[: self.n_couplings] = torch.inf if candidate.coupling_ridge is None else candidate.coupling_ridge
         units = torch.arange(self.n_units)
-        for k in range(self.basis.tau.size):
+        for k in range(self.basis.n_kinds):
             ridge[k * self.n_units + units, units] = OWN_RIDGE
         if candidate.local:
             seen = torch.from_numpy(self._seen())
@@ -198,7 +199,7 @@ class Design:
         """Return the problem of one unit without couplings, and its columns."""
         columns = np.append(self.own_columns(unit), self.field_columns(candidate, unit))
         ridge = torch.full((columns.size, 1), candidate.field_ridge)
-        ridge[: self.basis.tau.size] = OWN_RIDGE
+        ridge[: self.basis.n_kinds] = OWN_RIDGE
         ridge[self._local(columns)] = LOCAL_RIDGE
         self._set_stimulus_ridge(ridge, columns, candidate)
         ridge[-1] = BIAS_RIDGE
@@ -220,6 +221,7 @@ def make_design(
     synaptic_taus: tuple[float, ...] = SYNAPTIC_TAUS,
     drift_taus: tuple[float, ...] = (),
     regions: Regions | None = None,
+    lags: Array | None = None,
 ) -> Design:
     """Sweep the training part once and standardise what is kept of it.
 
@@ -243,13 +245,13 @@ def make_design(
         )
     else:
         fields = no_fields()
-    basis = Basis(np.array(synaptic_taus), SATURATION, fields)
+    basis = Basis(np.array(synaptic_taus), SATURATION, fields, np.empty((0, 0)) if lags is None else lags)
     pulses = pulse_columns(training.pulses, training.bin_width)
     width = basis.n_features(training.n_units) + (0 if pulses is None else pulses.width)
     n_rows, n_blocks = _affordable(width)
     sample = sample_forced(training, basis, n_rows, n_blocks, rng, gap=_gap(training), pulses=pulses)
     scale = np.ones(sample.rows.shape[1])
-    n_couplings = basis.tau.size * training.n_units
+    n_couplings = basis.n_kinds * training.n_units
     scale[:n_couplings] = _deviation(sample, n_couplings)
     sample.rows[:] /= scale.astype(np.float32)
     sample.spike_term[:] /= scale[:, None]
@@ -257,11 +259,20 @@ def make_design(
 
 
 def forced_design(
-    training: History, rng: np.random.Generator, regions: Regions | None = None, device: str | None = None
+    training: History,
+    rng: np.random.Generator,
+    regions: Regions | None = None,
+    basis: str = TRACES,
+    delays: tuple[float, ...] = (),
+    device: str | None = None,
 ) -> Design:
-    """Return the design of the default fit: with a slow trace of every unit, and fields for a drifting baseline."""
-    taus = (*SYNAPTIC_TAUS, SLOW_TAU)
-    design = make_design(training, rng, synaptic_taus=taus, drift_taus=DRIFT_TAUS, regions=regions)
+    """Return the design of the default fit: with a slow trace of every unit, and fields for a drifting baseline.
+
+    `basis` and `delays` (s) are those of `organoid.fitting.lagged`.
+    """
+    taus = (*SYNAPTIC_TAUS, SLOW_TAU) if basis == TRACES else (SLOW_TAU,)
+    lags = lagged_functions(basis, delays, training.bin_width)
+    design = make_design(training, rng, synaptic_taus=taus, drift_taus=DRIFT_TAUS, regions=regions, lags=lags)
     return replace(design, device=device or "cpu")
 
 
@@ -300,11 +311,12 @@ def assemble(training: History, design: Design, theta: Array) -> EscapeLIFParame
     n, n_tau = design.n_units, design.basis.tau.size
     drive_low, drive_high, ceiling = _ranges(design, theta.astype(np.float32))
     raw = theta / design.scale[:, None]
+    couplings = np.ascontiguousarray(raw[: design.n_couplings]).reshape(design.basis.n_kinds, n, n)
     return EscapeLIFParameters(
         dt=training.bin_width,
         tau=design.basis.tau,
         saturation=design.basis.saturation,
-        weights=np.ascontiguousarray(raw[: design.n_couplings]).reshape(n_tau, n, n),
+        weights=couplings[:n_tau],
         bias=raw[-1].copy(),
         capacity=design.capacity,
         fields=design.basis.fields,
@@ -313,6 +325,8 @@ def assemble(training: History, design: Design, theta: Array) -> EscapeLIFParame
         drive_high=drive_high,
         ceiling=ceiling,
         rate_limit=RUNAWAY_FACTOR * _highest_rate(training),
+        lags=design.basis.lags,
+        lag_weights=couplings[n_tau:] if design.basis.lags.size else np.empty((0, 0, 0)),
     )
 
 

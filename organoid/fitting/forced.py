@@ -102,7 +102,7 @@ def fit_forced(
         problem = design.problem(design.sample, choice.best)
         solution = solve(problem, choice.start)
         if coupling_prior != PLAIN:
-            problem = structured(problem, solution.theta, design.basis.tau.size, coupling_prior, distance)
+            problem = structured(problem, solution.theta, design.basis.n_kinds, coupling_prior, distance)
             solution = solve(problem, solution.theta)
         lost = 0.0 if exact else sampling_error(problem, solution.theta)
         if exact:

@@ -6,7 +6,7 @@ exact) and the features of a sample of bins (its integral term), never a full de
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from organoid.compiled import kernel
 from organoid.fitting.history import History
+from organoid.fitting.lagged import lagged_rows, lagged_spike_term
 from organoid.fitting.pulses import PulseColumns, near_pulses
 from organoid.models.escape_kernels import add_spike
 from organoid.models.field_kernels import feed_regions, field_features, pack_fields, room_for_regions
@@ -36,15 +37,24 @@ class Basis:
     tau : ndarray, shape (n_tau,), s
     saturation : float
     fields : PopulationFields
+    lags : ndarray, shape (n_lagged, n_lags)
+        Functions of the time since a spike, of finite length (see `organoid.models.lagged_kernels`); their sums over a
+        unit's recent spikes come after its traces.
     """
 
     tau: Array
     saturation: float
     fields: PopulationFields
+    lags: Array = field(default_factory=lambda: np.empty((0, 0)))
+
+    @property
+    def n_kinds(self) -> int:
+        """Columns of one unit: traces, and sums over its recent spikes."""
+        return int(self.tau.size + self.lags.shape[0])
 
     def n_features(self, n_units: int) -> int:
         """Return the number of columns."""
-        return int(self.tau.size * n_units + self.fields.n_features + 1)
+        return int(self.n_kinds * n_units + self.fields.n_features + 1)
 
 
 @dataclass(frozen=True)
@@ -256,6 +266,8 @@ def sample_forced(
         rows,
         by_unit,
     )
+    if basis.lags.size:
+        _put_lagged(history, basis, wanted, edges, rows, by_unit)
     if pulses is not None:
         _put_pulses(history, pulses, wanted, edges, rows, by_unit)
     return ForcedSample(
@@ -265,6 +277,24 @@ def sample_forced(
         spike_term=by_unit.transpose(0, 2, 1),
         n_observed=np.add.reduceat(history.observed.astype(np.int64), edges[:-1]),
     )
+
+
+def _put_lagged(
+    history: History,
+    basis: Basis,
+    wanted: NDArray[np.int64],
+    edges: NDArray[np.int64],
+    rows: NDArray[np.float32],
+    by_unit: Array,
+) -> None:
+    """Move the fields and the constant of a sweep on, and fill the columns between the traces and them."""
+    n_traces, width = basis.tau.size * history.n_units, basis.lags.shape[0] * history.n_units
+    others = basis.fields.n_features + 1
+    before, behind = slice(n_traces, n_traces + others), slice(n_traces + width, n_traces + width + others)
+    rows[:, behind] = rows[:, before].copy()
+    rows[:, n_traces : n_traces + width] = lagged_rows(history, basis.lags, wanted)
+    by_unit[..., behind] = by_unit[..., before].copy()
+    by_unit[..., n_traces : n_traces + width] = lagged_spike_term(history, basis.lags, edges)
 
 
 def _put_pulses(
@@ -303,7 +333,7 @@ def forced_features(
     rows : ndarray of float32, shape (at most `chunk`, n_features)
     """
     traces, population = _resting(history.n_units, basis)
-    width = basis.n_features(history.n_units)
+    width = basis.n_features(history.n_units) - basis.lags.shape[0] * history.n_units
     nothing = np.empty((0, history.n_units, width))
     at = 0
     while at < stop:
@@ -326,6 +356,10 @@ def forced_features(
             rows,
             nothing,
         )
+        if wanted.size and basis.lags.size:
+            n_traces = basis.tau.size * history.n_units
+            added = lagged_rows(history, basis.lags, wanted)
+            rows = np.concatenate([rows[:, :n_traces], added, rows[:, n_traces:]], axis=1)
         if wanted.size:
             yield at, rows
         at = end

@@ -124,10 +124,12 @@ def fit_free_by_gradient(
     Raises
     ------
     FitError
-        If the fit has a response to pulses.
+        If the fit has a response to pulses, or couplings that are no plain traces.
     """
     if forced.stimulus is not None:
         raise FitError("windows that are differentiated get no pulses; fit spontaneous spikes, or use the moment stage")
+    if design.basis.lags.size:
+        raise FitError("windows are differentiated for plain traces only; fit with basis='traces' and no delays")
     plan = GradientPlan() if plan is None else plan
     schedule = list(_schedule(training, plan))
     states = collect_states(training, design.basis, max(n_steps for n_steps, _ in schedule))

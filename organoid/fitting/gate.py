@@ -5,7 +5,7 @@ control bins. Corrections are tried from gentle to thorough: biases alone, then 
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,8 @@ class FreeWeights:
     parameters : EscapeLIFParameters
     choice : str
         "forced" (alive as it was), "rates" (biases corrected), "free" (all weights corrected), "between" (a
-        part of that, or of the biases' correction), or "forced, not alive".
+        part of that, or of the biases' correction), "forced, not alive", or "forced, other basis" (no correction is
+        made for couplings of finite length).
     discrepancy : float
         Of the choice; see `organoid.fitting.verdict`.
     loss : float
@@ -86,6 +87,8 @@ def choose_free_weights(
     if first.passes:
         return best
     best = FreeWeights(forced.parameters, "forced, not alive", first.discrepancy, 0.0)
+    if design.basis.lags.size:
+        return replace(best, choice="forced, other basis")
     if longest_stretch(training.observed) * training.bin_width < MIN_STRETCH:
         return best
     plans = (RATES, ALL) if first.discrepancy < NEAR else (ALL,)

@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,7 @@ from organoid.fitting.free_run import judge_free_runs
 from organoid.fitting.gate import FreeWeights, choose_free_weights
 from organoid.fitting.goodness import Goodness
 from organoid.fitting.history import History, bin_history
+from organoid.fitting.lagged import TRACES, check_basis
 from organoid.fitting.predict import assess, bits_per_spike
 from organoid.fitting.priors import STRUCTURES
 from organoid.fitting.pulsed_network import with_recorded_pulses
@@ -44,6 +45,8 @@ CHOICES = {
     "`network` (for simulation) was corrected in free run, `forced` (for prediction and edges) was not",
     "between": "`network` (for simulation) lies part of the way from the forced weights to those corrected in free run",
     "forced, too many units": "the network is too large for a correction in free run: " + NOT_CALIBRATED,
+    "forced, other basis": "left alone, the network fitted on recorded history fails the free-run check, and "
+    "corrections in free run are made for plain traces (basis='traces', no delays) only: " + NOT_CALIBRATED,
     "forced, not alive": "no weights were found that live like the culture when left alone: " + NOT_CALIBRATED,
 }
 _SIMPLER = {"fields_only": FIELDS_ONLY, "own_history": OWN, "constant_rate": CONSTANT}
@@ -59,6 +62,8 @@ def fit_likelihood(
     exact: bool = False,
     edge_null: str = "empirical",
     coupling_prior: str = PLAIN,
+    basis: str = TRACES,
+    delays: Sequence[float] = (),
     seed: int = 0,
     device: str | None = None,
     progress: bool = False,
@@ -70,10 +75,11 @@ def fit_likelihood(
     history = bin_history(rec, bin_width)
     check_enough(rec, history)
     training = history.training()
+    check_basis(basis, delays, bin_width)
     options = _Options(exact, coupling_prior, _distances(rec, coupling_prior))
+    couplings = _Basis(find_regions(places(rec)), basis, tuple(float(delay) for delay in delays), device)
     with tqdm(total=5, desc="fit", disable=not progress) as bar, one_torch_thread():
-        regions = find_regions(places(rec))
-        design = forced_design(training, np.random.default_rng(seed), regions, device)
+        design = forced_design(training, np.random.default_rng(seed), **vars(couplings))
         forced = fit_forced(training, design, **vars(options))
         bar.update()
         coupled, alone = assess(history, [forced.parameters, forced.uncoupled], [forced.stimulus, None])
@@ -82,7 +88,7 @@ def fit_likelihood(
         bar.update()
         used, seen = _Fitted(design, forced), training
         if refit:
-            used, seen = _refitted(history, seed, regions, device, options), history
+            used, seen = _refitted(history, seed, couplings, options), history
         weights = _free_weights(rec, seen, used, free_run, seed, device, progress)
         bar.update()
         network = EscapeLIF(weights.parameters, used.forced.stimulus)
@@ -117,9 +123,21 @@ def fit_likelihood(
             "training_stop": rec.t_start + training.n_bins * bin_width,
             "refit": refit,
             "edge_null": edge_null,
+            "basis": basis,
+            "delays": list(couplings.delays),
             **_how(forced, options, weights),
         },
     )
+
+
+@dataclass(frozen=True)
+class _Basis:
+    """What units are coupled through; see `organoid.fitting.design.forced_design`."""
+
+    regions: Regions | None
+    basis: str
+    delays: tuple[float, ...]
+    device: str | None
 
 
 @dataclass(frozen=True)
@@ -228,9 +246,9 @@ def check_device(device: str | None) -> None:
         raise FitError(f"torch cannot use device {device!r} here ({reason}); leave `device` out, or 'cpu'") from error
 
 
-def _refitted(history: History, seed: int, regions: Regions | None, device: str | None, options: _Options) -> _Fitted:
+def _refitted(history: History, seed: int, couplings: "_Basis", options: _Options) -> _Fitted:
     """Fit again on the whole recording; scores remain those of the fit to the training part."""
-    design = forced_design(history, np.random.default_rng(seed), regions, device)
+    design = forced_design(history, np.random.default_rng(seed), **vars(couplings))
     return _Fitted(design, fit_forced(history, design, **vars(options)))
 
 

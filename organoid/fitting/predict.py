@@ -48,12 +48,14 @@ def expected_counts_of(
     `responses` are how pulses act on each network.
     """
     p = networks[0]
-    n_couplings = p.tau.size * p.bias.size
-    weights = [np.concatenate([p.weights.reshape(n_couplings, -1), p.field_weights]) for p in networks]
+    n = p.bias.size
+    weights = [
+        np.concatenate([p.weights.reshape(-1, n), p.lag_weights.reshape(-1, n), p.field_weights]) for p in networks
+    ]
     weights = [w.astype(np.float32) for w in weights]
     kernels = [None] * len(networks) if responses is None else responses
     tracks = [None if k is None else recorded_track(history, k) for k in kernels]
-    for first, rows in forced_features(history, Basis(p.tau, p.saturation, p.fields), start, stop):
+    for first, rows in forced_features(history, Basis(p.tau, p.saturation, p.fields, p.lags), start, stop):
         v = [_potential(p, w, rows) for p, w in zip(networks, weights)]
         for potential, k, track in zip(v, kernels, tracks):
             _push(potential, k, track, first)
@@ -73,7 +75,7 @@ def _push(potential: Array, stimulus: StimulusKernels | None, track: PulseTrack 
 
 
 def _potential(p: EscapeLIFParameters, w: NDArray[np.float32], rows: NDArray[np.float32]) -> Array:
-    n_couplings = p.tau.size * p.bias.size
+    n_couplings = (p.tau.size + p.lags.shape[0]) * p.bias.size
     drive = np.clip(rows[:, :n_couplings] @ w[:n_couplings], p.drive_low, p.drive_high)
     potential = drive + rows[:, n_couplings:-1] @ w[n_couplings:] + p.bias
     return np.asarray(np.minimum(potential, p.ceiling))

@@ -1,13 +1,9 @@
 r"""Recorded stimuli in bins, and their columns in the forced fit.
 
-A pulse acts on the bins from its own on, through raised cosines of the logarithm of time since the pulse (Pillow et
-al. 2008), the last of which ends after 120 ms. Every pulse enters the columns of all pulses, and those of its
+A pulse acts on the bins from its own on, through raised cosines of the logarithm of time since the pulse, the last of
+which ends after 120 ms. Every pulse enters the columns of all pulses, and those of its
 electrode where that one has pulses enough: electrodes share a response and deviate from it. Electrodes with
 few pulses have the shared response alone.
-
-References
-----------
-Pillow et al. (2008) Nature 454:995-999.
 """
 
 from dataclasses import dataclass
@@ -19,6 +15,7 @@ from numpy.typing import NDArray
 
 from organoid.clock import BinGrid, to_ticks
 from organoid.compiled import kernel
+from organoid.fitting.raised_cosines import raised_cosines
 from organoid.models.stimulus_kernels import PulseTrack, StimulusKernels
 from organoid.recording import SpikeRecording
 
@@ -93,18 +90,9 @@ def electrode_numbers(stimuli: pd.DataFrame, electrodes: pd.DataFrame) -> Index:
 
 
 def cosines(bin_width: float) -> Array:
-    r"""Return the basis of responses, shape (n_lags, n_cosines).
-
-    .. math:: \phi_k(t) = \tfrac12 \Big(1 + \cos\frac{\pi\,(\log(t + c) - m_k)}{2 \Delta}\Big)
-
-    within :math:`2 \Delta` of the peak :math:`m_k`, 0 beyond; the peaks lie :math:`\Delta` apart.
-    """
+    """Return the basis of responses in the middle of every bin from the pulse's on, shape (n_lags, n_cosines)."""
     lags = (np.arange(max(round(REACH / bin_width), 1)) + 0.5) * bin_width
-    warped, first, end = np.log(lags + OFFSET), np.log(FIRST + OFFSET), np.log(REACH + OFFSET)
-    apart = (end - first) / (N_COSINES + 1)
-    away = (warped[:, None] - first) / apart - np.arange(N_COSINES)
-    away[:, 0] = np.maximum(away[:, 0], 0.0)
-    return np.asarray(0.5 * (1.0 + np.cos(np.pi * np.clip(away / 2.0, -1.0, 1.0))))
+    return raised_cosines(lags, N_COSINES, first=FIRST, reach=REACH, offset=OFFSET)
 
 
 @dataclass(frozen=True)

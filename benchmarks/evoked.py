@@ -1,0 +1,122 @@
+"""Evoked responses of fitted networks, against those of the simulated culture they were fitted to.
+
+    python -m benchmarks.evoked [--json] [--duration 900]
+
+A preset culture gets single pulses on six electrodes, at random times. A network is fitted to spikes and pulses of one
+recording, another to the spikes alone. All are then given a schedule of pulses that no fit saw.
+"""
+
+import argparse
+import json
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from organoid.models.escape_lif import EscapeLIF
+
+import organoid
+from organoid import SpikeRecording
+from organoid.culture import simulate
+from organoid.stimulation import Pulse
+
+Array = NDArray[np.float64]
+ELECTRODES = (9, 13, 27, 36, 50, 54)
+AMPLITUDE, WIDTH = 2e-6, 200e-6  # A, s
+WINDOWS = {"0-20 ms": (0.0, 0.020), "20-100 ms": (0.020, 0.100), "100-500 ms": (0.100, 0.500)}
+TEST_DURATION = 1800.0  # s
+
+
+def schedule(duration: float, seed: int) -> list[tuple[float, Pulse]]:
+    """Return pulses in random order of electrodes, 1 s and an exponential second apart."""
+    rng = np.random.default_rng(seed)
+    times = np.cumsum(1.0 + rng.exponential(1.0, int(duration)))
+    times = times[times < duration - 1.0]
+    where = rng.choice(ELECTRODES, times.size)
+    return [(float(t), Pulse.biphasic(int(e), AMPLITUDE, WIDTH)) for t, e in zip(times, where)]
+
+
+def evoked(rec: SpikeRecording) -> dict[str, Array]:
+    """Return spikes a pulse in each window, less those expected of the mean rate, shape (electrode, unit)."""
+    found: dict[str, Array] = {}
+    onsets = rec.stimuli["time_s"].to_numpy(dtype=float)
+    electrodes = rec.stimuli["electrode"].to_numpy(dtype=int)
+    rate = np.bincount(rec.spike_units, minlength=rec.n_units) / rec.duration
+    order = np.argsort(rec.spike_units, kind="stable")
+    per_unit = np.split(rec.spike_times[order], np.cumsum(np.bincount(rec.spike_units, minlength=rec.n_units))[:-1])
+    for name, (a, b) in WINDOWS.items():
+        counts = np.stack([np.searchsorted(t, onsets + b) - np.searchsorted(t, onsets + a) for t in per_unit], axis=1)
+        found[name] = np.stack([counts[electrodes == e].mean(0) for e in ELECTRODES]) - rate * (b - a)
+    return found
+
+
+def compare(found: dict[str, Array], truth: dict[str, Array]) -> dict[str, dict[str, float]]:
+    """Return correlation over electrodes and units, site specificity and gain of every window."""
+
+    def one(a: Array, b: Array) -> dict[str, float]:
+        site_a, site_b = (x - x.mean(0) - x.mean(1, keepdims=True) + x.mean() for x in (a, b))
+        return {
+            "r": float(np.corrcoef(a.ravel(), b.ravel())[0, 1]),
+            "site_r": float(np.corrcoef(site_a.ravel(), site_b.ravel())[0, 1]),
+            "gain": float(a.sum() / b.sum()),
+            "explained": float(1.0 - ((a - b) ** 2).sum() / (b**2).sum()),
+        }
+
+    return {name: one(found[name], truth[name]) for name in WINDOWS}
+
+
+def bare(rec: SpikeRecording) -> SpikeRecording:
+    """Return the spikes without the pulses."""
+    return SpikeRecording(
+        rec.spike_times,
+        rec.spike_units,
+        n_units=rec.n_units,
+        t_start=rec.t_start,
+        t_stop=rec.t_stop,
+        sampling_rate=rec.sampling_rate,
+        units=rec.units,
+        electrodes=rec.electrodes,
+    )
+
+
+def run(preset: str, duration: float) -> dict[str, Any]:
+    """Fit with and without pulses, and compare what unseen pulses evoke."""
+    culture = organoid.preset(preset)
+    rec = simulate(culture, duration, stimuli=schedule(duration, 1), seed=1)
+    unseen = schedule(TEST_DURATION, 2)
+    truth, again = (evoked(simulate(culture, TEST_DURATION, stimuli=unseen, seed=seed)) for seed in (2, 3))
+    found: dict[str, Any] = {"pulses": len(rec.stimuli), "culture, other seed": compare(again, truth)}
+    for name, seen in (("spikes alone", bare(rec)), ("spikes and pulses", rec)):
+        began = time.process_time()
+        fit: Any = organoid.fit(seen)
+        scores = {key: fit.scores[key] for key in ("heldout_bits_per_spike", "heldout_bits_per_spike_free", "chosen")}
+        found[name] = {**scores, "cpu_s": time.process_time() - began, "alive": fit.free_run["alive"]}
+        found[name]["free_run"] = {k: fit.free_run[k] for k in ("rate_ratio", "burst_rate_ratio", "sttc_correlation")}
+        found[name]["weights"] = fit.settings["free_run_weights"]
+        for weights, network in (("free", fit.network), ("forced", fit.forced)):
+            twin = _Twin(network, fit.units, fit.electrodes)
+            found[name][weights] = compare(evoked(simulate(twin, TEST_DURATION, stimuli=unseen, seed=4)), truth)
+    return found
+
+
+class _Twin:
+    """A network with its places."""
+
+    def __init__(self, network: EscapeLIF, units: Any, electrodes: Any) -> None:
+        self.network, self.units, self.electrodes = network, units, electrodes
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--duration", type=float, default=900.0)
+    parser.add_argument("--preset", action="append")
+    options = parser.parse_args()
+    presets = options.preset or ["bursting_culture", "asynchronous_culture"]
+    found = {preset: run(preset, options.duration) for preset in presets}
+    print(json.dumps(found, indent=None if options.json else 1))
+
+
+if __name__ == "__main__":
+    main()
