@@ -9,13 +9,15 @@ References
 Pillow et al. (2008) Nature 454:995-999.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
 
-def raised_cosines(times: Array, n: int, *, first: float, reach: float, offset: float) -> Array:
+def raised_cosines(times: NDArray[np.floating[Any]], n: int, *, first: float, reach: float, offset: float) -> Array:
     """Return the functions at some times.
 
     Parameters
