@@ -316,7 +316,9 @@ def test_forced_spikes_count_for_runaway() -> None:
 
 def test_describe_changes_with_every_parameter() -> None:
     seed = next(s for s in range(LOCAL, LOCAL + 50) if random_parameters(s).fields.product_shift.size)
-    p = random_parameters(seed, rate_limit=1000.0, saturation=3.0)
+    n = random_parameters(seed).bias.size
+    lagged = {"lags": np.ones((1, 3)), "lag_weights": np.zeros((1, n, n))}
+    p = random_parameters(seed, rate_limit=1000.0, saturation=3.0)._replace(**lagged)
     variants = [p]
     for name in p._fields:
         value = getattr(p, name)
@@ -333,7 +335,8 @@ def test_describe_changes_with_every_parameter() -> None:
             variants.append(p._replace(**{name: changed}))
     said = [EscapeLIF(variant).describe() for variant in variants]
     assert len({d["sha256"] for d in said}) == len(variants) == 1 + len(p._fields) - 1 + len(p.fields._fields)
-    assert said[0] == EscapeLIF(random_parameters(seed, rate_limit=1000.0, saturation=3.0)).describe()
+    again = random_parameters(seed, rate_limit=1000.0, saturation=3.0)._replace(**lagged)
+    assert said[0] == EscapeLIF(again).describe()
     assert said[0]["n_units"] == p.bias.size and said[0]["model"] == "escape_lif" and said[0]["dt"] == DT
 
 
