@@ -22,8 +22,9 @@ from organoid.fitting.choice import BASES, MAX_COUPLED, constant_rates
 from organoid.fitting.design import Design, assemble, forced_design
 from organoid.fitting.forced import fit_forced
 from organoid.fitting.history import History, bin_history
-from organoid.fitting.likelihood import BIN_WIDTH, check_enough, one_torch_thread, peak_rss_mb
+from organoid.fitting.likelihood import BIN_WIDTH, check_enough, one_torch_thread, peak_rss_mb, places
 from organoid.fitting.predict import assess, bits_per_spike
+from organoid.fitting.regions import find_regions
 from organoid.fitting.solver import solve
 from organoid.recording import SpikeRecording
 
@@ -67,7 +68,7 @@ def measure(name: str, rec: SpikeRecording) -> dict[str, Any]:
     training = history.training()
     began = time.perf_counter()
     with one_torch_thread():
-        design = forced_design(training, np.random.default_rng(0))
+        design = forced_design(training, np.random.default_rng(0), find_regions(places(rec)))
         fit = fit_forced(training, design)
         seconds = time.perf_counter() - began
         coupled, alone = assess(history, [fit.parameters, fit.uncoupled])

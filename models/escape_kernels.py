@@ -14,6 +14,7 @@ from organoid.models.field_kernels import (
     weigh_local,
 )
 from organoid.models.lagged_kernels import send_lagged, take_lagged
+from organoid.models.latent_drive import next_value
 
 from organoid.compiled import kernel
 
@@ -115,6 +116,8 @@ def _run(
     population: NDArray[Any],
     activity: float,
     activity_tau: float,
+    latent: float,
+    latent_key: np.uint64,
     key: np.uint64,
     first_step: int,
     done: int,
@@ -144,6 +147,7 @@ def _run(
     features = np.empty(par.field_weights.shape[0])
     places, bound, may_fire = np.empty(n, dtype=np.uint64), np.empty(n, dtype=np.int32), np.empty(n, dtype=np.bool_)
     place_draws(key, n, places)
+    loadings, keep, pair = par.latent.loadings, np.exp(-par.dt / par.latent.tau), np.empty(2, dtype=np.float32)
     v, from_fields, left = np.empty(n), np.empty(n), np.empty(n)
     has_lags, drives = future.shape[0] > 0, np.empty((par.tau.size + 1, n))
     counts = np.empty(n, dtype=np.int64)
@@ -165,6 +169,8 @@ def _run(
         weigh_fields(everyones, features[: everyones.shape[0]], from_fields)
         if share.size:
             weigh_local(local, features, from_fields)
+        for i in range(loadings.size):
+            from_fields[i] += loadings[i] * latent
         if has_lags:
             take_lagged(future, first_step + done, drive, drives)
             potentials(packed, drives, from_fields, v)
@@ -200,9 +206,11 @@ def _run(
             entering[r] += volley[done] * share[r]
         feed_regions(par.fields, entering, population)
         activity = activity * leak + (n_own + n_forced) / activity_tau
+        if loadings.size:
+            latent = next_value(latent, keep, latent_key, first_step + done, pair)
         done += 1
         runaway = activity > par.rate_limit
-    return out_steps[:n_out], out_units[:n_out], done, activity, runaway
+    return out_steps[:n_out], out_units[:n_out], done, activity, latent, runaway
 
 
 def advance_kernel(
@@ -212,13 +220,15 @@ def advance_kernel(
     population: NDArray[Any],
     activity: float,
     activity_tau: float,
+    latent: float,
+    latent_key: np.uint64,
     key: np.uint64,
     first_step: int,
     done: int,
     n_steps: int,
     injection: Any,
     future: NDArray[Any],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], int, float, bool]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64], int, float, float, bool]:
     """Advance in place until `n_steps`, a full output buffer, or runaway.
 
     Returns
@@ -227,16 +237,18 @@ def advance_kernel(
         Spikes of the network's own.
     done : int
         Steps done so far.
-    activity : float
+    activity, latent : float
     runaway : bool
     """
-    result: tuple[NDArray[np.int64], NDArray[np.int64], int, float, bool] = _run(
+    result: tuple[NDArray[np.int64], NDArray[np.int64], int, float, float, bool] = _run(
         parameters,
         traces,
         drive,
         population,
         activity,
         activity_tau,
+        latent,
+        latent_key,
         key,
         first_step,
         done,

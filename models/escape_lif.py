@@ -6,16 +6,17 @@ In spike-response form, with ``y_i(t)`` the spikes of unit ``i`` in step ``t``:
 
     s_{jk}(t+1) &= s_{jk}(t) e^{-dt/\tau_k}, \text{ then } s_{jk} \mathrel{+}= 1 - s_{jk}/S
                    \text{ for each spike of } j \text{ in step } t \\
-    V_i(t)      &= b_i + \mathrm{clip}\Big(\sum_{jk} A_{kji} s_{jk}(t)\Big) + \sum_f B_{fi} g_f(t) \\
+    V_i(t)      &= b_i + \mathrm{clip}\Big(\sum_{jk} A_{kji} s_{jk}(t)\Big) + \sum_f B_{fi} g_f(t) + l_i x(t) \\
     y_i(t)      &\sim \mathrm{Binomial}(K_i, \mathrm{logistic}(V_i(t)))
 
 ``A_{k i i}`` is a unit's own history (reset, refractoriness, after-currents), ``g`` are the population
-fields of `organoid.models.fields`. ``K_i`` is 1 for a sorted unit and larger where one electrode
-picks up several neurons. Clipping keeps ``V`` inside the range seen in the recording.
+fields of `organoid.models.fields`, ``x`` is the shared drive of `organoid.models.latent_drive`, where there is
+one. ``K_i`` is 1 for a sorted unit and larger where one electrode picks up several neurons. Clipping keeps
+``V`` inside the range seen in the recording.
 """
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from organoid.models.counter_rng import stream_key
 from organoid.models.escape_kernels import advance_kernel
 from organoid.models.fields import PopulationFields, no_fields
 from organoid.models.free_running import Advance, Injection, check_injection
+from organoid.models.latent_drive import NO_DRIVE, LatentDrive, drive_key, first_value
 from organoid.models.stimulus_kernels import StimulusKernels
 
 from organoid.errors import ModelError
@@ -63,6 +65,8 @@ class EscapeLIFParameters(NamedTuple):
         ``phi[b, l - 1]``: further functions of the time since a spike, of finite length; none unless given.
     lag_weights : ndarray, shape (n_lagged, n_units, n_units)
         Couplings through these, ``A[b, pre, post]``, logit.
+    latent : LatentDrive
+        Shared by all units; felt in free runs only, predictions know its mean effect.
     """
 
     dt: float
@@ -79,6 +83,7 @@ class EscapeLIFParameters(NamedTuple):
     rate_limit: float
     lags: Array = np.empty((0, 0))
     lag_weights: Array = np.empty((0, 0, 0))
+    latent: LatentDrive = NO_DRIVE
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,8 @@ class EscapeLIFState:
         Traces of the summed spike count, one a field time constant.
     activity : float
         Leaky population rate, spikes/s.
+    latent : float
+        ``x``.
     future : ndarray, shape (n_lags, n_units)
         Drive still to come through functions of finite length; row ``t % n_lags`` is that of step ``t``.
     """
@@ -107,6 +114,7 @@ class EscapeLIFState:
     drive: Array
     population: Array
     activity: float
+    latent: float = 0.0
     future: Array = field(default_factory=lambda: np.empty((0, 0)))
 
 
@@ -155,14 +163,16 @@ class EscapeLIF:
             Fixes everything that follows.
         """
         shape = (self.parameters.tau.size, self.n_units)
+        key = int(stream_key(seed, "escape_lif"))
         return EscapeLIFState(
-            key=int(stream_key(seed, "escape_lif")),
+            key=key,
             step=0,
             traces=np.zeros(shape),
             drive=np.zeros(shape),
             population=self.parameters.fields.mean.copy(),
             activity=0.0,
             future=np.zeros((self.parameters.lags.shape[1], self.n_units)),
+            latent=first_value(self.parameters.latent, key),
         )
 
     def state_from_traces(self, traces: Array, population: Array, seed: int) -> EscapeLIFState:
@@ -171,23 +181,26 @@ class EscapeLIF:
             raise ModelError("traces do not hold all that a network with couplings of finite length remembers")
         drive = np.einsum("kj,kji->ki", traces, self.parameters.weights)
         start = self.initial_state(seed)
-        return EscapeLIFState(start.key, 0, traces.copy(), drive, population.copy(), 0.0)
+        return replace(start, traces=traces.copy(), drive=drive, population=population.copy())
 
     def advance(self, state: EscapeLIFState, n_steps: int, injection: Injection | None = None) -> Advance:
         """Run `n_steps` steps; see `organoid.models.free_running.FreeRunningNetwork`."""
         inject = _nothing(n_steps) if injection is None else check_injection(injection, n_steps, self.n_units, True)
         traces, drive, population = state.traces.copy(), state.drive.copy(), state.population.copy()
         future = state.future.copy()
-        activity, done, runaway = state.activity, 0, False
+        activity, latent, done, runaway = state.activity, state.latent, 0, False
+        latent_key = drive_key(state.key)
         parts: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
         while done < n_steps and not runaway:
-            steps, units, done, activity, runaway = advance_kernel(
+            steps, units, done, activity, latent, runaway = advance_kernel(
                 self.parameters,
                 traces,
                 drive,
                 population,
                 activity,
                 ACTIVITY_TAU,
+                latent,
+                latent_key,
                 np.uint64(state.key),
                 state.step,
                 done,
@@ -199,7 +212,9 @@ class EscapeLIF:
         return Advance(
             steps=np.concatenate([part[0] for part in parts]) if parts else np.empty(0, np.int64),
             units=np.concatenate([part[1] for part in parts]) if parts else np.empty(0, np.int64),
-            state=EscapeLIFState(state.key, state.step + done, traces, drive, population, float(activity), future),
+            state=EscapeLIFState(
+                state.key, state.step + done, traces, drive, population, float(activity), float(latent), future
+            ),
             n_steps=done,
             runaway=bool(runaway),
         )
@@ -211,8 +226,9 @@ class EscapeLIF:
 
     def _hash(self) -> str:
         digest = hashlib.sha256()
-        for value in (*self.parameters, *self.parameters.fields):
-            if not isinstance(value, PopulationFields):
+        nested = self.parameters.latent if self.parameters.latent.loadings.size else ()
+        for value in (*self.parameters, *self.parameters.fields, *nested):
+            if not isinstance(value, PopulationFields | LatentDrive):
                 digest.update(np.ascontiguousarray(value).tobytes())
         return digest.hexdigest()
 
@@ -272,6 +288,7 @@ def _check(p: EscapeLIFParameters) -> None:
         if not np.all(np.isfinite(getattr(p, name))):
             raise ModelError(f"{name} holds NaN or infinite values")
     _check_regions(p.fields, n)
+    _check_drive(p.latent, n)
     if not (p.dt > 0 and np.all(p.tau > 0) and p.saturation > 1 and np.all(p.capacity >= 1)):
         raise ModelError("dt and tau must be positive (s), saturation above 1, capacity 1 or more")
 
@@ -285,3 +302,11 @@ def _check_regions(fields: PopulationFields, n_units: int) -> None:
         )
     if region.size and (min(home.min(), region.min()) < 0 or home.max() > region.max()):
         raise ModelError("regions of units and of local fields must be 0 or more, and every unit's must have a field")
+
+
+def _check_drive(latent: LatentDrive, n_units: int) -> None:
+    if latent.loadings.size not in (0, n_units) or not np.all(np.isfinite(latent.loadings)) or not latent.tau > 0:
+        raise ModelError(
+            f"a latent drive with {latent.loadings.size} loadings and a time constant of {latent.tau!r} s; expected "
+            f"a finite loading for each of {n_units} units (none without a drive), and a positive time constant"
+        )

@@ -20,6 +20,7 @@ from organoid.models.event_lif import EventLIF, EventLIFParameters
 from organoid.models.fields import PopulationFields
 from organoid.models.free_lif import FreeLIF, FreeLIFParameters
 from organoid.models.free_model import FreeModel
+from organoid.models.latent_drive import NO_DRIVE, LatentDrive
 from organoid.models.registry import MODELS
 from organoid.models.stimulus_kernels import StimulusKernels
 from organoid.models.surrogate import SURROGATES
@@ -29,6 +30,7 @@ from organoid.errors import ModelError
 
 _MODEL = "model"
 _FIELDS = "fields"
+_LATENT = "latent"
 _STIMULUS = "stimulus"  # absent where no pulses were fitted
 _ROWS = "rows"
 _STATE = "state"
@@ -75,9 +77,9 @@ def take_network(group: h5py.Group) -> Any:
 
 def _put_escape(group: h5py.Group, network: EscapeLIF) -> None:
     for name, value in network.parameters._asdict().items():
-        if name == _FIELDS:
+        if name in (_FIELDS, _LATENT):
             for part, constants in value._asdict().items():
-                group.create_dataset(f"{_FIELDS}/{part}", data=constants)
+                group.create_dataset(f"{name}/{part}", data=constants)
         else:
             group.create_dataset(name, data=value)
     if network.stimulus is not None:
@@ -86,14 +88,18 @@ def _put_escape(group: h5py.Group, network: EscapeLIF) -> None:
 
 def _take_escape(group: h5py.Group) -> EscapeLIF:
     later = EscapeLIFParameters._field_defaults  # files of earlier versions lack these
-    names = [name for name in EscapeLIFParameters._fields if name != _FIELDS and (name in group or name not in later)]
+    plain = [name for name in EscapeLIFParameters._fields if name not in (_FIELDS, _LATENT)]
+    names = [name for name in plain if name in group or name not in later]
     parts = [part for part in PopulationFields._fields if part not in PopulationFields._field_defaults]
     _check_present(group, (*names, *(f"{_FIELDS}/{part}" for part in parts)))
     values = {name: _value(group[name]) for name in names}
     stored = group[_FIELDS]  # files of earlier versions have no regions
     constants = {part: np.asarray(stored[part][()]) for part in PopulationFields._fields if part in stored}
     kernels = _take_kernels(group[_STIMULUS]) if _STIMULUS in group else None
-    return EscapeLIF(EscapeLIFParameters(**values, fields=PopulationFields(**constants)), kernels)
+    latent = NO_DRIVE  # unknown to earlier versions
+    if _LATENT in group:
+        latent = LatentDrive(*(_value(group[_LATENT][part]) for part in LatentDrive._fields))
+    return EscapeLIF(EscapeLIFParameters(**values, fields=PopulationFields(**constants), latent=latent), kernels)
 
 
 def _put_kernels(group: h5py.Group, kernels: StimulusKernels) -> None:

@@ -156,6 +156,10 @@ def fit(
     delay: Annotated[
         list[float] | None, typer.Option(help="Further traces that begin so many s after a spike; may be repeated.")
     ] = None,
+    latent_drive: Annotated[
+        bool,
+        typer.Option("--latent-drive", help="Add a slow drive shared by all units, if free runs lack correlation."),
+    ] = False,
     all_wells: Annotated[
         bool, typer.Option("--all-wells", help="Fit every well; --out (and --report) name folders.")
     ] = False,
@@ -168,7 +172,9 @@ def fit(
     from organoid.cli_text import fit_text, wells_text
     from organoid.cli_work import FitRequest, fit_file
 
-    request = FitRequest(file, well, recording, out, report, model, loss, seed, free_run, basis, tuple(delay or ()))
+    request = FitRequest(
+        file, well, recording, out, report, model, loss, seed, free_run, basis, tuple(delay or ()), latent_drive
+    )
     if all_wells:
         from organoid.cli_wells import fit_wells
 

@@ -29,6 +29,7 @@ class FitRequest:
     free_run: bool
     basis: str = "traces"
     delays: tuple[float, ...] = ()
+    latent_drive: bool = False
 
     @property
     def by_gradient(self) -> bool:
@@ -60,6 +61,7 @@ def fit_file(request: FitRequest, progress: bool) -> dict[str, Any]:
         free_run=request.free_run,
         basis=request.basis,
         delays=request.delays,
+        latent_drive=request.latent_drive,
         seed=request.seed,
         progress=progress,
     )

@@ -81,13 +81,13 @@ def entering(fields: Any, counts: NDArray[Any], more: float = 0.0) -> Array:
     return np.concatenate([everyone, local])
 
 
-def potential_of(p: Any, traces: Array, q: Array) -> Array:
+def potential_of(p: Any, traces: Array, q: Array, extra: Array | float = 0.0) -> Array:
     """``V`` of every unit, from the traces themselves (no running sum)."""
     synaptic = np.zeros(len(p.bias))
     for k in range(len(p.tau)):
         synaptic += traces[k] @ p.weights[k]
     drive = np.clip(synaptic, p.drive_low, p.drive_high)
-    return np.minimum(p.bias + drive + features_of(p.fields, q) @ p.field_weights, p.ceiling)
+    return np.minimum(p.bias + drive + features_of(p.fields, q) @ p.field_weights + extra, p.ceiling)
 
 
 def after_spikes(traces: Array, counts: NDArray[Any], saturation: float) -> Array:
@@ -118,16 +118,18 @@ def simulate(
     forced: NDArray[Any] | None = None,
     field_weight: float = 1.0,
     volley: Array | None = None,
+    extra: Array | None = None,
 ) -> Run:
-    """Run the network one step at a time with the uniforms of stream `key`."""
+    """Run the network one step at a time with the uniforms of stream `key`; `extra` is added to ``V`` step by step."""
     n = len(p.bias)
     s = np.zeros((len(p.tau), n)) if traces is None else traces.copy()
     q = p.fields.mean.copy() if population is None else population.copy()
     forced = np.zeros((n_steps, n), dtype=int) if forced is None else forced
     volley = np.zeros(n_steps) if volley is None else volley
+    extra = np.zeros((n_steps, n)) if extra is None else extra
     out, activity = [], 0.0
     for t in range(n_steps):
-        probability = 1 / (1 + np.exp(-potential_of(p, s, q)))
+        probability = 1 / (1 + np.exp(-potential_of(p, s, q, extra[t])))
         own = np.zeros(n, dtype=np.int64)
         for i in range(n):
             left = int(p.capacity[i] - forced[t, i])

@@ -327,6 +327,8 @@ def test_describe_changes_with_every_parameter() -> None:
                 changed = getattr(value, part).copy()
                 changed[-1] = (changed[-1] + 1) % 3 if changed.dtype.kind == "i" else changed[-1] + 1e-9
                 variants.append(p._replace(fields=value._replace(**{part: changed})))
+        elif name == "latent":
+            variants.append(p._replace(latent=value._replace(loadings=np.full(p.bias.size, 1e-9))))
         elif isinstance(value, float):
             variants.append(p._replace(**{name: value * (1 + 1e-12)}))
         else:

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from organoid.models.escape_lif import EscapeLIF, plain_parameters
 from organoid.models.fields import PopulationFields
+from organoid.models.latent_drive import LatentDrive
 from organoid.models.storage import put_network, take_network
 from synthetic_recordings import bursting, known_network, poisson, recorded
 
@@ -60,7 +61,11 @@ def path(result: FitResult, tmp_path: Path) -> Path:
 
 
 def parameters_of(network: EscapeLIF) -> list[Any]:
-    return [x for x in (*network.parameters, *network.parameters.fields) if not isinstance(x, PopulationFields)]
+    return [
+        x
+        for x in (*network.parameters, *network.parameters.fields, *network.parameters.latent)
+        if not isinstance(x, PopulationFields | LatentDrive)
+    ]
 
 
 def test_round_trip_is_exact(rec: SpikeRecording, result: FitResult, path: Path) -> None:

@@ -32,6 +32,7 @@ def fit(
     coupling_prior: str = "plain",
     basis: str = "traces",
     delays: Sequence[float] = (),
+    latent_drive: bool = False,
     bin_width: float | None = None,
     seed: int = 0,
     device: str | None = None,
@@ -74,6 +75,9 @@ def fit(
         only.
     delays : sequence of float, s
         Of further traces, which begin so long after a spike (likelihood path).
+    latent_drive : bool
+        Add to the network for simulation a slow drive shared by all units, for weak correlations it lacks
+        (likelihood path; see `organoid.fitting.latent_drive`). Predictions do not know it.
     bin_width : float, optional, s
         Default: 1 ms (likelihood), 2 ms (gradient).
     seed : int
@@ -119,11 +123,19 @@ def fit(
             coupling_prior=coupling_prior,
             basis=basis,
             delays=delays,
+            latent_drive=latent_drive,
             seed=seed,
             device=device,
             progress=progress,
         )
-    given = {"refit": refit, "exact": exact, "edge_null": edge_null, "coupling_prior": coupling_prior, "device": device}
+    given = {
+        "refit": refit,
+        "exact": exact,
+        "edge_null": edge_null,
+        "coupling_prior": coupling_prior,
+        "latent_drive": latent_drive,
+        "device": device,
+    }
     _refuse_likelihood_options({**given, "basis": basis, "delays": tuple(delays)})
     options = _gradient_options(settings)
     if bin_width is not None:
@@ -138,6 +150,7 @@ _LIKELIHOOD_OPTIONS = {
     "coupling_prior": "plain",
     "basis": "traces",
     "delays": (),
+    "latent_drive": False,
     "device": None,
 }
 

@@ -14,17 +14,20 @@ from organoid.fitting.choice import constant_rates
 from organoid.fitting.forced import Design, ForcedFit, assemble, negative_log_likelihood
 from organoid.fitting.free_run import Portrait, free_run_scores, portray, summarise
 from organoid.fitting.history import History
+from organoid.fitting.latent_drive import fit_drive
 from organoid.fitting.moments import ALL, RATES, FreeFit, fit_free, longest_stretch
 from organoid.fitting.pulsed_network import with_recorded_pulses
 from organoid.fitting.verdict import GOOD, LIMITS, discrepancy, reasons
 from organoid.models.escape_lif import EscapeLIF, EscapeLIFParameters
+from organoid.models.free_running import FreeRunningNetwork
+from organoid.models.stimulus_kernels import StimulusKernels
 from organoid.recording import SpikeRecording
 
 Array = NDArray[np.float64]
 
 CHECK_RUNS = 4
 CHECK_DURATION = 300.0  # s
-CHECK_SEEDS = 1000  # apart from the seeds of the scores
+CHECK_SEEDS, DRIVE_SEEDS = 1000, 2000  # apart from the seeds of the scores
 MAX_LOSS = {True: 0.036, False: 0.015}  # share of the gain over constant rates, where bursts count and where not
 _HALVINGS = 6
 NEAR = 2.0  # discrepancy (log units) below which biases alone are worth a try
@@ -133,6 +136,41 @@ def _share(forced: Array, theta: Array, loss: Callable[[Array], float], max_loss
         allowed = loss(forced + middle * (theta - forced)) <= max_loss
         low, high = (middle, high) if allowed else (low, middle)
     return low
+
+
+def with_latent_drive(
+    weights: FreeWeights,
+    rec: SpikeRecording,
+    training: History,
+    stimulus: StimulusKernels | None = None,
+    *,
+    seed: int,
+) -> FreeWeights:
+    """Return weights with the drive their free runs lack, where the network is no less alive with it.
+
+    Parameters
+    ----------
+    weights : FreeWeights
+    rec : SpikeRecording
+        The training part.
+    training : History
+        The same.
+    stimulus : StimulusKernels, optional
+    seed : int
+    """
+
+    def alone(parameters: EscapeLIFParameters) -> FreeRunningNetwork:
+        return with_recorded_pulses(EscapeLIF(parameters, stimulus), training)
+
+    recorded = portray(rec)
+    driven = fit_drive(weights.parameters, rec, alone, seed=seed + DRIVE_SEEDS)
+    if driven is weights.parameters:
+        return weights
+    both = (weights.parameters, driven)
+    before, after = (_check(EscapeLIF(each, stimulus), training, recorded, seed) for each in both)
+    if not (after.alive or after.discrepancy <= before.discrepancy):
+        return weights
+    return replace(weights, parameters=driven, discrepancy=after.discrepancy)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from organoid.fitting.design import Design, forced_design
 from organoid.fitting.edges import EDGE_COLUMNS, check_null, infer_edges
 from organoid.fitting.forced import CONSTANT, FIELDS_ONLY, OWN, PLAIN, ForcedFit, fit_forced
 from organoid.fitting.free_run import judge_free_runs
-from organoid.fitting.gate import FreeWeights, choose_free_weights
+from organoid.fitting.gate import FreeWeights, choose_free_weights, with_latent_drive
 from organoid.fitting.goodness import Goodness
 from organoid.fitting.history import History, bin_history
 from organoid.fitting.lagged import TRACES, check_basis
@@ -64,6 +64,7 @@ def fit_likelihood(
     coupling_prior: str = PLAIN,
     basis: str = TRACES,
     delays: Sequence[float] = (),
+    latent_drive: bool = False,
     seed: int = 0,
     device: str | None = None,
     progress: bool = False,
@@ -90,6 +91,8 @@ def fit_likelihood(
         if refit:
             used, seen = _refitted(history, seed, couplings, options), history
         weights = _free_weights(rec, seen, used, free_run, seed, device, progress)
+        if latent_drive:
+            weights = with_latent_drive(weights, _part(rec, seen), seen, used.forced.stimulus, seed=seed)
         bar.update()
         network = EscapeLIF(weights.parameters, used.forced.stimulus)
         pulsed = with_recorded_pulses(network, history)
@@ -99,6 +102,7 @@ def fit_likelihood(
         CHOICES[weights.choice] if free_run else NOT_CALIBRATED,
         *summary.get("reasons", ()),
         *_response_notes(history, used.forced),
+        *(_about_drive(weights) if latent_drive else ()),
     ]
     return FitResult(
         network=network,
@@ -125,6 +129,7 @@ def fit_likelihood(
             "edge_null": edge_null,
             "basis": basis,
             "delays": list(couplings.delays),
+            "latent_drive": latent_drive,
             **_how(forced, options, weights),
         },
     )
@@ -181,6 +186,15 @@ def _distances(rec: SpikeRecording, coupling_prior: str) -> NDArray[np.float64] 
     return np.asarray(np.hypot(*(place[:, None] - place[None]).transpose(2, 0, 1)))
 
 
+def _about_drive(weights: FreeWeights) -> Iterator[str]:
+    drive = weights.parameters.latent
+    if drive.loadings.size:
+        size = float(np.sqrt((drive.loadings**2).mean()))
+        yield f"a drive shared by all units acts in free run: time constant {drive.tau:.2g} s, loadings of {size:.2g}"
+    else:
+        yield "no shared drive: none stands out from chance, or the network would not live with it"
+
+
 def _edges(training: History, seed: int, null: str) -> pd.DataFrame:
     if training.n_units > MAX_COUPLED:
         return pd.DataFrame({name: pd.Series(dtype=float) for name in EDGE_COLUMNS})
@@ -207,8 +221,14 @@ def _free_weights(
         return FreeWeights(fitted.forced.parameters, "forced", np.nan, 0.0)
     if seen.n_units > MAX_COUPLED:
         return FreeWeights(fitted.forced.parameters, "forced, too many units", np.nan, 0.0)
-    part = rec.select(t_stop=min(rec.t_start + seen.n_bins * seen.bin_width, rec.t_stop))
-    return choose_free_weights(part, seen, fitted.design, fitted.forced, seed=seed, device=device, progress=progress)
+    return choose_free_weights(
+        _part(rec, seen), seen, fitted.design, fitted.forced, seed=seed, device=device, progress=progress
+    )
+
+
+def _part(rec: SpikeRecording, seen: History) -> SpikeRecording:
+    """Return the part of a recording that was fitted."""
+    return rec.select(t_stop=min(rec.t_start + seen.n_bins * seen.bin_width, rec.t_stop))
 
 
 @contextmanager

@@ -78,6 +78,8 @@ def _potential(p: EscapeLIFParameters, w: NDArray[np.float32], rows: NDArray[np.
     n_couplings = (p.tau.size + p.lags.shape[0]) * p.bias.size
     drive = np.clip(rows[:, :n_couplings] @ w[:n_couplings], p.drive_low, p.drive_high)
     potential = drive + rows[:, n_couplings:-1] @ w[n_couplings:] + p.bias
+    if p.latent.loadings.size:
+        potential = potential + p.latent.loadings**2 / 2  # log of the mean of exp(l x)
     return np.asarray(np.minimum(potential, p.ceiling))
 
 

@@ -10,7 +10,7 @@ Array = NDArray[np.float64]
 MIN_UNITS = 120  # with known positions, from which on an array is large enough for regions
 UNITS_A_REGION = 20  # about; never fewer than 15
 LOCAL_TAUS = (0.010, 0.100, 0.500, 2.0)  # s
-N_SEEN = 5  # regions a unit sees: its own and the nearest others
+N_SEEN = 3  # regions a unit sees: its own and the nearest others
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,174 @@
+"""What lies beyond the bars of the free run: weak correlation, drifting cultures, dense cultures.
+
+``python -m benchmarks.free_beyond drive FILE... | drift FILE... | dense``. Figures and their reading:
+docs/free-run.md, section "Beyond".
+
+- ``drive``: a recording's first half is fitted, with and without the shared drive of `organoid.fitting.latent_drive`;
+  free runs are held against its second half, which nothing has seen, and so is the first half itself.
+- ``drift``: how far rates of units and of the population wander from one 60 s to the next, in the recording's
+  second half and in free runs of a fit to the first.
+- ``dense``: a made-up culture of Izhikevich cells that fires without pause, 15 Hz and more a unit, fitted as any.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from organoid.models.escape_lif import EscapeLIF, EscapeLIFParameters
+
+import organoid
+from organoid.fitting.free_run import Portrait, compare, free_run, portray
+from organoid.fitting.gate import FreeWeights, with_latent_drive
+from organoid.fitting.history import bin_history
+
+Array = NDArray[np.float64]
+
+RUN, N_RUNS = 600.0, 3  # s, runs
+SLICE = 60.0  # s
+
+
+def halves(path: Path) -> tuple[organoid.SpikeRecording, organoid.SpikeRecording]:
+    """Return the first and the second half of a recording of one culture."""
+    rec = organoid.read_recording(path).culture()
+    middle = (rec.t_start + rec.t_stop) / 2
+    return rec.select(t_stop=middle), rec.select(t_start=middle)
+
+
+def drive(path: Path) -> dict[str, Any]:
+    """Fit the first half with and without a shared drive; hold free runs against the second half."""
+    first, second = halves(path)
+    fit = organoid.fit(first)
+    plain = fit.network.parameters
+    part, training = first.select(t_stop=fit.settings["training_stop"]), bin_history(first, fit.bin_width).training()
+    driven = with_latent_drive(FreeWeights(plain, "", np.nan, 0.0), part, training, seed=0).parameters
+    truth = portray(second)
+    rows = {"first half": _row(truth, portray(first, truth.thresholds))}
+    for name, parameters in {"without": plain, "with": driven}.items():
+        runs = [free_run(EscapeLIF(parameters), RUN, seed) for seed in range(N_RUNS)]
+        found = [_row(truth, portray(rec, truth.thresholds)) | {"runaway": stopped} for rec, stopped in runs]
+        rows[name] = {key: float(np.median([row[key] for row in found])) for key in found[0]}
+    loaded = driven.latent.loadings
+    return {
+        "file": path.name,
+        "mean_sttc": _mean_sttc(truth),
+        "tau": driven.latent.tau if loaded.size else None,
+        "loading": float(np.sqrt((loaded**2).mean())) if loaded.size else 0.0,
+        "heldout_bits": fit.scores["heldout_bits_per_spike"],
+        "weights": fit.settings["free_run_weights"],
+        **rows,
+    }
+
+
+def _mean_sttc(portrait: Portrait) -> float:
+    return float(np.nanmean(portrait.sttc[~np.eye(len(portrait.sttc), dtype=bool)]))
+
+
+def _row(truth: Portrait, found: Portrait) -> dict[str, float]:
+    scores = compare(truth, found)
+    names = ("rate_ratio", "rate_correlation", "sttc_correlation", "isi_cv_ratio", "extra_bursts_per_minute")
+    return {"mean_sttc": _mean_sttc(found), **{name: scores[name] for name in names}}
+
+
+def drift(path: Path) -> dict[str, Any]:
+    """Compare the wandering of rates of both halves with that of free runs of a fit to the first."""
+    first, second = halves(path)
+    fit = organoid.fit(first)
+    parameters: EscapeLIFParameters = fit.network.parameters
+    runs = [free_run(EscapeLIF(parameters), first.duration, seed)[0] for seed in range(N_RUNS)]
+    found = [wander(rec) for rec in runs]
+    return {
+        "file": path.name,
+        "chosen": fit.settings["chosen"],
+        "weights": fit.settings["free_run_weights"],
+        "change_between_halves": float(second.n_spikes / second.duration / (first.n_spikes / first.duration) - 1),
+        "first half": wander(first),
+        "second half": wander(second),
+        "free runs": {key: float(np.median([row[key] for row in found])) for key in found[0]},
+    }
+
+
+def wander(rec: organoid.SpikeRecording) -> dict[str, float]:
+    """Return how far rates wander over 60 s slices, beyond what counting spikes makes of steady ones.
+
+    Returns
+    -------
+    dict
+        ``population`` and ``units`` (median): coefficient of variation of counts, Poisson variance taken off;
+        ``trend``: correlation of the population's counts with time.
+    """
+    counts = rec.counts(min(SLICE, rec.duration / 4)).astype(float)
+    total, active = counts.sum(1), counts.sum(0) >= 50
+    trend = float(np.corrcoef(total, np.arange(total.size))[0, 1]) if total.std() else 0.0
+    units = [_variation(counts[:, unit]) for unit in np.flatnonzero(active)]
+    return {
+        "population": _variation(total),
+        "units": float(np.median(units)) if units else float("nan"),
+        "trend": trend,
+    }
+
+
+def _variation(counts: Array) -> float:
+    return float(np.sqrt(max(counts.var(ddof=1) - counts.mean(), 0.0)) / max(counts.mean(), 1e-9))
+
+
+def dense(duration: float = 300.0) -> dict[str, Any]:
+    """Fit a culture of 15 Hz and more a unit, and leave the fit alone."""
+    rec = izhikevich_culture(duration, 3)
+    fit, portrait = organoid.fit(rec), portray(rec)
+    scores = ("heldout_bits_per_spike", "heldout_bits_per_spike_uncoupled", "heldout_bits_per_spike_free", "seconds")
+    return {
+        "rate_hz": float(portrait.rates.mean()),
+        "bursts_per_minute": 60 * portrait.burst_rate,
+        "fraction_in_bursts": portrait.fraction_in_bursts,
+        "weights": fit.settings["free_run_weights"],
+        **{name: fit.scores[name] for name in scores},
+        "free_run": fit.free_run,
+    }
+
+
+def izhikevich_culture(duration: float, seed: int, n: int = 60) -> organoid.SpikeRecording:
+    """60 cells (Izhikevich 2003), 1 in 5 inhibitory, noisy input, depressing synapses, firing without pause."""
+    rng, n_exc, dt = np.random.default_rng(seed), int(0.8 * n), 1e-3
+    exc, r = np.arange(n) < n_exc, rng.uniform(size=n)
+    a, b = np.where(exc, 0.02, 0.02 + 0.08 * r), np.where(exc, 0.2, 0.25 - 0.05 * r)
+    c, d = np.where(exc, -65 + 15 * r**2, -65.0), np.where(exc, 8 - 6 * r**2, 2.0)
+    size = np.where(exc[:, None], rng.uniform(0, 16.0, (n, n)), -rng.uniform(0, 12.0, (n, n)))
+    w = size * (rng.uniform(size=(n, n)) < 0.3) * ~np.eye(n, dtype=bool)
+    mean = rng.normal(1.5, 1.0, n)
+    v, u, s, x = np.full(n, -65.0), b * -65.0, np.zeros(n), np.ones(n)
+    times, units = [], []
+    for t in range(round(duration / dt)):
+        current = s + mean + 4.0 * rng.normal(size=n)
+        for _ in range(2):
+            v = v + 0.5 * (0.04 * v * v + 5 * v + 140 - u + current)
+        u = u + a * (b * v - u)
+        fired = np.flatnonzero(v >= 30)
+        s = s * np.exp(-1 / 5) + (w[fired] * x[fired, None]).sum(0)
+        x = x + (1 - x) * dt
+        x[fired] *= 0.85
+        v[fired], u[fired] = c[fired], u[fired] + d[fired]
+        times.append(np.full(fired.size, (t + 0.5) * dt))
+        units.append(fired)
+    return organoid.SpikeRecording(
+        np.concatenate(times), np.concatenate(units), n_units=n, t_start=0.0, t_stop=duration
+    )
+
+
+def main() -> None:
+    """Command line; one line of JSON a recording."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("what", choices=("drive", "drift", "dense"))
+    parser.add_argument("files", nargs="*", type=Path)
+    given = parser.parse_args()
+    if given.what == "dense":
+        print(json.dumps(dense(), default=float), flush=True)
+        return
+    for path in given.files:
+        print(json.dumps((drive if given.what == "drive" else drift)(path), default=float), flush=True)
+
+
+if __name__ == "__main__":
+    main()
