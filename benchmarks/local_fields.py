@@ -22,9 +22,9 @@ from organoid.fitting.forced import fit_forced
 from organoid.fitting.free_run import STTC_DT, compare, free_run, portray
 from organoid.fitting.gate import choose_free_weights
 from organoid.fitting.history import bin_history
-from organoid.fitting.likelihood import BIN_WIDTH, one_torch_thread, peak_rss_mb, places
+from organoid.fitting.likelihood import BIN_WIDTH, one_torch_thread, peak_rss_mb
 from organoid.fitting.predict import assess
-from organoid.fitting.regions import find_regions
+from organoid.fitting.regions import find_regions, places
 from organoid.statistics import sttc
 from tests.synthetic_recordings import travelling_waves
 

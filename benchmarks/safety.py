@@ -22,9 +22,9 @@ from organoid.fitting.choice import BASES, MAX_COUPLED, constant_rates
 from organoid.fitting.design import Design, assemble, forced_design
 from organoid.fitting.forced import fit_forced
 from organoid.fitting.history import History, bin_history
-from organoid.fitting.likelihood import BIN_WIDTH, check_enough, one_torch_thread, peak_rss_mb, places
+from organoid.fitting.likelihood import BIN_WIDTH, check_enough, one_torch_thread, peak_rss_mb
 from organoid.fitting.predict import assess, bits_per_spike
-from organoid.fitting.regions import find_regions
+from organoid.fitting.regions import find_regions, places
 from organoid.fitting.solver import solve
 from organoid.recording import SpikeRecording
 

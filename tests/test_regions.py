@@ -18,8 +18,7 @@ from organoid.fitting import regions as regions_module
 from organoid.fitting.choice import ALONE, BASES, choose, fit_alone
 from organoid.fitting.design import Candidate, Design, forced_design
 from organoid.fitting.history import History, bin_history
-from organoid.fitting.likelihood import places
-from organoid.fitting.regions import find_regions
+from organoid.fitting.regions import find_regions, places
 from organoid.fitting.solver import UNUSED, solve
 
 N = 24

@@ -219,3 +219,11 @@ def _chance(recorded: Correlations, simulated: Correlations, tau: float) -> floa
         return float(np.mean([np.tensordot(_weights(tau), part, 1)[upper].var() for part in far]))
 
     return float(np.sqrt(spread(recorded.far) + spread(simulated.far)))
+
+
+def described(drive: LatentDrive) -> str:
+    """Return a note on what was found."""
+    if not drive.loadings.size:
+        return "no shared drive: none stands out from chance, or the network would not live with it"
+    size = float(np.sqrt((drive.loadings**2).mean()))
+    return f"a drive shared by all units acts in free run: time constant {drive.tau:.2g} s, loadings of {size:.2g}"

@@ -23,10 +23,11 @@ from organoid.fitting.gate import FreeWeights, choose_free_weights, with_latent_
 from organoid.fitting.goodness import Goodness
 from organoid.fitting.history import History, bin_history
 from organoid.fitting.lagged import TRACES, check_basis
+from organoid.fitting.latent_drive import described
 from organoid.fitting.predict import assess, bits_per_spike
 from organoid.fitting.priors import STRUCTURES
 from organoid.fitting.pulsed_network import with_recorded_pulses
-from organoid.fitting.regions import Regions, find_regions
+from organoid.fitting.regions import Regions, find_regions, places
 from organoid.fitting.result import FitResult
 from organoid.models.escape_lif import EscapeLIF
 from organoid.recording import SpikeRecording
@@ -102,7 +103,7 @@ def fit_likelihood(
         CHOICES[weights.choice] if free_run else NOT_CALIBRATED,
         *summary.get("reasons", ()),
         *_response_notes(history, used.forced),
-        *(_about_drive(weights) if latent_drive else ()),
+        *((described(weights.parameters.latent),) if latent_drive else ()),
     ]
     return FitResult(
         network=network,
@@ -169,11 +170,6 @@ def _how(forced: ForcedFit, options: _Options, weights: FreeWeights) -> dict[str
     }
 
 
-def places(rec: SpikeRecording) -> NDArray[np.float64]:
-    """Return the positions of units, um, shape (n_units, 2); NaN where unknown."""
-    return rec.units[["x_um", "y_um"]].to_numpy(dtype=np.float64)
-
-
 def _distances(rec: SpikeRecording, coupling_prior: str) -> NDArray[np.float64] | None:
     """Return the distances between units, um, where the prior needs them."""
     if coupling_prior not in (PLAIN, *STRUCTURES):
@@ -184,15 +180,6 @@ def _distances(rec: SpikeRecording, coupling_prior: str) -> NDArray[np.float64] 
     if not np.isfinite(place).all():
         raise FitError("coupling_prior='distance' needs the position of every unit (x_um, y_um); some are unknown")
     return np.asarray(np.hypot(*(place[:, None] - place[None]).transpose(2, 0, 1)))
-
-
-def _about_drive(weights: FreeWeights) -> Iterator[str]:
-    drive = weights.parameters.latent
-    if drive.loadings.size:
-        size = float(np.sqrt((drive.loadings**2).mean()))
-        yield f"a drive shared by all units acts in free run: time constant {drive.tau:.2g} s, loadings of {size:.2g}"
-    else:
-        yield "no shared drive: none stands out from chance, or the network would not live with it"
 
 
 def _edges(training: History, seed: int, null: str) -> pd.DataFrame:

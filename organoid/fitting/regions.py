@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from organoid.recording import SpikeRecording
+
 Array = NDArray[np.float64]
 
 MIN_UNITS = 120  # with known positions, from which on an array is large enough for regions
@@ -35,6 +37,11 @@ class Regions:
     def n_regions(self) -> int:
         """Number of regions."""
         return int(self.seen.shape[0])
+
+
+def places(rec: SpikeRecording) -> NDArray[np.float64]:
+    """Return the positions of units, um, shape (n_units, 2); NaN where unknown."""
+    return rec.units[["x_um", "y_um"]].to_numpy(dtype=np.float64)
 
 
 def find_regions(place: Array | None) -> Regions | None:
