@@ -125,6 +125,16 @@ def test_too_small_a_gain_leaves_units_on_their_own(whole: Design) -> None:
     assert set(kinds) == {OWN}
 
 
+def test_what_holds_for_most_units_is_assumed_of_unclear_ones(whole: Design) -> None:
+    """Where own history says nothing, chance alone makes it gain a little in half of the units."""
+    unclear = np.where(np.arange(whole.n_units) % 2, 1.5, -0.6)
+    unclear[0] = -5.0
+    kinds = _kinds(whole, Choice(OWN_HISTORY, {}, {OWN_HISTORY.name: np.zeros(whole.n_units)}, unclear, 100.0))
+    assert kinds[0] == OWN and set(kinds[1:]) == {CONSTANT}
+    kinds = _kinds(whole, Choice(OWN_HISTORY, {}, {OWN_HISTORY.name: np.zeros(whole.n_units)}, unclear - 1.0, 100.0))
+    assert set(kinds) == {OWN}
+
+
 def test_a_gain_of_a_single_block_does_not_count() -> None:
     by_fold = [np.array([9.0, 1.0, -3.0]), np.array([-1.0, 2.0, 1.0]), np.array([-1.0, -0.5, 1.0])]
     np.testing.assert_allclose(steady(by_fold), [-2.0, 2.5, -1.0])

@@ -26,7 +26,7 @@ __all__ = ["Candidate", "Design", "ForcedFit", "assemble", "fit_forced", "make_d
 Array = NDArray[np.float64]
 
 PLAIN = "plain"
-CONSTANT_HELPS = 2.0  # nats a constant rate has to gain over own history
+CONSTANT_HELPS = 2.0  # nats a unit's constant rate and own history have to differ to go against the whole culture
 COUPLED, FIELDS_ONLY, OWN, CONSTANT = "coupled", "fields only", "own history", "constant rate"
 
 
@@ -133,7 +133,9 @@ def fit_forced(
 def _kinds(design: Design, choice: Choice) -> NDArray[np.str_]:
     """Return what each unit follows: what predicted its held-out blocks best, among the winner and simpler models."""
     best = choice.best
-    gain = {OWN: np.zeros(design.n_units), CONSTANT: choice.constant_gain - CONSTANT_HELPS}
+    together = np.clip(choice.constant_gain, -CONSTANT_HELPS, CONSTANT_HELPS).sum()
+    usual = CONSTANT_HELPS if together > 0 else -CONSTANT_HELPS
+    gain = {OWN: np.zeros(design.n_units), CONSTANT: choice.constant_gain + usual}
     if choice.pooled(best.name) > HELPS[0] + HELPS[1] * design.n_units:
         alone = choice.alone()
         if alone is not None:
