@@ -24,9 +24,10 @@ from organoid.errors import ModelError, StimulationError
 from organoid.fitting.design import forced_design
 from organoid.fitting.forced import ForcedFit, fit_forced
 from organoid.fitting.history import History, bin_history
+from organoid.fitting.moments import Plan, fit_free
 from organoid.fitting.predict import bits_per_spike, recorded_track
 from organoid.fitting.pulsed_network import with_recorded_pulses
-from organoid.fitting.pulses import cosines, pulse_columns
+from organoid.fitting.pulses import RecordedPulses, cosines, pulse_columns
 from organoid.stimulation import Pulse
 
 N, LAGS = 8, 120
@@ -294,6 +295,32 @@ def test_a_fit_with_a_response_survives_its_file(rec: SpikeRecording, fitted: Fi
     fitted.save(tmp_path / "fit.h5")
     again = organoid.load_fit(tmp_path / "fit.h5")
     assert np.array_equal(again.predict(rec, 0.0, 20.0), fitted.predict(rec, 0.0, 20.0))
+    assert again.responses.equals(fitted.responses) and len(again.responses) == 2 * N * LAGS
     stimuli = [(0.5, Pulse.biphasic(3, 1e-6, 200e-6))]
     one, other = (simulate(result, 2.0, stimuli=stimuli, seed=1) for result in (fitted, again))
     assert one.equals(other)
+
+
+def test_a_correction_in_free_run_keeps_the_response(rec: SpikeRecording) -> None:
+    training = bin_history(rec, DT).training()
+    design = forced_design(training, np.random.default_rng(0))
+    forced = fit_forced(training, design)
+    free = fit_free(training, design, forced, Plan(((0.3, 3),), 6000, True))
+    assert np.array_equal(free.theta[design.pulse_places], forced.theta[design.pulse_places])
+    assert np.any(forced.theta[design.pulse_places]) and np.all(np.isfinite(free.theta))
+    assert not np.array_equal(free.theta[design.network_places], forced.theta[design.network_places])
+    assert len(free.moments_off) == 3 and max(free.moments_off) < 1.0
+
+
+def test_amplitudes_count_where_they_are_known_and_vary() -> None:
+    bins, where = np.arange(30) * 200, np.full(30, 3)
+    varied = RecordedPulses(bins, where, np.repeat([1e-6, 2e-6, 4e-6], 10), "A")
+    columns = pulse_columns(varied, DT)
+    assert columns is not None and columns.reference == 2e-6 and columns.n_own == 0
+    assert np.allclose(columns.track.sizes, np.log1p(np.repeat([0.5, 1.0, 2.0], 10)))
+    kernels = columns.kernels(np.ones((columns.width, 2)), DT)
+    assert kernels.size(-4e-6) == pytest.approx(np.log(3.0)) and kernels.amplitude_unit == "A"
+    assert kernels.high == pytest.approx(2 * np.log(3.0), rel=0.01) and np.all(kernels.low == 0)
+    unknown = pulse_columns(dataclasses.replace(varied, amplitudes=np.full(30, np.nan)), DT)
+    assert unknown is not None and np.isnan(unknown.reference) and np.all(unknown.track.sizes == 1.0)
+    assert pulse_columns(varied.before(2000), DT) is None

@@ -83,6 +83,13 @@ class FitResult:
 
     HOW: ClassVar[str] = "likelihood"
 
+    @property
+    def responses(self) -> pd.DataFrame:
+        """Responses to pulses: electrode, n_pulses, unit, time_s, logit (`StimulusKernels.table`); empty for none."""
+        kernels = self.forced.stimulus
+        columns = ("electrode", "n_pulses", "unit", "time_s", "logit")
+        return pd.DataFrame(columns=list(columns)) if kernels is None else kernels.table()
+
     def predict(
         self, rec: SpikeRecording, t_start: float | None = None, t_stop: float | None = None
     ) -> NDArray[np.float64]:
