@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from synthetic_recordings import poisson
+from synthetic_recordings import known_network, poisson, recorded
 
 import organoid
 from organoid.errors import FitError
 from organoid.fitting import gate
+from organoid.fitting.history import bin_history
 from organoid.fitting.verdict import FAR, discrepancy, reasons
 
 FINE = {
@@ -65,6 +66,22 @@ def test_a_single_run_far_above_the_recorded_rate_counts_whatever_the_median() -
     assert discrepancy(FINE, False) < 1e-9 and not list(reasons(FINE, False))
     assert discrepancy(wild, False) >= FAR
     assert any("6.15 times" in reason for reason in reasons(wild, False))
+
+
+def test_a_large_network_gets_its_rates_by_whole_free_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "CHECK_DURATION", 100.0)
+    monkeypatch.setattr(gate, "CHECK_RUNS", 1)
+    monkeypatch.setattr(gate, "_Loss", lambda design, forced: lambda theta: float(theta[-1].mean()))
+    truth = known_network()
+    rec = recorded(truth, 200.0, seed=11)
+    wrong = truth.parameters._replace(bias=truth.parameters.bias + np.linspace(-1, 1, 8))
+    forced: Any = SimpleNamespace(parameters=wrong, stimulus=None, theta=np.zeros((3, 8)))
+    found = gate.choose_large_weights(rec, bin_history(rec, 1e-3), cast(Any, None), forced, seed=0)
+    assert found.choice == "rates" and found.discrepancy < 0.1
+    assert np.abs(found.parameters.bias - truth.parameters.bias).max() < 0.2
+    assert found.loss == pytest.approx(np.mean(found.parameters.bias - wrong.bias))
+    forced.parameters = truth.parameters
+    assert gate.choose_large_weights(rec, bin_history(rec, 1e-3), cast(Any, None), forced, seed=0).choice == "forced"
 
 
 @pytest.mark.parametrize("option", [{"edge_null": "shifted"}, {"refit": True}, {"exact": True}, {"device": "cpu"}])

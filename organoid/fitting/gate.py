@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from organoid.fitting.choice import constant_rates
 from organoid.fitting.forced import Design, ForcedFit, assemble, negative_log_likelihood
-from organoid.fitting.free_run import Portrait, free_run_scores, portray, summarise
+from organoid.fitting.free_run import Portrait, free_run, free_run_scores, portray, summarise
 from organoid.fitting.history import History
 from organoid.fitting.latent_drive import fit_drive
 from organoid.fitting.moments import ALL, RATES, FreeFit, fit_free, longest_stretch
@@ -22,14 +22,17 @@ from organoid.models.escape_lif import EscapeLIF, EscapeLIFParameters
 from organoid.models.free_running import FreeRunningNetwork
 from organoid.models.stimulus_kernels import StimulusKernels
 from organoid.recording import SpikeRecording
+from organoid.statistics import firing_rates
 
 Array = NDArray[np.float64]
 
 CHECK_RUNS = 4
 CHECK_DURATION = 300.0  # s
-CHECK_SEEDS, DRIVE_SEEDS = 1000, 2000  # apart from the seeds of the scores
+CHECK_SEEDS, DRIVE_SEEDS, RATE_SEEDS = 1000, 2000, 3000  # apart from the seeds of the scores
 MAX_LOSS = {True: 0.036, False: 0.015}  # share of the gain over constant rates, where bursts count and where not
 _HALVINGS = 6
+RATE_ROUNDS, RATE_GAIN, MAX_STEP = 6, 0.6, 1.0  # of biases by whole runs; logit
+RARE = 1e-3  # Hz; rates below do not count
 NEAR = 2.0  # discrepancy (log units) below which biases alone are worth a try
 MIN_STRETCH = 1.0  # s observed without a break, for windows to start and run in
 
@@ -105,6 +108,37 @@ def choose_free_weights(
         if found.passes or (found.alive and not recorded.bursts_count):  # without bursts, no more is to be had
             break
     return best
+
+
+def choose_large_weights(
+    rec: SpikeRecording, training: History, design: Design, forced: ForcedFit, *, seed: int
+) -> FreeWeights:
+    """Do the same for a network too large for the moment stage: biases alone, corrected by whole free runs.
+
+    Parameters
+    ----------
+    rec : SpikeRecording
+        The training part.
+    training, design, forced
+        As fitted.
+    seed : int
+    """
+    recorded, parameters = portray(rec), forced.parameters
+    first = _check(EscapeLIF(parameters, forced.stimulus), training, recorded, seed)
+    if first.passes:
+        return FreeWeights(parameters, "forced", first.discrepancy, 0.0)
+    for k in range(RATE_ROUNDS):
+        network = with_recorded_pulses(EscapeLIF(parameters, forced.stimulus), training)
+        simulated, _ = free_run(network, CHECK_DURATION, seed + RATE_SEEDS + k)
+        wanted, found = (np.maximum(rates, RARE) for rates in (recorded.rates, firing_rates(simulated)))
+        step = np.clip(np.log(wanted / found), -MAX_STEP, MAX_STEP)
+        parameters = parameters._replace(bias=parameters.bias + RATE_GAIN * step)
+    after = _check(EscapeLIF(parameters, forced.stimulus), training, recorded, seed)
+    if after.discrepancy >= first.discrepancy:
+        return FreeWeights(forced.parameters, "forced, not alive", first.discrepancy, 0.0)
+    theta = forced.theta.copy()
+    theta[-1] += parameters.bias - forced.parameters.bias
+    return FreeWeights(parameters, "rates", after.discrepancy, _Loss(design, forced)(theta))
 
 
 def _corrections(

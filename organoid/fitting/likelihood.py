@@ -19,7 +19,7 @@ from organoid.fitting.design import Design, forced_design
 from organoid.fitting.edges import EDGE_COLUMNS, check_null, infer_edges
 from organoid.fitting.forced import CONSTANT, FIELDS_ONLY, OWN, PLAIN, ForcedFit, fit_forced
 from organoid.fitting.free_run import judge_free_runs
-from organoid.fitting.gate import FreeWeights, choose_free_weights, with_latent_drive
+from organoid.fitting.gate import FreeWeights, choose_free_weights, choose_large_weights, with_latent_drive
 from organoid.fitting.goodness import Goodness
 from organoid.fitting.history import History, bin_history
 from organoid.fitting.lagged import TRACES, check_basis
@@ -45,7 +45,6 @@ CHOICES = {
     "free": "left alone, the network fitted on recorded history fails the free-run check; "
     "`network` (for simulation) was corrected in free run, `forced` (for prediction and edges) was not",
     "between": "`network` (for simulation) lies part of the way from the forced weights to those corrected in free run",
-    "forced, too many units": "the network is too large for a correction in free run: " + NOT_CALIBRATED,
     "forced, other basis": "left alone, the network fitted on recorded history fails the free-run check, and "
     "corrections in free run are made for plain traces (basis='traces', no delays) only: " + NOT_CALIBRATED,
     "forced, not alive": "no weights were found that live like the culture when left alone: " + NOT_CALIBRATED,
@@ -206,11 +205,10 @@ def _free_weights(
     """Choose the weights to simulate with from the bins that were fitted, and no others."""
     if not free_run:
         return FreeWeights(fitted.forced.parameters, "forced", np.nan, 0.0)
+    known = _part(rec, seen), seen, fitted.design, fitted.forced
     if seen.n_units > MAX_COUPLED:
-        return FreeWeights(fitted.forced.parameters, "forced, too many units", np.nan, 0.0)
-    return choose_free_weights(
-        _part(rec, seen), seen, fitted.design, fitted.forced, seed=seed, device=device, progress=progress
-    )
+        return choose_large_weights(*known, seed=seed)
+    return choose_free_weights(*known, seed=seed, device=device, progress=progress)
 
 
 def _part(rec: SpikeRecording, seen: History) -> SpikeRecording:
