@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from organoid.models.escape_lif import EscapeLIF, plain_parameters
 from organoid.models.free_running import Injection
 from synthetic_recordings import DT, known_network, recorded
+from typer.testing import CliRunner
 
 import organoid
 from organoid import FitResult, SpikeRecording
+from organoid.cli import app
 from organoid.errors import FitError, ModelError
+from organoid.fitting import gate
+from organoid.fitting.design import forced_design
+from organoid.fitting.forced import fit_forced
 from organoid.fitting.forced_pass import Basis, forced_features
-from organoid.fitting.history import History
+from organoid.fitting.free_gradient import fit_free_by_gradient
+from organoid.fitting.history import History, bin_history
 from organoid.fitting.lagged import lagged_functions, lagged_rows, lagged_spike_term
+from organoid.fitting.likelihood import CHOICES
 from organoid.fitting.predict import expected_counts
 
 N = 4
@@ -152,6 +160,33 @@ def test_what_does_not_fit_is_refused() -> None:
 def test_unusable_options_are_refused(options: dict[str, object], says: str) -> None:
     with pytest.raises(FitError, match=says):
         organoid.fit(recorded(known_network(), 20.0, 0), **options)  # type: ignore[arg-type]
+
+
+def test_the_command_line_passes_the_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def stop(rec: SpikeRecording, **options: Any) -> None:
+        asked.update(options)
+        raise FitError("enough")
+
+    monkeypatch.setattr(organoid, "fit", stop)
+    monkeypatch.setattr(organoid, "read_recording", lambda *_, **__: recorded(known_network(), 1.0, 0))
+    command = ["fit", __file__, "--out", "fit.h5", "--basis", "cosines", "--delay", "0.01", "--delay", "0.02"]
+    assert isinstance(CliRunner().invoke(app, command).exception, FitError)
+    assert (asked["basis"], asked["delays"]) == ("cosines", (0.01, 0.02))
+
+
+def test_no_correction_in_free_run_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    rec = recorded(known_network(), 30.0, 1)
+    training = bin_history(rec, DT).training()
+    design = forced_design(training, np.random.default_rng(0), basis="cosines")
+    forced = fit_forced(training, design)
+    monkeypatch.setattr(gate, "_check", lambda *_: gate._Verdict(5.0, False, False))
+    weights = gate.choose_free_weights(rec, training, design, forced, seed=0)
+    assert weights.choice == "forced, other basis" and weights.parameters is forced.parameters
+    assert "plain traces" in CHOICES[weights.choice]
+    with pytest.raises(FitError, match="plain traces"):
+        fit_free_by_gradient(training, design, forced)
 
 
 @pytest.fixture(scope="module")
