@@ -2,8 +2,8 @@
 
 A spike acts ``d`` steps later at the earliest, ``d`` the shortest delay. So a block of ``d`` steps needs nothing from
 the same block: each tile of units runs through the whole block while its state stays in the innermost cache, and
-threads meet once a block. What is on its way lies in a ring of ``longest delay`` rows; a row is added to the currents
-in its step and cleared.
+threads meet at its ends only. What is on its way lies in a ring of ``longest delay`` rows; a row is added to the
+currents in its step and cleared.
 
 Every sum onto a unit is taken by one thread in one order: step of the spike, sender, connection. Neither the number of
 threads nor the cut of a run can change a bit.
@@ -12,10 +12,10 @@ threads nor the cut of a run can change a bit.
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 from organoid.models.event_cells import plain, receive, rich, start_drive
 from organoid.models.event_noise import gaussian, logistic
+from organoid.models.meeting import Gate, meet, new_gate
 from organoid.models.prefetch import prefetch
 
 from organoid.compiled import kernel
@@ -75,6 +75,24 @@ def make_scratch(n_units: int, n_steps: int) -> Scratch:
         np.zeros(n_steps + 1, dtype=np.int64),
         np.zeros(1, dtype=np.int64),
     )
+
+
+DONE, FOUND, CROSSED, RUNAWAY = 0, 1, 2, 3
+
+
+class Course(NamedTuple):
+    """How far a call has come."""
+
+    counts: Index  # (4,): steps done, spikes found, connections crossed, whether it ran away
+    activity: Array  # (1,): population rate
+    out: Index  # (2, room): steps and units of the network's own spikes
+    gate: Gate
+
+
+def new_course(scratch: Scratch, activity: float) -> Course:
+    """Return the beginning of a call."""
+    out = np.empty((2, _ROOM + scratch.sent.size), dtype=np.int64)
+    return Course(np.zeros(4, dtype=np.int64), np.array([activity]), out, new_gate())
 
 
 @kernel(nogil=True, error_model="numpy")
@@ -275,13 +293,25 @@ def _watch(scratch: Scratch, n_steps: int, activity: float, par: Any, leak: floa
 
 
 @kernel(nogil=True)
-def run_alone(
-    par: Any, rows: Any, a: Arrays, way: Way, split: Any, scratch: Scratch, span: Any, injected: Any, watched: Any
-) -> Any:
-    """Advance in place, on the calling thread, until the last step, a full output or runaway.
+def run_part(
+    part: int,
+    par: Any,
+    rows: Any,
+    a: Arrays,
+    way: Way,
+    split: Any,
+    scratch: Scratch,
+    span: Any,
+    injected: Any,
+    watched: Any,
+    course: Course,
+) -> None:
+    """Advance one part of the units in place until the last step, a full output or runaway; one thread for each part.
 
     Parameters
     ----------
+    part : int
+        Part 0 also does what is done once for all.
     par : Cells
     rows : Rows
     a : Arrays
@@ -289,60 +319,31 @@ def run_alone(
     split : (ndarray (n_units, n_parts + 1), ndarray (n_parts + 1,))
         Where the connections of each sender to each part start, and the tiles of each part.
     scratch : Scratch
-    span : (int, int, int, int)
-        Step number of step 0 of the call, steps done of the call, steps of the call, steps of a block.
+    span : (int, int, int)
+        Step number of step 0 of the call, steps of the call, steps of a block.
     injected : (ndarray, ndarray)
         Steps and units of forced spikes.
-    watched : (float, float, float)
-        Population rate, its decay in a step and time constant (s).
-
-    Returns
-    -------
-    out : ndarray of int64, shape (2, n_spikes)
-        Steps and units of the network's own spikes.
-    done : int
-    crossed : int
-        Synaptic operations.
-    activity : float
-    runaway : bool
+    watched : (float, float)
+        Decay of the population rate in a step, and its time constant (s).
+    course : Course
+        How far the call has come, shared by all parts.
     """
-    (first, done, n_steps, block), (activity, leak, tau), (bound, tiles) = span, watched, split
-    out, n_out, crossed, runaway = np.empty((2, _ROOM + scratch.sent.size), dtype=np.int64), 0, 0, False
-    while done < n_steps and n_out < _ROOM and not runaway:
+    (first, n_steps, block), (leak, tau), (bound, tiles), count = span, watched, split, course.counts
+    n_parts = tiles.size - 1
+    while count[DONE] < n_steps and count[FOUND] < _ROOM and count[RUNAWAY] == 0:
+        done = count[DONE]
         n = min(block, n_steps - done)
         forced = Forced(injected[1], _ends_in(injected[0], done, n))
-        for part in range(tiles.size - 1):
-            _run_part(par, rows, a, way, bound, part, tiles, first + done, n, forced, scratch)
-        crossed += _gather(scratch, n, rows.start)
-        n_out = _hand_out(scratch, n, done, out, n_out)
-        activity, ran, runaway = _watch(scratch, n, activity, par, leak, tau)
-        done += ran
-    for part in range(tiles.size - 1):
-        _deliver(a.ring, rows, bound, part, scratch, first + done - scratch.sizes[0])
-    scratch.sizes[0] = 0
-    return out[:, :n_out].copy(), done, crossed, activity, runaway
-
-
-@kernel(nogil=True, parallel=True)
-def run_together(
-    par: Any, rows: Any, a: Arrays, way: Way, split: Any, scratch: Scratch, span: Any, injected: Any, watched: Any
-) -> Any:
-    """Advance in place on several threads, one part each; see `run_alone`."""
-    (first, done, n_steps, block), (activity, leak, tau), (bound, tiles) = span, watched, split
-    out, n_out, crossed, runaway = np.empty((2, _ROOM + scratch.sent.size), dtype=np.int64), 0, 0, False
-    while done < n_steps and n_out < _ROOM and not runaway:
-        n = min(block, n_steps - done)
-        forced = Forced(injected[1], _ends_in(injected[0], done, n))
-        for part in prange(tiles.size - 1):
-            _run_part(par, rows, a, way, bound, part, tiles, first + done, n, forced, scratch)
-        crossed += _gather(scratch, n, rows.start)
-        n_out = _hand_out(scratch, n, done, out, n_out)
-        activity, ran, runaway = _watch(scratch, n, activity, par, leak, tau)
-        done += ran
-    for part in prange(tiles.size - 1):
-        _deliver(a.ring, rows, bound, part, scratch, first + done - scratch.sizes[0])
-    scratch.sizes[0] = 0
-    return out[:, :n_out].copy(), done, crossed, activity, runaway
+        _run_part(par, rows, a, way, bound, part, tiles, first + done, n, forced, scratch)
+        meet(course.gate, n_parts)
+        if part == 0:
+            count[CROSSED] += _gather(scratch, n, rows.start)
+            count[FOUND] = _hand_out(scratch, n, done, course.out, count[FOUND])
+            course.activity[0], ran, runaway = _watch(scratch, n, course.activity[0], par, leak, tau)
+            count[DONE] += ran
+            count[RUNAWAY] = 1 if runaway else 0
+        meet(course.gate, n_parts)
+    _deliver(a.ring, rows, bound, part, scratch, first + count[DONE] - scratch.sizes[0])
 
 
 @kernel(nogil=True)

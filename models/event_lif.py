@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import threading
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -35,14 +34,14 @@ from organoid.models.escape_lif import ACTIVITY_TAU
 from organoid.models.event_connections import Rows, check_rows
 from organoid.models.event_noise import gaussian
 from organoid.models.free_running import Advance, Injection, check_injection
+from organoid.models.kernels_threads import side_by_side
 
 from organoid.errors import ModelError
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
-_WORTH_THREADS = 16_384  # units x steps of a block: below, waking threads costs more than they save
-_TOGETHER = threading.Lock()  # not every threading layer of numba bears two callers at once
+_WORTH_THREADS = 16_384  # units x steps of a block: below, meeting costs more than a second thread saves
 
 
 class EventLIFParameters(NamedTuple):
@@ -256,19 +255,15 @@ class EventLIF:
             self._rich,
         )
         scratch = kernels.make_scratch(self.n_units, block)
-        leak = math.exp(-p.dt / ACTIVITY_TAU)
-        parts, done, crossed, activity, runaway = [np.empty((2, 0), dtype=np.int64)], 0, 0, state.activity, False
-        while done < n_steps and not runaway:
-            span, watched = (state.step, done, n_steps, block), (activity, leak, ACTIVITY_TAU)
-            rest = (p, self.rows, arrays, way, self._split(n_parts), scratch, span, forced, watched)
-            if n_parts == 1:
-                found, done, more, activity, runaway = kernels.run_alone(*rest)
-            else:
-                with _TOGETHER:
-                    found, done, more, activity, runaway = kernels.run_together(*rest)
-            parts.append(found)
-            crossed += int(more)
-        return np.concatenate(parts, axis=1), int(done), crossed, float(activity), bool(runaway)
+        course, found = kernels.new_course(scratch, state.activity), [np.empty((2, 0), dtype=np.int64)]
+        count, watched = course.counts, (math.exp(-p.dt / ACTIVITY_TAU), ACTIVITY_TAU)
+        rest = (p, self.rows, arrays, way, self._split(n_parts), scratch, (state.step, n_steps, block), forced, watched)
+        while count[kernels.DONE] < n_steps and not count[kernels.RUNAWAY]:
+            side_by_side(lambda part: kernels.run_part(part, *rest, course), n_parts)
+            found.append(course.out[:, : count[kernels.FOUND]].copy())
+            scratch.sizes[0] = count[kernels.FOUND] = 0
+        done, crossed, runaway = (int(count[k]) for k in (kernels.DONE, kernels.CROSSED, kernels.RUNAWAY))
+        return np.concatenate(found, axis=1), done, crossed, float(course.activity[0]), bool(runaway)
 
     def _n_parts(self) -> int:
         if self.n_units * self._block < _WORTH_THREADS:

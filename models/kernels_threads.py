@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -48,3 +49,30 @@ def in_parallel(work: Callable[[int, int], object], parts: Parts) -> None:
     one_by_one(parts[0])
     for part in rest:
         part.result()
+
+
+def side_by_side(work: Callable[[int], object], n_threads: int) -> None:
+    """Call ``work(0)``, ``work(1)`` and so on at once, each on a thread of its own, as they may wait for each other.
+
+    Raises
+    ------
+    BaseException
+        What one of the calls raised.
+    """
+    raised: list[BaseException] = []
+
+    def guarded(part: int) -> None:
+        try:
+            work(part)
+        except BaseException as error:
+            raised.append(error)
+
+    # A pool would not do: a call that waits for one still in the queue waits forever.
+    others = [threading.Thread(target=guarded, args=(part,), daemon=True) for part in range(1, n_threads)]
+    for thread in others:
+        thread.start()
+    guarded(0)
+    for thread in others:
+        thread.join()
+    if raised:
+        raise raised[0]

@@ -255,8 +255,9 @@ class Tissue:
         """Return a frame for each spike: seeded, distinct for spikes of one unit in one step."""
         first = steps * self.n_units + units
         offset = (uniform(np.uint64(key), first) * self.frames_per_step).astype(np.int64)
-        rank = _rank_among_equals(first)
-        return steps * self.frames_per_step + (offset + rank * self._stride) % self.frames_per_step
+        if not np.all(first[1:] > first[:-1]):  # in order and each once, as large networks hand them out
+            offset = (offset + _rank_among_equals(first) * self._stride) % self.frames_per_step
+        return steps * self.frames_per_step + offset
 
     def _check_call(self, state: TissueState, until_frame: int, pulses: Sequence[tuple[int, Pulse]]) -> None:
         if state.runaway:
@@ -298,7 +299,8 @@ class _Run:
             peeked = self._peek()
             own = np.concatenate([own[0], peeked[0]]), np.concatenate([own[1], peeked[1]])
         keep = (own[0] >= begin) & (own[0] < frame)
-        self._emit(own[0][keep], own[1][keep], frame)
+        own = own if keep.all() else (own[0][keep], own[1][keep])
+        self._emit(*own, frame)
 
     def give(self, pulse: Pulse) -> None:
         """Give a pulse now: recruit units, force their spikes, send the volley."""
