@@ -191,10 +191,13 @@ def test_no_correction_in_free_run_is_tried(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture(scope="module")
 def rec() -> SpikeRecording:
-    return recorded(known_network(), 100.0, seed=4)
+    return recorded(known_network(), 70.0, seed=4)
 
 
-@pytest.mark.parametrize(("basis", "delays", "kinds"), [("cosines", (), 8), ("traces", (0.01,), 6)])
+DELAYED = pytest.param("traces", (0.01,), 6, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("basis", "delays", "kinds"), [("cosines", (), 8), DELAYED])
 def test_a_fit_goes_end_to_end(
     rec: SpikeRecording, basis: str, delays: tuple[float, ...], kinds: int, tmp_path: Path
 ) -> None:
@@ -208,4 +211,4 @@ def test_a_fit_goes_end_to_end(
     again = organoid.load_fit(tmp_path / "fit.h5")
     assert np.array_equal(again.predict(rec, 50.0, 60.0), fitted.predict(rec, 50.0, 60.0))
     one, other = (organoid.simulate(result, 20.0, seed=1) for result in (fitted, again))
-    assert one.equals(other) and 0.7 < one.n_spikes / rec.n_spikes * 5 < 1.4
+    assert one.equals(other) and 0.7 < one.n_spikes / rec.n_spikes * 3.5 < 1.4
