@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from organoid.culture.calibration import StimulationCalibration
 from organoid.culture.geometry import Geometry
 from organoid.culture.recruitment import Recruitment
+from organoid.culture.step_frames import coprime_stride, frames_per_step, rank_among_equals
 from organoid.errors import ModelError, StimulationError
 from organoid.models.counter_rng import stream_key, uniform
 from organoid.models.free_running import FreeRunningNetwork, Injection
@@ -132,9 +133,9 @@ class Tissue:
         self.recruitment = recruitment or Recruitment()
         self.calibration = calibration or StimulationCalibration()
         self.frame_rate = Fraction(frame_rate)
-        self.frames_per_step = _frames_per_step(network.dt, self.frame_rate)
+        self.frames_per_step = frames_per_step(network.dt, self.frame_rate)
         self._rate = float(self.frame_rate)
-        self._stride = _coprime_stride(self.frames_per_step)
+        self._stride = coprime_stride(self.frames_per_step)
         self.kernels: StimulusKernels | None = getattr(network, "stimulus", None)
         self._numbers = geometry.electrode_numbers
         self._effects: dict[Pulse, tuple[NDArray[np.float64], float]] = {}
@@ -256,7 +257,7 @@ class Tissue:
         first = steps * self.n_units + units
         offset = (uniform(np.uint64(key), first) * self.frames_per_step).astype(np.int64)
         if not np.all(first[1:] > first[:-1]):  # in order and each once, as large networks hand them out
-            offset = (offset + _rank_among_equals(first) * self._stride) % self.frames_per_step
+            offset = (offset + rank_among_equals(first) * self._stride) % self.frames_per_step
         return steps * self.frames_per_step + offset
 
     def _check_call(self, state: TissueState, until_frame: int, pulses: Sequence[tuple[int, Pulse]]) -> None:
@@ -390,35 +391,3 @@ class _Run:
             direct_frames=state.direct_frames[~due],
             direct_units=state.direct_units[~due],
         )
-
-
-def _frames_per_step(dt: float, frame_rate: Fraction) -> int:
-    frames = dt * float(frame_rate)
-    whole = round(frames)
-    if whole < 1 or abs(frames - whole) > 1e-6 * frames:
-        raise ModelError(
-            f"a network step of {dt:g} s is {frames:g} frames at {float(frame_rate):g} Hz; expected a whole number, "
-            f"such as {max(whole, 1) / float(frame_rate):g} s"
-        )
-    return whole
-
-
-def _coprime_stride(n: int) -> int:
-    """Return a stride near 0.618 n that visits every residue of n."""
-    stride = max(1, round(0.618 * n))
-    while np.gcd(stride, n) != 1:
-        stride += 1
-    return stride
-
-
-def _rank_among_equals(values: Index) -> Index:
-    """Return for each value how many equal ones come before it."""
-    order = np.argsort(values, kind="stable")
-    ordered = values[order]
-    if not np.any(ordered[1:] == ordered[:-1]):
-        return np.zeros(values.size, dtype=np.int64)
-    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
-    lengths = np.diff(np.append(starts, values.size))
-    rank = np.empty(values.size, dtype=np.int64)
-    rank[order] = np.arange(values.size) - np.repeat(starts, lengths)
-    return rank
