@@ -17,12 +17,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from organoid.models.escape_lif import EscapeLIF, EscapeLIFParameters
+from organoid.models.escape_lif import EscapeLIF
 
 import organoid
+from organoid.fitting.design import forced_design
+from organoid.fitting.forced import fit_forced
 from organoid.fitting.free_run import Portrait, compare, free_run, portray
-from organoid.fitting.gate import FreeWeights, with_latent_drive
-from organoid.fitting.history import bin_history
+from organoid.fitting.gate import FreeWeights, choose_free_weights, with_latent_drive
+from organoid.fitting.history import History, bin_history
+from organoid.fitting.likelihood import BIN_WIDTH, one_torch_thread
 
 Array = NDArray[np.float64]
 
@@ -40,10 +43,9 @@ def halves(path: Path) -> tuple[organoid.SpikeRecording, organoid.SpikeRecording
 def drive(path: Path) -> dict[str, Any]:
     """Fit the first half with and without a shared drive; hold free runs against the second half."""
     first, second = halves(path)
-    fit = organoid.fit(first)
-    plain = fit.network.parameters
-    part, training = first.select(t_stop=fit.settings["training_stop"]), bin_history(first, fit.bin_width).training()
-    driven = with_latent_drive(FreeWeights(plain, "", np.nan, 0.0), part, training, seed=0).parameters
+    weights, part, training = fitted(first)
+    plain = weights.parameters
+    driven = with_latent_drive(weights, part, training, seed=0).parameters
     truth = portray(second)
     rows = {"first half": _row(truth, portray(first, truth.thresholds))}
     for name, parameters in {"without": plain, "with": driven}.items():
@@ -56,10 +58,20 @@ def drive(path: Path) -> dict[str, Any]:
         "mean_sttc": _mean_sttc(truth),
         "tau": driven.latent.tau if loaded.size else None,
         "loading": float(np.sqrt((loaded**2).mean())) if loaded.size else 0.0,
-        "heldout_bits": fit.scores["heldout_bits_per_spike"],
-        "weights": fit.settings["free_run_weights"],
+        "weights": weights.choice,
         **rows,
     }
+
+
+def fitted(rec: organoid.SpikeRecording) -> tuple[FreeWeights, organoid.SpikeRecording, History]:
+    """Return the weights for free run of the default fit, and the training part it saw; no connections, no scores."""
+    history = bin_history(rec, BIN_WIDTH)
+    training = history.training()
+    part = rec.select(t_stop=rec.t_start + training.n_bins * BIN_WIDTH)
+    with one_torch_thread():
+        design = forced_design(training, np.random.default_rng(0))
+        forced = fit_forced(training, design)
+        return choose_free_weights(part, training, design, forced, seed=0), part, training
 
 
 def _mean_sttc(portrait: Portrait) -> float:
@@ -75,14 +87,12 @@ def _row(truth: Portrait, found: Portrait) -> dict[str, float]:
 def drift(path: Path) -> dict[str, Any]:
     """Compare the wandering of rates of both halves with that of free runs of a fit to the first."""
     first, second = halves(path)
-    fit = organoid.fit(first)
-    parameters: EscapeLIFParameters = fit.network.parameters
-    runs = [free_run(EscapeLIF(parameters), first.duration, seed)[0] for seed in range(N_RUNS)]
+    weights, _, _ = fitted(first)
+    runs = [free_run(EscapeLIF(weights.parameters), first.duration, seed)[0] for seed in range(N_RUNS)]
     found = [wander(rec) for rec in runs]
     return {
         "file": path.name,
-        "chosen": fit.settings["chosen"],
-        "weights": fit.settings["free_run_weights"],
+        "weights": weights.choice,
         "change_between_halves": float(second.n_spikes / second.duration / (first.n_spikes / first.duration) - 1),
         "first half": wander(first),
         "second half": wander(second),

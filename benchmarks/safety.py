@@ -18,7 +18,8 @@ from organoid.io.info import file_info
 
 import organoid
 from organoid.errors import OrganoidError
-from organoid.fitting.choice import BASES, MAX_COUPLED, constant_rates
+from organoid.fitting.choice import BASES, constant_rates
+from organoid.fitting.coupling_drive import MAX_COUPLED
 from organoid.fitting.design import Design, assemble, forced_design
 from organoid.fitting.forced import fit_forced
 from organoid.fitting.history import History, bin_history

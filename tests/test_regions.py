@@ -16,6 +16,7 @@ import organoid
 from organoid.fitting import design as design_module
 from organoid.fitting import regions as regions_module
 from organoid.fitting.choice import ALONE, BASES, choose, fit_alone
+from organoid.fitting.coupling_drive import MAX_COUPLED, coupling_drive, own_history
 from organoid.fitting.design import Candidate, Design, forced_design
 from organoid.fitting.history import History, bin_history
 from organoid.fitting.regions import find_regions, places
@@ -158,3 +159,14 @@ def test_a_fit_of_waves_end_to_end(small: None, waves: organoid.SpikeRecording, 
     assert np.array_equal(one.spike_times, other.spike_times) and np.array_equal(one.spike_units, other.spike_units)
     assert np.array_equal(fitted.predict(waves, 100.0, 102.0), again.predict(waves, 100.0, 102.0))
     assert fitted.scores["heldout_bits_per_spike"] > fitted.scores["heldout_bits_per_spike_uncoupled"] + 0.1
+
+
+def test_drive_of_own_histories_is_the_same_as_with_all_zeros_multiplied() -> None:
+    n, rng = MAX_COUPLED + 1, np.random.default_rng(0)
+    weights, traces = np.zeros((2 * n, n), dtype=np.float32), rng.random((3, 2 * n), dtype=np.float32)
+    weights[np.arange(2 * n), np.arange(2 * n) % n] = rng.normal(size=2 * n)
+    own = own_history(weights)
+    assert own is not None and own.shape == (2, n)
+    np.testing.assert_allclose(coupling_drive(traces, weights, own), traces @ weights, rtol=1e-5, atol=1e-6)
+    weights[3, 5] = 0.1
+    assert own_history(weights) is None and own_history(weights[: 2 * MAX_COUPLED, :MAX_COUPLED]) is None

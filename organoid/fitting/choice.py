@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from organoid.fitting.coupling_drive import MAX_COUPLED
 from organoid.fitting.design import OWN_HISTORY, Candidate, Design
 from organoid.fitting.forced_pass import ForcedSample
 from organoid.fitting.solver import solve, solve_roughly
@@ -24,7 +25,6 @@ from organoid.fitting.threads import in_threads
 
 Array = NDArray[np.float64]
 
-MAX_COUPLED = 400  # units; above, couplings between all pairs are not fitted
 _MANY_FOLDS = 1e8  # rows x columns x units up to which every block is held out once, instead of two of them
 _FEW_FOLDS = 3e9  # above this, one block only
 _OTHERS = (1, 2, 0, 3)  # blocks held out beside the last, in this order

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from organoid.fitting.coupling_drive import coupling_drive, own_history
 from organoid.fitting.field_constants import fit_fields
 from organoid.fitting.forced_pass import Basis, ForcedSample, sample_forced
 from organoid.fitting.history import History
@@ -341,12 +342,13 @@ def stimulus_kernels(training: History, design: Design, theta: Array) -> Stimulu
 def _ranges(design: Design, weights: NDArray[np.float32]) -> tuple[Array, Array, Array]:
     """Return lowest and highest drive and highest potential of every unit over the sampled bins."""
     rows, n = design.sample.rows, design.n_couplings
+    own = own_history(weights[:n])
     others = weights[n:].copy()
     others[design.pulse_places - n] = 0.0
 
     def part(first: int) -> tuple[NDArray[np.float32], ...]:
         chunk = rows[first : first + _CHUNK]
-        drive = chunk[:, :n] @ weights[:n]
+        drive = coupling_drive(chunk[:, :n], weights[:n], own)
         return drive.min(0), drive.max(0), (drive + chunk[:, n:] @ others).max(0)
 
     low, high, potential = zip(*in_threads(part, range(0, len(rows), _CHUNK)))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from organoid.errors import FitError
-from organoid.fitting.choice import MAX_COUPLED
+from organoid.fitting.coupling_drive import MAX_COUPLED
 from organoid.fitting.design import Design, forced_design
 from organoid.fitting.edges import EDGE_COLUMNS, check_null, infer_edges
 from organoid.fitting.forced import CONSTANT, FIELDS_ONLY, OWN, PLAIN, ForcedFit, fit_forced

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from organoid.fitting.coupling_drive import coupling_drive, own_history
 from organoid.fitting.forced_pass import Basis, forced_features
 from organoid.fitting.goodness import Goodness, GoodnessMeter, bits, score_gain
 from organoid.fitting.history import History
@@ -53,10 +54,11 @@ def expected_counts_of(
         np.concatenate([p.weights.reshape(-1, n), p.lag_weights.reshape(-1, n), p.field_weights]) for p in networks
     ]
     weights = [w.astype(np.float32) for w in weights]
+    alone = [own_history(w[: w.shape[0] - p.field_weights.shape[0]]) for w in weights]
     kernels = [None] * len(networks) if responses is None else responses
     tracks = [None if k is None else recorded_track(history, k) for k in kernels]
     for first, rows in forced_features(history, Basis(p.tau, p.saturation, p.fields, p.lags), start, stop):
-        v = [_potential(p, w, rows) for p, w in zip(networks, weights)]
+        v = [_potential(p, w, own, rows) for p, w, own in zip(networks, weights, alone)]
         for potential, k, track in zip(v, kernels, tracks):
             _push(potential, k, track, first)
         yield first, [np.asarray(p.capacity * expit(potential)) for p, potential in zip(networks, v)]
@@ -74,9 +76,11 @@ def _push(potential: Array, stimulus: StimulusKernels | None, track: PulseTrack 
         potential[bins] += drive
 
 
-def _potential(p: EscapeLIFParameters, w: NDArray[np.float32], rows: NDArray[np.float32]) -> Array:
+def _potential(
+    p: EscapeLIFParameters, w: NDArray[np.float32], own: NDArray[np.float32] | None, rows: NDArray[np.float32]
+) -> Array:
     n_couplings = (p.tau.size + p.lags.shape[0]) * p.bias.size
-    drive = np.clip(rows[:, :n_couplings] @ w[:n_couplings], p.drive_low, p.drive_high)
+    drive = np.clip(coupling_drive(rows[:, :n_couplings], w[:n_couplings], own), p.drive_low, p.drive_high)
     potential = drive + rows[:, n_couplings:-1] @ w[n_couplings:] + p.bias
     if p.latent.loadings.size:
         potential = potential + p.latent.loadings**2 / 2  # log of the mean of exp(l x)
