@@ -128,20 +128,21 @@ class StimulusKernels:
         """Tell whether pulses on an electrode of this number have a kernel."""
         return bool(np.any(self.electrodes == electrode))
 
-    def size(self, amplitude: float) -> float:
-        """Return ``a`` of a pulse."""
-        return 1.0 if np.isnan(self.reference) else float(np.log1p(abs(amplitude) / self.reference))
+    def sizes(self, amplitudes: Array, units: NDArray[np.str_]) -> Array:
+        """Return ``a`` of pulses; one of an amplitude unknown, or in another unit, counts as one of ``u_0``."""
+        if np.isnan(self.reference):
+            return np.ones(amplitudes.size)
+        known = np.isfinite(amplitudes) & (units == self.amplitude_unit)
+        return np.asarray(np.log1p(np.where(known, np.abs(amplitudes) / self.reference, 1.0)))
 
-    def track(self, steps: Index, electrodes: Index, amplitudes: Array) -> PulseTrack:
+    def track(self, steps: Index, electrodes: Index, amplitudes: Array, units: NDArray[np.str_]) -> PulseTrack:
         """Return the pulses that have a kernel, in order of steps."""
         order = np.argsort(self.electrodes, kind="stable")
         place = np.searchsorted(self.electrodes[order], electrodes)
         place = order[np.minimum(place, order.size - 1)] if order.size else np.zeros(electrodes.size, dtype=np.int64)
         known = np.flatnonzero(self.electrodes[place] == electrodes) if order.size else np.empty(0, dtype=np.int64)
         known = known[np.argsort(steps[known], kind="stable")]
-        sizes = np.ones(known.size)
-        if not np.isnan(self.reference):
-            sizes = np.log1p(np.abs(amplitudes[known]) / self.reference)
+        sizes = self.sizes(amplitudes[known], units[known])
         return PulseTrack(steps[known].astype(np.int64), self.curve[place[known]], sizes)
 
     def drive(self, track: PulseTrack, start: int, stop: int) -> tuple[Index, Array]:

@@ -155,7 +155,13 @@ def test_what_does_not_fit_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "says"), [({"basis": "splines"}, "traces"), ({"delays": (0.5,)}, "delays"), ({"delays": (0.0,)}, "bin")]
+    ("options", "says"),
+    [
+        ({"basis": "splines"}, "traces"),
+        ({"delays": (0.5,)}, "delays"),
+        ({"delays": (0.0,)}, "bin"),
+        ({"delays": 0.01}, "sequence"),
+    ],
 )
 def test_unusable_options_are_refused(options: dict[str, object], says: str) -> None:
     with pytest.raises(FitError, match=says):

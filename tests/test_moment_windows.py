@@ -52,7 +52,7 @@ def states_of(training: History, p: EscapeLIFParameters) -> RecordedStates:
 def pulsed(training: History) -> tuple[History, StimulusKernels]:
     """The training part with a pulse every 37 bins on electrode 2, which sets off unit 1 and stops unit 4."""
     bins = np.arange(5, training.n_bins, 37)
-    pulses = RecordedPulses(bins, np.full(bins.size, 2), np.full(bins.size, np.nan))
+    pulses = RecordedPulses(bins, np.full(bins.size, 2), np.full(bins.size, np.nan), np.full(bins.size, ""))
     curves = np.zeros((1, 7, N))
     curves[0, 2:4, 1], curves[0, :, 4] = 150.0, -170.0
     one, wide = np.array([2]), np.full(N, 500.0)

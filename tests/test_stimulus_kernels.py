@@ -25,7 +25,7 @@ from organoid.fitting.design import forced_design
 from organoid.fitting.forced import ForcedFit, fit_forced
 from organoid.fitting.history import History, bin_history
 from organoid.fitting.moments import Plan, fit_free
-from organoid.fitting.predict import bits_per_spike, recorded_track
+from organoid.fitting.predict import bits_per_spike
 from organoid.fitting.pulsed_network import with_recorded_pulses
 from organoid.fitting.pulses import RecordedPulses, cosines, pulse_columns
 from organoid.stimulation import Pulse
@@ -85,7 +85,7 @@ def forced_fit(training: History) -> ForcedFit:
     return fit_forced(training, forced_design(training, np.random.default_rng(0)))
 
 
-def without_stimuli(rec: SpikeRecording) -> SpikeRecording:
+def with_stimuli(rec: SpikeRecording, stimuli: pd.DataFrame | None) -> SpikeRecording:
     return SpikeRecording(
         rec.spike_times,
         rec.spike_units,
@@ -94,6 +94,7 @@ def without_stimuli(rec: SpikeRecording) -> SpikeRecording:
         t_stop=rec.t_stop,
         sampling_rate=rec.sampling_rate,
         electrodes=rec.electrodes,
+        stimuli=stimuli,
     )
 
 
@@ -111,7 +112,7 @@ def test_drive_is_the_clipped_sum_of_kernels(start: int) -> None:
         if electrode != 6:
             expected[step : step + 10] += np.log(1 + amplitude / 2.0) * kernels.curves[[3, 5].index(electrode)]
     got = np.zeros((90, 3))
-    at, drive = kernels.drive(kernels.track(steps, electrodes, amplitudes), start, 90)
+    at, drive = kernels.drive(kernels.track(steps, electrodes, amplitudes, np.full(12, "A")), start, 90)
     got[start + at] = drive
     assert np.allclose(got[start:], np.clip(expected, -1, 1)[start:])
 
@@ -187,6 +188,7 @@ def test_a_pulse_in_another_unit_is_refused_where_amplitudes_count(truth: Escape
     volts = Pulse.biphasic(3, 0.5, 200e-6, unit="V")
     with pytest.raises(StimulationError, match="fitted to pulses in A"):
         tissue.advance(tissue.initial_state(0), 100, [(0, volts)])
+    tissue.advance(tissue.initial_state(0), 100, [(0, dataclasses.replace(volts, electrodes=(4,)))])  # not fitted
 
 
 def test_kernels_are_stored_with_the_network(truth: EscapeLIF, tmp_path: Path) -> None:
@@ -210,7 +212,7 @@ def test_pulses_find_their_electrode(rec: SpikeRecording) -> None:
     pulses = bin_history(made, DT).pulses
     assert pulses.bins.tolist() == [100, 200, 300, 500]
     assert pulses.electrodes.tolist() == [70, 9, -1, 40]
-    assert np.isnan(pulses.amplitudes).all() and pulses.unit == ""
+    assert np.isnan(pulses.amplitudes).all() and set(pulses.units) == {""}
 
 
 def test_columns_are_sums_of_cosines_after_pulses(rec: SpikeRecording) -> None:
@@ -246,7 +248,7 @@ def test_known_kernels_are_recovered(truth: EscapeLIF, fitted: FitResult) -> Non
 
 
 def test_the_response_pays_on_the_test_part_and_is_predicted(rec: SpikeRecording, fitted: FitResult) -> None:
-    bare = bin_history(without_stimuli(rec), DT)
+    bare = bin_history(with_stimuli(rec, None), DT)
     alone, _ = bits_per_spike(bare, forced_fit(bare.training()).parameters)
     assert fitted.scores["heldout_bits_per_spike"] > alone + 0.1
     start = 0.8 * rec.duration
@@ -269,6 +271,19 @@ def test_no_choice_sees_pulses_of_the_test_part(rec: SpikeRecording) -> None:
     history = bin_history(rec, DT)
     training = history.training()
     assert training.pulses.bins.max() < training.n_bins < history.pulses.bins.max()
+    stimuli = rec.stimuli.assign(amplitude=np.resize([1e-6, 2e-6, 4e-6], len(rec.stimuli)))
+    late = stimuli["time_s"] >= 0.8 * rec.duration
+    columns = [pulse_columns(bin_history(with_stimuli(rec, stimuli), DT).training().pulses, DT)]
+    for name, value in (("amplitude_unit", "V"), ("amplitude", np.nan), ("electrode", 4)):
+        other = with_stimuli(rec, stimuli.assign(**{name: stimuli[name].where(~late, value)}))
+        columns.append(pulse_columns(bin_history(other, DT).training().pulses, DT))
+        assert np.isfinite(bin_history(other, DT).pulses.track(columns[0].kernels(np.ones((24, N)), DT)).sizes).all()
+    assert columns[0].reference == 2e-6 and columns[0].unit == "A"
+    for found in columns[1:]:
+        for name, value in vars(columns[0]).items():
+            if name != "track":
+                assert np.array_equal(getattr(found, name), value)
+        assert all(np.array_equal(*pair) for pair in zip(vars(found.track).values(), vars(columns[0].track).values()))
 
 
 def test_recorded_pulses_come_round_in_free_runs(truth: EscapeLIF, rec: SpikeRecording) -> None:
@@ -279,7 +294,7 @@ def test_recorded_pulses_come_round_in_free_runs(truth: EscapeLIF, rec: SpikeRec
     first = network.advance(state, 2345)
     second = network.advance(first.state, 7000 - 2345)
     assert np.array_equal(np.concatenate([first.steps, second.steps + 2345]), whole.steps)
-    track = recorded_track(history, known_kernels())
+    track = history.pulses.track(known_kernels())
     bins, drive = known_kernels().drive(track, 0, 3000 + LAGS)
     once = np.zeros((3000 + LAGS, N))
     once[bins] = drive
@@ -314,12 +329,13 @@ def test_a_correction_in_free_run_keeps_the_response(rec: SpikeRecording) -> Non
 
 def test_amplitudes_count_where_they_are_known_and_vary() -> None:
     bins, where = np.arange(30) * 200, np.full(30, 3)
-    varied = RecordedPulses(bins, where, np.repeat([1e-6, 2e-6, 4e-6], 10), "A")
+    varied = RecordedPulses(bins, where, np.repeat([1e-6, 2e-6, 4e-6], 10), np.full(30, "A"))
     columns = pulse_columns(varied, DT)
     assert columns is not None and columns.reference == 2e-6 and columns.n_own == 0
     assert np.allclose(columns.track.sizes, np.log1p(np.repeat([0.5, 1.0, 2.0], 10)))
     kernels = columns.kernels(np.ones((columns.width, 2)), DT)
-    assert kernels.size(-4e-6) == pytest.approx(np.log(3.0)) and kernels.amplitude_unit == "A"
+    sizes = kernels.sizes(np.array([-4e-6, np.nan, np.inf, 4e-6]), np.array(["A", "A", "A", "V"]))
+    assert np.allclose(sizes, np.log([3.0, 2.0, 2.0, 2.0])) and kernels.amplitude_unit == "A"
     assert kernels.high == pytest.approx(2 * np.log(3.0), rel=0.01) and np.all(kernels.low == 0)
     unknown = pulse_columns(dataclasses.replace(varied, amplitudes=np.full(30, np.nan)), DT)
     assert unknown is not None and np.isnan(unknown.reference) and np.all(unknown.track.sizes == 1.0)

@@ -243,13 +243,14 @@ class Tissue:
         """Return the pulses that act through kernels with one more, from `step` on; those long past are left out."""
         if self.kernels is None:
             return pulses
-        where = self._numbers[np.array(pulse.electrodes)]
-        if not np.isnan(self.kernels.reference) and pulse.unit != self.kernels.amplitude_unit:
+        where = self._numbers[[electrode for electrode in pulse.electrodes if self.has_kernel(electrode)]]
+        if where.size and not np.isnan(self.kernels.reference) and pulse.unit != self.kernels.amplitude_unit:
             raise StimulationError(
                 f"a pulse in {pulse.unit}; the response was fitted to pulses in {self.kernels.amplitude_unit}"
             )
         size = abs(next(phase.amplitude for phase in pulse.phases if phase.amplitude))
-        new = self.kernels.track(np.full(where.size, step), where, np.full(where.size, size))
+        sizes, units = np.full(where.size, size), np.full(where.size, pulse.unit)
+        new = self.kernels.track(np.full(where.size, step), where, sizes, units)
         return pulses.since(step - self.kernels.n_lags).joined(new)
 
     def frames_in_step(self, key: int, steps: Index, units: Index) -> Index:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from organoid.errors import FitError
 from organoid.fitting.gradient import GradientFit, GradientSettings, fit_gradient
 from organoid.fitting.likelihood import BIN_WIDTH, fit_likelihood
@@ -74,7 +76,7 @@ def fit(
         cosines of the logarithm of time over 100 ms. Corrections in free run are made for "traces" without delays
         only.
     delays : sequence of float, s
-        Of further traces, which begin so long after a spike (likelihood path).
+        Of further traces, which begin so long after a spike, in whole bins (likelihood path).
     latent_drive : bool
         Add to the network for simulation a slow drive shared by all units, for weak correlations it lacks
         (likelihood path; see `organoid.fitting.latent_drive`). Predictions do not know it.
@@ -136,7 +138,7 @@ def fit(
         "latent_drive": latent_drive,
         "device": device,
     }
-    _refuse_likelihood_options({**given, "basis": basis, "delays": tuple(delays)})
+    _refuse_likelihood_options({**given, "basis": basis, "delays": tuple(np.ravel(delays).tolist())})
     options = _gradient_options(settings)
     if bin_width is not None:
         options["bin_width"] = bin_width

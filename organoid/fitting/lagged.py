@@ -27,16 +27,20 @@ _ENDS = 5.0  # time constants after which a delayed trace is cut
 LONGEST_DELAY, MOST_DELAYS = 0.1, 5  # s
 
 
-def check_basis(basis: str, delays: Sequence[float], bin_width: float) -> None:
-    """Refuse a basis that is not known, and delays that cannot be used."""
+def check_basis(basis: str, delays: Sequence[float], bin_width: float) -> tuple[float, ...]:
+    """Return the delays, s; refuse a basis that is not known, and delays that cannot be used."""
     if basis not in (TRACES, COSINES):
         raise FitError(f"basis={basis!r}; expected {TRACES!r} or {COSINES!r}")
-    wrong = [delay for delay in delays if not bin_width <= delay <= LONGEST_DELAY]
-    if wrong or len(delays) > MOST_DELAYS:
+    try:
+        found = tuple(float(delay) for delay in delays)
+    except (TypeError, ValueError):
+        raise FitError(f"delays={delays!r}; expected a sequence of numbers, s, such as (0.005, 0.02)") from None
+    if len(found) > MOST_DELAYS or not all(bin_width <= delay <= LONGEST_DELAY for delay in found):
         raise FitError(
-            f"delays={tuple(delays)}; expected at most {MOST_DELAYS}, each from one bin ({bin_width:g} s) to "
+            f"delays={found}; expected at most {MOST_DELAYS}, each from one bin ({bin_width:g} s) to "
             f"{LONGEST_DELAY:g} s"
         )
+    return found
 
 
 def lagged_functions(basis: str, delays: Sequence[float], bin_width: float) -> Array:

@@ -76,9 +76,8 @@ def fit_likelihood(
     history = bin_history(rec, bin_width)
     check_enough(rec, history)
     training = history.training()
-    check_basis(basis, delays, bin_width)
     options = _Options(exact, coupling_prior, _distances(rec, coupling_prior))
-    couplings = _Basis(find_regions(places(rec)), basis, tuple(float(delay) for delay in delays), device)
+    couplings = _Basis(find_regions(places(rec)), basis, check_basis(basis, delays, bin_width), device)
     with tqdm(total=5, desc="fit", disable=not progress) as bar, one_torch_thread():
         design = forced_design(training, np.random.default_rng(seed), **vars(couplings))
         forced = fit_forced(training, design, **vars(options))

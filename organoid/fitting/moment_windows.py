@@ -167,8 +167,7 @@ class Response:
         """Return the response to the pulses of a recording; None without kernels."""
         if stimulus is None:
             return None
-        pulses = training.pulses
-        return cls(stimulus.track(pulses.bins, pulses.electrodes, pulses.amplitudes), stimulus)
+        return cls(training.pulses.track(stimulus), stimulus)
 
     @property
     def packed(self) -> tuple[NDArray[Any], ...]:

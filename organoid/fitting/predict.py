@@ -56,18 +56,12 @@ def expected_counts_of(
     weights = [w.astype(np.float32) for w in weights]
     alone = [own_history(w[: w.shape[0] - p.field_weights.shape[0]]) for w in weights]
     kernels = [None] * len(networks) if responses is None else responses
-    tracks = [None if k is None else recorded_track(history, k) for k in kernels]
+    tracks = [None if k is None else history.pulses.track(k) for k in kernels]
     for first, rows in forced_features(history, Basis(p.tau, p.saturation, p.fields, p.lags), start, stop):
         v = [_potential(p, w, own, rows) for p, w, own in zip(networks, weights, alone)]
         for potential, k, track in zip(v, kernels, tracks):
             _push(potential, k, track, first)
         yield first, [np.asarray(p.capacity * expit(potential)) for p, potential in zip(networks, v)]
-
-
-def recorded_track(history: History, stimulus: StimulusKernels) -> PulseTrack:
-    """Return the recorded pulses that have a kernel."""
-    pulses = history.pulses
-    return stimulus.track(pulses.bins, pulses.electrodes, pulses.amplitudes)
 
 
 def _push(potential: Array, stimulus: StimulusKernels | None, track: PulseTrack | None, first: int) -> None:

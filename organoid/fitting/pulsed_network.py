@@ -97,5 +97,4 @@ def with_recorded_pulses(network: EscapeLIF, history: History) -> FreeRunningNet
     """Return the network with the pulses of a recording; the network itself where they have no kernels."""
     if network.stimulus is None:
         return network
-    track = network.stimulus.track(history.pulses.bins, history.pulses.electrodes, history.pulses.amplitudes)
-    return PulsedNetwork(network, network.stimulus, track, history.n_bins)
+    return PulsedNetwork(network, network.stimulus, history.pulses.track(network.stimulus), history.n_bins)

@@ -43,25 +43,29 @@ class RecordedPulses:
     electrodes : ndarray of int64, shape (n_pulses,)
         Number of the electrode, -1 where none is known.
     amplitudes : ndarray, shape (n_pulses,)
-        Size of the amplitude, in `unit`; NaN where unknown.
-    unit : str
-        "A", "V", or "" where unknown or mixed.
+        Size of the amplitude, in the pulse's unit; NaN where unknown.
+    units : ndarray of str, shape (n_pulses,)
+        "A", "V", or "" where unknown.
     """
 
     bins: Index
     electrodes: Index
     amplitudes: Array
-    unit: str = ""
+    units: NDArray[np.str_]
 
     @classmethod
     def none(cls) -> "RecordedPulses":
         """Return no pulses."""
-        return cls(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0))
+        return cls(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0), np.empty(0, dtype=np.str_))
 
     def before(self, n_bins: int) -> "RecordedPulses":
         """Return the pulses of the first bins."""
         n = int(np.searchsorted(self.bins, n_bins))
-        return RecordedPulses(self.bins[:n], self.electrodes[:n], self.amplitudes[:n], self.unit)
+        return RecordedPulses(self.bins[:n], self.electrodes[:n], self.amplitudes[:n], self.units[:n])
+
+    def track(self, kernels: StimulusKernels) -> PulseTrack:
+        """Return the pulses that have a kernel."""
+        return kernels.track(self.bins, self.electrodes, self.amplitudes, self.units)
 
 
 def recorded_pulses(rec: SpikeRecording, grid: BinGrid, n_back: int) -> RecordedPulses:
@@ -70,14 +74,12 @@ def recorded_pulses(rec: SpikeRecording, grid: BinGrid, n_back: int) -> Recorded
     if not len(table):
         return RecordedPulses.none()
     bins = grid.position(to_ticks(table["time_s"].to_numpy(dtype=float), rec.tick_rate)) + n_back
-    units = table["amplitude_unit"].dropna().unique()
+    units = table["amplitude_unit"].fillna("").to_numpy(dtype=np.str_)
     amplitudes = np.abs(table["amplitude"].to_numpy(dtype=np.float64))
-    if len(units) != 1:
-        amplitudes = np.full(amplitudes.size, np.nan)
     order = np.argsort(bins, kind="stable")
     order = order[(bins[order] >= 0) & (bins[order] < n_back + grid.n_bins)]
     electrodes = electrode_numbers(table, rec.electrodes)
-    return RecordedPulses(bins[order], electrodes[order], amplitudes[order], str(units[0]) if len(units) == 1 else "")
+    return RecordedPulses(bins[order], electrodes[order], amplitudes[order], units[order])
 
 
 def electrode_numbers(stimuli: pd.DataFrame, electrodes: pd.DataFrame) -> Index:
@@ -178,11 +180,12 @@ def pulse_columns(pulses: RecordedPulses, bin_width: float) -> PulseColumns | No
         many = many[:0]  # what all electrodes share is what this one has
     curve = np.zeros(electrodes.size, dtype=np.int64)
     curve[many] = 1 + np.arange(many.size)
-    reference = _reference(pulses.amplitudes)
+    unit = str(pulses.units[0]) if np.all(pulses.units == pulses.units[0]) else ""
+    reference = _reference(pulses.amplitudes) if unit else float("nan")
     sizes = np.ones(pulses.bins.size) if np.isnan(reference) else np.log1p(pulses.amplitudes / reference)
     track = PulseTrack(pulses.bins, curve[np.searchsorted(electrodes, pulses.electrodes)], sizes)
     return PulseColumns(
-        cosines(bin_width), track, int(many.size), electrodes, curve, n_pulses.astype(np.int64), reference, pulses.unit
+        cosines(bin_width), track, int(many.size), electrodes, curve, n_pulses.astype(np.int64), reference, unit
     )
 
 
