@@ -335,14 +335,16 @@ def run_part(
         n = min(block, n_steps - done)
         forced = Forced(injected[1], _ends_in(injected[0], done, n))
         _run_part(par, rows, a, way, bound, part, tiles, first + done, n, forced, scratch)
-        meet(course.gate, n_parts)
+        if not meet(course.gate, n_parts):
+            return
         if part == 0:
             count[CROSSED] += _gather(scratch, n, rows.start)
             count[FOUND] = _hand_out(scratch, n, done, course.out, count[FOUND])
             course.activity[0], ran, runaway = _watch(scratch, n, course.activity[0], par, leak, tau)
             count[DONE] += ran
             count[RUNAWAY] = 1 if runaway else 0
-        meet(course.gate, n_parts)
+        if not meet(course.gate, n_parts):
+            return
     _deliver(a.ring, rows, bound, part, scratch, first + count[DONE] - scratch.sizes[0])
 
 

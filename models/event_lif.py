@@ -35,6 +35,7 @@ from organoid.models.event_connections import Rows, check_rows
 from organoid.models.event_noise import gaussian
 from organoid.models.free_running import Advance, Injection, check_injection
 from organoid.models.kernels_threads import side_by_side
+from organoid.models.meeting import close
 
 from organoid.errors import ModelError
 
@@ -259,7 +260,7 @@ class EventLIF:
         count, watched = course.counts, (math.exp(-p.dt / ACTIVITY_TAU), ACTIVITY_TAU)
         rest = (p, self.rows, arrays, way, self._split(n_parts), scratch, (state.step, n_steps, block), forced, watched)
         while count[kernels.DONE] < n_steps and not count[kernels.RUNAWAY]:
-            side_by_side(lambda part: kernels.run_part(part, *rest, course), n_parts)
+            side_by_side(lambda part: kernels.run_part(part, *rest, course), n_parts, lambda: close(course.gate))
             found.append(course.out[:, : count[kernels.FOUND]].copy())
             scratch.sizes[0] = count[kernels.FOUND] = 0
         done, crossed, runaway = (int(count[k]) for k in (kernels.DONE, kernels.CROSSED, kernels.RUNAWAY))

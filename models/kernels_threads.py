@@ -51,8 +51,10 @@ def in_parallel(work: Callable[[int, int], object], parts: Parts) -> None:
         part.result()
 
 
-def side_by_side(work: Callable[[int], object], n_threads: int) -> None:
+def side_by_side(work: Callable[[int], object], n_threads: int, stop: Callable[[], object]) -> None:
     """Call ``work(0)``, ``work(1)`` and so on at once, each on a thread of its own, as they may wait for each other.
+
+    ``stop`` is called where one of them raises, an interrupt for instance, so that no other waits for it.
 
     Raises
     ------
@@ -66,13 +68,18 @@ def side_by_side(work: Callable[[int], object], n_threads: int) -> None:
             work(part)
         except BaseException as error:
             raised.append(error)
+            stop()
 
     # A pool would not do: a call that waits for one still in the queue waits forever.
     others = [threading.Thread(target=guarded, args=(part,), daemon=True) for part in range(1, n_threads)]
-    for thread in others:
-        thread.start()
-    guarded(0)
-    for thread in others:
-        thread.join()
+    try:
+        for thread in others:
+            thread.start()
+        guarded(0)
+        for thread in others:
+            thread.join()
+    except BaseException:
+        stop()
+        raise
     if raised:
         raise raised[0]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from organoid.compiled import kernel
 
-_ARRIVED, _ROUND, _SIZE = 0, 16, 32  # two lines of the cache apart
+_ARRIVED, _ROUND, _CLOSED, _SIZE = 0, 16, 32, 48  # two lines of the cache apart
 _LOOKS, _GIFTS = 2000, 100  # looks before the core is given away, tens of microseconds; how often before sleeping
 _NAP = 50  # microseconds
 
@@ -27,6 +27,11 @@ Gate = NDArray[np.int64]
 def new_gate() -> Gate:
     """Return a place to meet, for one set of threads."""
     return np.zeros(_SIZE, dtype=np.int64)
+
+
+def close(gate: Gate) -> None:
+    """Let nobody wait any longer: a thread will not come."""
+    gate[_CLOSED] = 1
 
 
 def _element(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -81,7 +86,7 @@ def _sleep(typing_context: Any, microseconds: Any) -> Any:
 
 
 @kernel(nogil=True)
-def meet(gate: Gate, n_threads: int) -> None:
+def meet(gate: Gate, n_threads: int) -> bool:
     """Wait until so many threads have come here; what each wrote before is seen by all afterwards.
 
     Parameters
@@ -89,16 +94,24 @@ def meet(gate: Gate, n_threads: int) -> None:
     gate : ndarray of int64
         From `new_gate`.
     n_threads : int
+
+    Returns
+    -------
+    bool
+        False where the gate was closed: the others may not be here.
     """
     before = _load(gate, _ROUND)
     if _add(gate, _ARRIVED, 1) == n_threads - 1:
         _add(gate, _ARRIVED, -n_threads)
         _add(gate, _ROUND, 1)
-        return
+        return True
     looks = 0
     while _load(gate, _ROUND) == before:
+        if _load(gate, _CLOSED) != 0:
+            return False
         looks += 1
         if looks >= _LOOKS + _GIFTS:
             _sleep(_NAP)
         elif looks >= _LOOKS:
             _give_way()
+    return True

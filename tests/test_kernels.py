@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_checks import DT, Case, build, differences, relative, results
+from kernel_checks import DT, Case, build, differences, draw, relative, results
 from organoid.models import (
     LIF,
     MODELS,
@@ -260,6 +260,32 @@ def test_the_table_tells_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not {"adex", "izhikevich"} & compiled
     assert "AdEx, Izhikevich" in table
     assert all(len(row.split("  ")) >= 3 for row in table.splitlines())
+
+
+def test_short_term_synapses_run_compiled_and_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels_backend, "_said", set())
+    model, x = build(Case(release=BOTH)), torch.zeros(1, 9, 4, dtype=torch.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.run(x)
+        model.trajectory(x, forced=(x == 0).to(x))
+        model.forced_voltages((x == 0).to(x))
+
+
+def test_a_forced_stretch_after_a_free_one_passes_gradients_to_it() -> None:
+    """What the free spikes left of the resources decides what recorded spikes release."""
+    model = build(Case(release=BOTH))
+    forced = (draw(2, 12, 4, seed=1, dtype=torch.float64) > 0.5).double()
+    found = []
+    for name in ("auto", "torch"):
+        with backend(name):  # type: ignore[arg-type]
+            x = (3 + 5 * draw(2, 12, 4, seed=0, dtype=torch.float64)).requires_grad_()
+            state = model.trajectory(x).state
+            model.trajectory(torch.zeros_like(forced), state, forced=forced).logits.sum().backward()
+            assert x.grad is not None
+            found.append(x.grad)
+    assert found[1].abs().max() > 1e-3
+    assert relative(found[0], found[1]) < 1e-10
 
 
 def test_on_another_device_the_plain_network_runs() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numba import njit
 from organoid.models.kernels_threads import side_by_side
-from organoid.models.meeting import meet, new_gate
+from organoid.models.meeting import close, meet, new_gate
 
 
 @njit(nogil=True)  # type: ignore[untyped-decorator]
@@ -25,17 +25,21 @@ def relay(gate: Any, part: int, n_parts: int, values: Any) -> None:
 @pytest.mark.parametrize("n_parts", [1, 2, 3])
 def test_what_is_written_before_a_meeting_is_seen_after_it(n_parts: int) -> None:
     gate, values = new_gate(), np.zeros((300, n_parts), np.int64)
-    side_by_side(lambda part: relay(gate, part, n_parts, values), n_parts)
+    side_by_side(lambda part: relay(gate, part, n_parts, values), n_parts, lambda: close(gate))
     expected = np.zeros_like(values)
     for k in range(1, len(values)):
         expected[k] = expected[k - 1].sum() % 1009 + np.arange(n_parts)
     np.testing.assert_array_equal(values, expected)
 
 
-def test_what_a_thread_raises_reaches_the_caller() -> None:
-    def work(part: int) -> None:
-        if part == 1:
-            raise ZeroDivisionError("in part 1")
+@pytest.mark.parametrize("faulty", [0, 1])
+def test_what_a_thread_raises_reaches_the_caller_and_nobody_waits_for_it(faulty: int) -> None:
+    gate = new_gate()
 
-    with pytest.raises(ZeroDivisionError, match="part 1"):
-        side_by_side(work, 3)
+    def work(part: int) -> None:
+        if part == faulty:
+            raise KeyboardInterrupt(f"in part {part}")
+        assert not meet(gate, 3)
+
+    with pytest.raises(KeyboardInterrupt, match=f"part {faulty}"):
+        side_by_side(work, 3, lambda: close(gate))
