@@ -13,6 +13,7 @@ from synthetic_recordings import known_network, poisson, recorded
 import organoid
 from organoid.errors import FitError
 from organoid.fitting import gate
+from organoid.fitting.free_run import portray
 from organoid.fitting.history import bin_history
 from organoid.fitting.verdict import FAR, discrepancy, reasons
 
@@ -66,6 +67,39 @@ def test_a_single_run_far_above_the_recorded_rate_counts_whatever_the_median() -
     assert discrepancy(FINE, False) < 1e-9 and not list(reasons(FINE, False))
     assert discrepancy(wild, False) >= FAR
     assert any("6.15 times" in reason for reason in reasons(wild, False))
+
+
+def test_all_biases_move_alike_to_the_recorded_mean_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "CHECK_DURATION", 60.0)
+    rec = recorded(known_network(), 60.0, seed=1)
+    portrait, training = portray(rec), bin_history(rec, 1e-3)
+    true = known_network().parameters
+    quiet = true._replace(bias=true.bias - 0.4)
+    found = gate._by_whole_runs(quiet, None, training, portrait, 0, each=False)
+    np.testing.assert_allclose(found.bias - true.bias, found.bias[0] - true.bias[0])
+    assert found.bias[0] - true.bias[0] == pytest.approx(0.0, abs=0.1)
+
+
+def test_the_mean_rate_may_cost_only_so_much_likelihood(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "CHECK_DURATION", 60.0)
+    monkeypatch.setattr(gate, "CHECK_RUNS", 1)
+    rec = recorded(known_network(), 60.0, seed=1)
+    portrait, training = portray(rec), bin_history(rec, 1e-3)
+    true = known_network().parameters
+    quiet = gate.FreeWeights(true._replace(bias=true.bias - 0.4), "rates", 9.0, 0.0)
+    theta = np.zeros((3, 8))
+    allowed = gate.MAX_LOSS[False] + gate.RATE_LOSS
+    for scale, reaches in ((1e-3, True), (4.0, False)):
+        found = gate._with_mean_rate(
+            quiet, theta, lambda theta, scale=scale: scale * float(theta[-1, 0] ** 2), None, training, portrait, 0
+        )
+        moved = found.parameters.bias - quiet.parameters.bias
+        np.testing.assert_allclose(moved, moved[0])
+        assert 0 < found.loss <= allowed and (moved[0] > 0.3) == reaches
+    dear = gate._with_mean_rate(
+        gate.FreeWeights(quiet.parameters, "rates", 0.0, 0.0), theta, loss, None, training, portrait, 0
+    )
+    assert dear.parameters is quiet.parameters, "what does not help is not kept"
 
 
 def test_a_large_network_gets_its_rates_by_whole_free_runs(monkeypatch: pytest.MonkeyPatch) -> None:

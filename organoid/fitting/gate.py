@@ -32,6 +32,7 @@ CHECK_SEEDS, DRIVE_SEEDS, RATE_SEEDS = 1000, 2000, 3000  # apart from the seeds 
 MAX_LOSS = {True: 0.036, False: 0.015}  # share of the gain over constant rates, where bursts count and where not
 _HALVINGS = 6
 RATE_ROUNDS, RATE_GAIN, MAX_STEP = 6, 0.6, 1.0  # of biases by whole runs; logit
+RATE_LOSS = 0.0015  # share of the gain that the mean rate may cost beyond
 RARE = 1e-3  # Hz; rates below do not count
 NEAR = 2.0  # discrepancy (log units) below which biases alone are worth a try
 MIN_STRETCH = 1.0  # s observed without a break, for windows to start and run in
@@ -99,15 +100,38 @@ def choose_free_weights(
         return best
     plans = (RATES, ALL) if first.discrepancy < NEAR else (ALL,)
     fits = (fit_free(training, design, forced, plan, seed=seed, device=device, progress=progress) for plan in plans)
-    loss = _Loss(design, forced)
+    loss, kept = _Loss(design, forced), forced.theta
     for name, theta, off in _corrections(forced.theta, fits, loss, MAX_LOSS[recorded.bursts_count]):
         parameters = assemble(training, design, theta)
         found = _check(EscapeLIF(parameters, stimulus), training, recorded, seed)
         if found.discrepancy < best.discrepancy:
-            best = FreeWeights(parameters, name, found.discrepancy, loss(theta), off)
-        if found.passes or (found.alive and not recorded.bursts_count):  # without bursts, no more is to be had
+            best, kept = FreeWeights(parameters, name, found.discrepancy, loss(theta), off), theta
+        if found.passes:
+            return best
+        if found.alive and not recorded.bursts_count:  # without bursts, no more is to be had but the mean rate
             break
-    return best
+    if recorded.bursts_count:
+        return best
+    return _with_mean_rate(best, kept, loss, stimulus, training, recorded, seed)
+
+
+def _with_mean_rate(
+    best: FreeWeights,
+    theta: Array,
+    loss: Callable[[Array], float],
+    stimulus: StimulusKernels | None,
+    training: History,
+    recorded: Portrait,
+    seed: int,
+) -> FreeWeights:
+    """Move all biases alike towards the recorded mean rate, as far as likelihood allows, if that helps."""
+    shift = _by_whole_runs(best.parameters, stimulus, training, recorded, seed, each=False).bias - best.parameters.bias
+    part = _share(theta, _shifted(theta, shift), loss, MAX_LOSS[False] + RATE_LOSS) * shift
+    parameters = best.parameters._replace(bias=best.parameters.bias + part)
+    found = _check(EscapeLIF(parameters, stimulus), training, recorded, seed)
+    if found.discrepancy >= best.discrepancy:
+        return best
+    return replace(best, parameters=parameters, discrepancy=found.discrepancy, loss=loss(_shifted(theta, part)))
 
 
 def choose_large_weights(
@@ -127,18 +151,38 @@ def choose_large_weights(
     first = _check(EscapeLIF(parameters, forced.stimulus), training, recorded, seed)
     if first.passes:
         return FreeWeights(parameters, "forced", first.discrepancy, 0.0)
-    for k in range(RATE_ROUNDS):
-        network = with_recorded_pulses(EscapeLIF(parameters, forced.stimulus), training)
-        simulated, _ = free_run(network, CHECK_DURATION, seed + RATE_SEEDS + k)
-        wanted, found = (np.maximum(rates, RARE) for rates in (recorded.rates, firing_rates(simulated)))
-        step = np.clip(np.log(wanted / found), -MAX_STEP, MAX_STEP)
-        parameters = parameters._replace(bias=parameters.bias + RATE_GAIN * step)
+    parameters = _by_whole_runs(parameters, forced.stimulus, training, recorded, seed, each=True)
     after = _check(EscapeLIF(parameters, forced.stimulus), training, recorded, seed)
     if after.discrepancy >= first.discrepancy:
         return FreeWeights(forced.parameters, "forced, not alive", first.discrepancy, 0.0)
-    theta = forced.theta.copy()
-    theta[-1] += parameters.bias - forced.parameters.bias
+    theta = _shifted(forced.theta, parameters.bias - forced.parameters.bias)
     return FreeWeights(parameters, "rates", after.discrepancy, _Loss(design, forced)(theta))
+
+
+def _by_whole_runs(
+    parameters: EscapeLIFParameters,
+    stimulus: StimulusKernels | None,
+    training: History,
+    recorded: Portrait,
+    seed: int,
+    *,
+    each: bool,
+) -> EscapeLIFParameters:
+    """Return a network whose whole free runs have the recorded rates, of each unit or in the mean, by its biases."""
+    for k in range(RATE_ROUNDS):
+        network = with_recorded_pulses(EscapeLIF(parameters, stimulus), training)
+        simulated, _ = free_run(network, CHECK_DURATION, seed + RATE_SEEDS + k)
+        wanted, found = recorded.rates, firing_rates(simulated)
+        if not each:
+            wanted, found = (np.full_like(rates, rates.mean()) for rates in (wanted, found))
+        step = np.log(np.maximum(wanted, RARE) / np.maximum(found, RARE))
+        parameters = parameters._replace(bias=parameters.bias + RATE_GAIN * np.clip(step, -MAX_STEP, MAX_STEP))
+    return parameters
+
+
+def _shifted(theta: Array, by: Array) -> Array:
+    """Return parameters with other biases."""
+    return np.vstack([theta[:-1], theta[-1] + by])
 
 
 def _corrections(
