@@ -164,7 +164,7 @@ class RecurrentNetwork(nn.Module):
         Parameters
         ----------
         spikes : Tensor, shape (batch, time, n_units)
-            Recorded spikes, 0 or 1.
+            Recorded spikes, 0 or 1, of any type.
         x : Tensor, shape (batch, time, n_units), optional
             External input, thresholds; none if not given.
         state : NetworkState, optional
@@ -182,6 +182,7 @@ class RecurrentNetwork(nn.Module):
             When shapes do not fit, spikes lie outside 0 to 1, or the membranes are not linear between spikes (AdEx,
             Izhikevich).
         """
+        spikes = spikes if spikes.is_floating_point() else spikes.to(self.bias.dtype)
         x = torch.zeros_like(spikes) if x is None else x
         self._check_input(x, spikes)
         check_recorded(spikes)

@@ -154,7 +154,8 @@ def fit(
     ] = True,
     basis: Annotated[str, typer.Option(help="What units are coupled through: traces, or (raised) cosines.")] = "traces",
     delay: Annotated[
-        list[float] | None, typer.Option(help="Further traces that begin so many s after a spike; may be repeated.")
+        list[float] | None,
+        typer.Option(metavar="S", help="A further trace, which begins S seconds after a spike; may be repeated."),
     ] = None,
     latent_drive: Annotated[
         bool,

@@ -247,6 +247,12 @@ def test_long_decays_lose_nothing(value: float) -> None:
 # What is refused
 
 
+@pytest.mark.parametrize("kind", [torch.bool, torch.int64])
+def test_spikes_may_be_of_any_type(kind: torch.dtype) -> None:
+    net, z = LIF(3, DT), torch.eye(3)[None]
+    assert torch.equal(net.forced_voltages(z.to(kind)).voltage, net.forced_voltages(z).voltage)
+
+
 def test_what_cannot_be_forced_is_refused() -> None:
     net, z = LIF(3, DT), torch.zeros(1, 5, 3)
     with pytest.raises(ModelError, match="must be 0 or 1"):
