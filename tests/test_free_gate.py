@@ -15,6 +15,7 @@ from organoid.errors import FitError
 from organoid.fitting import gate
 from organoid.fitting.free_run import portray
 from organoid.fitting.history import bin_history
+from organoid.fitting.likelihood import CHOICES
 from organoid.fitting.verdict import FAR, discrepancy, reasons
 
 FINE = {
@@ -116,6 +117,35 @@ def test_a_large_network_gets_its_rates_by_whole_free_runs(monkeypatch: pytest.M
     assert found.loss == pytest.approx(np.mean(found.parameters.bias - wrong.bias))
     forced.parameters = truth.parameters
     assert gate.choose_large_weights(rec, bin_history(rec, 1e-3), cast(Any, None), forced, seed=0).choice == "forced"
+
+
+@pytest.mark.parametrize(
+    ("alive", "lags", "choice"), [(True, 0, "forced"), (True, 1, "forced"), (False, 1, "forced, other basis")]
+)
+def test_a_network_that_is_alive_is_never_said_not_to_be(
+    monkeypatch: pytest.MonkeyPatch, alive: bool, lags: int, choice: str
+) -> None:
+    monkeypatch.setattr(gate, "_check", lambda *_: gate._Verdict(0.1, False, alive))
+    monkeypatch.setattr(gate, "MIN_STRETCH", np.inf)
+    rec, p = poisson([4.0] * 8, 20.0, seed=1), known_network().parameters
+    forced: Any = SimpleNamespace(parameters=p, stimulus=None, theta=np.zeros((3, 8)))
+    design: Any = SimpleNamespace(basis=SimpleNamespace(lags=np.zeros(lags)))
+    found = gate.choose_free_weights(rec, bin_history(rec, 1e-3), design, forced, seed=0)
+    assert found.choice == choice and found.parameters is p
+
+
+def test_weights_that_were_changed_are_not_called_those_of_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    rec, p = poisson([4.0] * 8, 20.0, seed=1), known_network().parameters
+    training, other = bin_history(rec, 1e-3), p._replace(bias=p.bias + 0.1)
+    monkeypatch.setattr(gate, "_check", lambda *_: gate._Verdict(0.1, True, True))
+    monkeypatch.setattr(gate, "_by_whole_runs", lambda *_, **__: other)
+    monkeypatch.setattr(gate, "fit_drive", lambda *_, **__: other)
+    for before, rates, driven in (("forced, not alive", "rates", "driven"), ("free", "free", "free")):
+        best = gate.FreeWeights(p, before, 9.0, 0.0)
+        moved = gate._with_mean_rate(best, np.zeros((3, 8)), lambda _: 0.0, None, training, portray(rec), 0)
+        assert moved.choice == rates and moved.parameters is not p
+        assert gate.with_latent_drive(best, rec, training, seed=0).choice == driven
+    assert {"rates", "driven", *gate.NOT_ALIVE} <= set(CHOICES)
 
 
 @pytest.mark.parametrize("option", [{"edge_null": "shifted"}, {"refit": True}, {"exact": True}, {"device": "cpu"}])

@@ -35,6 +35,7 @@ RATE_ROUNDS, RATE_GAIN, MAX_STEP = 6, 0.6, 1.0  # of biases by whole runs; logit
 RATE_LOSS = 0.0015  # share of the gain that the mean rate may cost beyond
 RARE = 1e-3  # Hz; rates below do not count
 NEAR = 2.0  # discrepancy (log units) below which biases alone are worth a try
+NOT_ALIVE = ("forced, not alive", "forced, other basis")
 MIN_STRETCH = 1.0  # s observed without a break, for windows to start and run in
 
 
@@ -47,8 +48,8 @@ class FreeWeights:
     parameters : EscapeLIFParameters
     choice : str
         "forced" (alive as it was), "rates" (biases corrected), "free" (all weights corrected), "between" (a
-        part of that, or of the biases' correction), "forced, not alive", or "forced, other basis" (no correction is
-        made for couplings of finite length).
+        part of that, or of the biases' correction), "forced, not alive", "forced, other basis" (not alive, and no
+        correction is made for couplings of finite length), or "driven" (neither of these, with a shared drive alive).
     discrepancy : float
         Of the choice; see `organoid.fitting.verdict`.
     loss : float
@@ -90,12 +91,11 @@ def choose_free_weights(
     recorded = portray(rec)
     stimulus = forced.stimulus
     first = _check(EscapeLIF(forced.parameters, stimulus), training, recorded, seed)
-    best = FreeWeights(forced.parameters, "forced", first.discrepancy, 0.0)
+    best = _uncorrected(forced.parameters, first)
     if first.passes:
         return best
-    best = FreeWeights(forced.parameters, "forced, not alive", first.discrepancy, 0.0)
     if design.basis.lags.size:
-        return replace(best, choice="forced, other basis")
+        return best if first.alive else replace(best, choice="forced, other basis")
     if longest_stretch(training.observed) * training.bin_width < MIN_STRETCH:
         return best
     plans = (RATES, ALL) if first.discrepancy < NEAR else (ALL,)
@@ -115,6 +115,10 @@ def choose_free_weights(
     return _with_mean_rate(best, kept, loss, stimulus, training, recorded, seed)
 
 
+def _uncorrected(parameters: EscapeLIFParameters, found: "_Verdict") -> FreeWeights:
+    return FreeWeights(parameters, "forced" if found.alive else "forced, not alive", found.discrepancy, 0.0)
+
+
 def _with_mean_rate(
     best: FreeWeights,
     theta: Array,
@@ -131,7 +135,8 @@ def _with_mean_rate(
     found = _check(EscapeLIF(parameters, stimulus), training, recorded, seed)
     if found.discrepancy >= best.discrepancy:
         return best
-    return replace(best, parameters=parameters, discrepancy=found.discrepancy, loss=loss(_shifted(theta, part)))
+    choice = "rates" if best.choice.startswith("forced") else best.choice
+    return FreeWeights(parameters, choice, found.discrepancy, loss(_shifted(theta, part)), best.moments_off)
 
 
 def choose_large_weights(
@@ -150,11 +155,11 @@ def choose_large_weights(
     recorded, parameters = portray(rec), forced.parameters
     first = _check(EscapeLIF(parameters, forced.stimulus), training, recorded, seed)
     if first.passes:
-        return FreeWeights(parameters, "forced", first.discrepancy, 0.0)
+        return _uncorrected(parameters, first)
     parameters = _by_whole_runs(parameters, forced.stimulus, training, recorded, seed, each=True)
     after = _check(EscapeLIF(parameters, forced.stimulus), training, recorded, seed)
     if after.discrepancy >= first.discrepancy:
-        return FreeWeights(forced.parameters, "forced, not alive", first.discrepancy, 0.0)
+        return _uncorrected(forced.parameters, first)
     theta = _shifted(forced.theta, parameters.bias - forced.parameters.bias)
     return FreeWeights(parameters, "rates", after.discrepancy, _Loss(design, forced)(theta))
 
@@ -248,7 +253,8 @@ def with_latent_drive(
     before, after = (_check(EscapeLIF(each, stimulus), training, recorded, seed) for each in both)
     if not (after.alive or after.discrepancy <= before.discrepancy):
         return weights
-    return replace(weights, parameters=driven, discrepancy=after.discrepancy)
+    choice = "driven" if after.alive and weights.choice in NOT_ALIVE else weights.choice
+    return replace(weights, parameters=driven, choice=choice, discrepancy=after.discrepancy)
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,8 @@ CHOICES = {
     "between": "`network` (for simulation) lies part of the way from the forced weights to those corrected in free run",
     "forced, other basis": "left alone, the network fitted on recorded history fails the free-run check, and "
     "corrections in free run are made for plain traces (basis='traces', no delays) only: " + NOT_CALIBRATED,
+    "driven": "left alone, the network fitted on recorded history fails the free-run check; with the shared drive of "
+    "`network` (for simulation) it passes",
     "forced, not alive": "no weights were found that live like the culture when left alone: " + NOT_CALIBRATED,
 }
 _SIMPLER = {"fields_only": FIELDS_ONLY, "own_history": OWN, "constant_rate": CONSTANT}
