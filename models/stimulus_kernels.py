@@ -14,14 +14,16 @@ of the pulse and so holds what the pulse evokes directly, too.
 
 import hashlib
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from organoid.compiled import kernel
 from organoid.errors import ModelError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -162,11 +164,13 @@ class StimulusKernels:
         _fill(steps, track.steps, track.curves, track.sizes, self.curves, self.low, self.high, out)
         return out
 
-    def table(self) -> pd.DataFrame:
+    def table(self) -> "pd.DataFrame":
         """Return one row an electrode, unit and lag: electrode, n_pulses, unit, time_s, logit (of size 1).
 
         ``time_s`` is the middle of the step.
         """
+        import pandas as pd
+
         shape = (self.electrodes.size, self.n_units, self.n_lags)
         electrode, unit, lag = (index.ravel() for index in np.indices(shape))
         return pd.DataFrame(
