@@ -168,6 +168,17 @@ def test_a_fitted_electrode_recruits_nobody_and_others_do(truth: EscapeLIF) -> N
     assert not block.direct.any()
 
 
+def test_responses_without_a_table_of_electrodes_can_be_used(truth: EscapeLIF) -> None:
+    units, nothing = pd.DataFrame(index=range(N)), pd.DataFrame({"channel": [], "electrode": []})
+    found = organoid.culture.place(N, units, nothing, ELECTRODES)
+    assert found.electrode_numbers.tolist() == ELECTRODES.tolist() and not found.unreachable.size
+    tissue = Tissue(truth, found)
+    assert tissue.has_kernel(0) and tissue.has_kernel(1)
+    block = tissue.advance(tissue.initial_state(0), 400, [(20, Pulse.biphasic(1, 5e-6, 200e-6))])
+    assert block.spike_units.size and not block.direct.any()
+    assert organoid.culture.place(N, units, nothing, np.array([-1])).n_electrodes == N  # numbers unknown: as usual
+
+
 def test_a_run_with_kernels_can_be_cut_anywhere(truth: EscapeLIF) -> None:
     tissue = Tissue(truth, organoid.culture.place(N))
     pulses = [(frame, Pulse.biphasic(int(e), 1e-6, 200e-6)) for frame, e in ((105, 3), (1000, 5), (1010, 3), (4007, 5))]

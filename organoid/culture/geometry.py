@@ -110,7 +110,8 @@ def place(
 
     Electrodes with positions are taken as they are. Without any, one electrode is put at each
     position a unit has. Without positions of units either, each unit gets an electrode of its own
-    that reaches no other unit. Where electrodes have a fitted response, the table is taken as it is in any case.
+    that reaches no other unit. Where electrodes have a fitted response, the table is taken as it is in any case; if it
+    is empty, they are the electrodes, as far as their numbers are known.
 
     Parameters
     ----------
@@ -134,7 +135,10 @@ def place(
         raise StimulationError(f"the table of units has {len(table)} rows; expected {n_units}, one a unit")
     if responding is None or electrodes is None:
         return _place(table, electrodes)
-    if np.isfinite(_positions(electrodes)).all(axis=1).any():
+    if electrodes.empty:
+        named = responding[responding >= 0]
+        electrodes = pd.DataFrame({"channel": named, "electrode": named})
+    if electrodes.empty or np.isfinite(_positions(electrodes)).all(axis=1).any():
         return replace(_place(table, electrodes), responding=responding)
     electrodes = electrodes.reset_index(drop=True)
     warning = "no positions of electrodes known: those without a fitted response cannot be stimulated"

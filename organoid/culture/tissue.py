@@ -246,7 +246,8 @@ class Tissue:
         where = self._numbers[[electrode for electrode in pulse.electrodes if self.has_kernel(electrode)]]
         if where.size and not np.isnan(self.kernels.reference) and pulse.unit != self.kernels.amplitude_unit:
             raise StimulationError(
-                f"a pulse in {pulse.unit}; the response was fitted to pulses in {self.kernels.amplitude_unit}"
+                f"a pulse in {pulse.unit}; the response was fitted to pulses in {self.kernels.amplitude_unit}: give "
+                "pulses, or a device profile, of that unit"
             )
         size = abs(next(phase.amplitude for phase in pulse.phases if phase.amplitude))
         sizes, units = np.full(where.size, size), np.full(where.size, pulse.unit)
