@@ -29,6 +29,7 @@ N_RUNS = 5
 RUN_DURATION = 600.0  # s
 STTC_DT = 0.05  # s
 MIN_SPIKES_FOR_CV = 50
+RARE = 1e-3  # Hz
 SCORE_NAMES = (
     "rate_ratio",
     "rate_correlation",
@@ -135,6 +136,11 @@ def split_half(rec: SpikeRecording, whole: Portrait) -> dict[str, float]:
     middle = (rec.t_start + rec.t_stop) / 2
     first, second = rec.select(t_stop=middle), rec.select(t_start=middle)
     return compare(portray(first, whole.thresholds), portray(second, whole.thresholds))
+
+
+def rates_off(wanted: Array, found: Array) -> Array:
+    """Return how far rates (Hz) lie below those wanted, in logarithms; rates below `RARE` count as that."""
+    return np.asarray(np.log(np.maximum(wanted, RARE) / np.maximum(found, RARE)))
 
 
 def free_run(network: FreeRunningNetwork, duration: float, seed: int) -> tuple[SpikeRecording, bool]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from organoid.fitting.choice import constant_rates
 from organoid.fitting.forced import Design, ForcedFit, assemble, negative_log_likelihood
-from organoid.fitting.free_run import Portrait, free_run, free_run_scores, portray, summarise
+from organoid.fitting.free_run import Portrait, free_run, free_run_scores, portray, rates_off, summarise
 from organoid.fitting.history import History
 from organoid.fitting.latent_drive import fit_drive
 from organoid.fitting.moments import ALL, RATES, FreeFit, fit_free, longest_stretch
@@ -33,7 +33,6 @@ MAX_LOSS = {True: 0.036, False: 0.015}  # share of the gain over constant rates,
 _HALVINGS = 6
 RATE_ROUNDS, RATE_GAIN, MAX_STEP = 6, 0.6, 1.0  # of biases by whole runs; logit
 RATE_LOSS = 0.0015  # share of the gain that the mean rate may cost beyond
-RARE = 1e-3  # Hz; rates below do not count
 NEAR = 2.0  # discrepancy (log units) below which biases alone are worth a try
 NOT_ALIVE = ("forced, not alive", "forced, other basis")
 MIN_STRETCH = 1.0  # s observed without a break, for windows to start and run in
@@ -180,8 +179,8 @@ def _by_whole_runs(
         wanted, found = recorded.rates, firing_rates(simulated)
         if not each:
             wanted, found = (np.full_like(rates, rates.mean()) for rates in (wanted, found))
-        step = np.log(np.maximum(wanted, RARE) / np.maximum(found, RARE))
-        parameters = parameters._replace(bias=parameters.bias + RATE_GAIN * np.clip(step, -MAX_STEP, MAX_STEP))
+        step = np.clip(rates_off(wanted, found), -MAX_STEP, MAX_STEP)
+        parameters = parameters._replace(bias=parameters.bias + RATE_GAIN * step)
     return parameters
 
 

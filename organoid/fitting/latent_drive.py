@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from organoid.fitting.free_run import free_run
+from organoid.fitting.free_run import free_run, rates_off
 from organoid.models.escape_lif import EscapeLIF, EscapeLIFParameters
 from organoid.models.free_running import FreeRunningNetwork
 from organoid.models.latent_drive import NO_DRIVE, LatentDrive
@@ -40,7 +40,6 @@ TAUS = np.geomspace(0.02, 5.0, 67)  # s, tried
 ROUNDS = 6
 START = 0.3  # s, time constant to begin with
 RUN = 1200.0  # s, of each round
-RARE = 1e-3  # Hz; rates below do not count
 MAX_LOADING = 1.5  # logit
 STANDS_OUT = 1.6  # times the largest eigenvalue of chance
 _DIAGONAL_ROUNDS = 100
@@ -182,7 +181,7 @@ def fit_drive(
         latent = _drive_of(np.mean(rounds, axis=0), now.latent.tau, recorded, simulated)
         if not latent.loadings.any():
             return parameters
-        now = _with_drive(now, latent, np.log(np.maximum(rates, RARE) / np.maximum(firing_rates(simulation), RARE)))
+        now = _with_drive(now, latent, rates_off(rates, firing_rates(simulation)))
     return now
 
 
