@@ -292,8 +292,9 @@ def _deviation(sample: ForcedSample, n_columns: int) -> Array:
     deviation = np.empty(n_columns)
     for column in range(n_columns):
         values = sample.rows[:, column].astype(np.float64)
-        first = share @ values
-        deviation[column] = np.sqrt(max(share @ (values * values) - first * first, 0.0))
+        # not `@`: a dot product on several threads adds up in another order, and the fit would depend on their number
+        first, second = np.einsum("t,t->", share, values), np.einsum("t,t,t->", share, values, values)
+        deviation[column] = np.sqrt(max(second - first * first, 0.0))
     return np.where(deviation > 1e-6, deviation, 1.0)
 
 
