@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import escape_oracle as oracle
 import numpy as np
@@ -619,3 +623,31 @@ def test_real_culture_is_predicted_no_worse_than_by_own_history() -> None:
 def test_a_device_that_is_not_there_is_refused_before_work(device: str) -> None:
     with pytest.raises(organoid.FitError, match=f"torch cannot use device '{device}' here"):
         organoid.fit(poisson([5.0, 5.0], 40.0, seed=0), device=device)
+
+
+def test_a_latent_drive_of_very_many_units_is_refused_before_work() -> None:
+    with pytest.raises(organoid.FitError, match="at most 400 units, got 401"):
+        organoid.fit(poisson([1.0] * 401, 40.0, seed=0), latent_drive=True)
+
+
+def test_scales_of_columns_do_not_depend_on_the_number_of_threads() -> None:
+    """Dot products of numpy add up in another order on two threads; each process may only choose once."""
+    script = (
+        "import hashlib, numpy as np; from organoid.fitting.design import _deviation; "
+        "from organoid.fitting.forced_pass import ForcedSample; rng = np.random.default_rng(0); "
+        "rows = rng.gamma(0.3, size=(40_000, 4)).astype(np.float32); nothing = np.empty(0); "
+        "sample = ForcedSample(rows, rng.uniform(1, 9, 40_000), nothing, nothing, nothing); "
+        "print(hashlib.sha256(_deviation(sample, 4).tobytes()).hexdigest())"
+    )
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "OPENBLAS_NUM_THREADS": n},
+            cwd=Path(__file__).parents[1],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for n in ("1", "2")
+    ]
+    assert runs[0] == runs[1] != ""

@@ -75,6 +75,8 @@ def fit_likelihood(
     began = time.perf_counter()
     check_null(edge_null)
     check_device(device)
+    if latent_drive and rec.n_units > MAX_COUPLED:
+        raise FitError(f"a latent drive is fitted to at most {MAX_COUPLED} units, got {rec.n_units}; select fewer")
     history = bin_history(rec, bin_width)
     check_enough(rec, history)
     training = history.training()
@@ -270,8 +272,9 @@ def _response_notes(history: History, forced: ForcedFit) -> Iterator[str]:
     sharing = int((kernels.curve == 0).sum())
     shared = f" ({sharing} with few pulses share one)" if sharing > 1 else ""
     yield (
-        f"the response to pulses rests on {int(kernels.n_pulses.sum())} pulses on {kernels.electrodes.size} electrodes"
-        f"{shared}; pulses on other electrodes, or unlike the recorded ones, are not calibrated"
+        f"the response to pulses rests on {int(kernels.n_pulses.sum())} pulses on "
+        f"{kernels.electrodes.size} electrode{'s' * (kernels.electrodes.size != 1)}{shared}; pulses on other electrodes, or "
+        "unlike the recorded ones, are not calibrated"
     )
     if np.isnan(forced.stimulus.reference):
         yield "amplitudes of pulses are unknown, or hardly vary: the response does not depend on them"
