@@ -272,9 +272,9 @@ def _response_notes(history: History, forced: ForcedFit) -> Iterator[str]:
     sharing = int((kernels.curve == 0).sum())
     shared = f" ({sharing} with few pulses share one)" if sharing > 1 else ""
     yield (
-        f"the response to pulses rests on {int(kernels.n_pulses.sum())} pulses on "
-        f"{kernels.electrodes.size} electrode{'s' * (kernels.electrodes.size != 1)}{shared}; pulses on other electrodes, "
-        "or unlike the recorded ones, are not calibrated"
+        f"the response to pulses rests on {int(kernels.n_pulses.sum())} pulses on {kernels.electrodes.size} "
+        f"electrode{'s' * (kernels.electrodes.size != 1)}{shared}; pulses on other electrodes, or unlike the recorded "
+        "ones, are not calibrated"
     )
     if np.isnan(forced.stimulus.reference):
         yield "amplitudes of pulses are unknown, or hardly vary: the response does not depend on them"
