@@ -512,7 +512,7 @@ def test_odd_recordings_give_finite_fits(make: object) -> None:
     if make is one_unit:
         assert result.settings["chosen"] == "own history only" or result.scores["n_coupled_units"] <= 1
     if make is wakes_up_in_the_test_part:
-        assert result.scores["heldout_bits_per_spike"] < 0
+        assert result.scores["heldout_bits_per_spike"] < 1e-9  # nothing better than constant rates can be known
         assert any("no spike in the training part" in note for note in result.notes)
     if make is falls_silent_in_the_test_part:
         assert np.isnan(result.per_unit["bits_per_spike"][2]) and np.isfinite(result.per_unit["bits_per_spike"][0])

@@ -28,7 +28,10 @@ def natural(plan: Any = ALL) -> tuple[_Natural, NDArray[np.float64]]:
     for unit, columns in enumerate(KINDS.values()):
         theta[columns, unit] = rng.normal(0, 0.3, columns.size)
     sample = SimpleNamespace(rows=rows, weights=np.full(400, 1e4), spike_term=np.ones((1, N_FEATURES, 3)))
-    design: Any = SimpleNamespace(sample=sample, capacity=np.ones(3, dtype=int), n_couplings=N_COUPLINGS)
+    nowhere = np.empty(0, dtype=int)
+    design: Any = SimpleNamespace(
+        sample=sample, capacity=np.ones(3, dtype=int), n_couplings=N_COUPLINGS, pulse_places=nowhere
+    )
     forced: Any = SimpleNamespace(theta=theta)
     return _Natural(design, forced, plan), theta
 
