@@ -198,20 +198,35 @@ def sweep(
     history: History, basis: Basis, start: int, stop: int, traces: Array, population: Array, spike_term: Array
 ) -> None:
     """Add to `spike_term[0]` the features at the spikes of ``[start, stop)``, from given traces (changed in place)."""
+    nowhere = np.empty(0, dtype=np.int64)
+    rows = np.empty((0, traces.size + basis.fields.n_features + 1), dtype=np.float32)
+    edges = np.array([0, history.n_bins])
+    _sweep_history(history, basis, (start, stop), edges, nowhere, (traces, population), rows, spike_term)
+
+
+def _sweep_history(
+    history: History,
+    basis: Basis,
+    bins: tuple[int, int],
+    edges: NDArray[np.int64],
+    wanted: NDArray[np.int64],
+    state: tuple[Array, Array],
+    rows: NDArray[np.float32],
+    spike_term: Array,
+) -> None:
+    """Step through some bins of a history; traces and population of `state`, `rows` and `spike_term` are changed."""
     _sweep(
         history.bins,
         history.units,
         history.observed,
-        start,
-        stop,
-        np.array([0, history.n_bins]),
-        np.empty(0, dtype=np.int64),
+        *bins,
+        edges,
+        wanted,
         np.exp(-history.bin_width / basis.tau),
         basis.saturation,
         basis.fields,
-        traces,
-        population,
-        np.empty((0, traces.size + basis.fields.n_features + 1), dtype=np.float32),
+        *state,
+        rows,
         spike_term,
     )
 
@@ -249,23 +264,8 @@ def sample_forced(
     width = basis.n_features(history.n_units) + (0 if pulses is None else pulses.width)
     rows = np.empty((wanted.size, width), dtype=np.float32)
     by_unit = np.zeros((n_blocks, history.n_units, width))
-    traces, population = _resting(history.n_units, basis)
-    _sweep(
-        history.bins,
-        history.units,
-        history.observed,
-        0,
-        history.n_bins,
-        edges,
-        wanted,
-        np.exp(-history.bin_width / basis.tau),
-        basis.saturation,
-        basis.fields,
-        traces,
-        population,
-        rows,
-        by_unit,
-    )
+    state = _resting(history.n_units, basis)
+    _sweep_history(history, basis, (0, history.n_bins), edges, wanted, state, rows, by_unit)
     if basis.lags.size:
         _put_lagged(history, basis, wanted, edges, rows, by_unit)
     if pulses is not None:
@@ -332,7 +332,7 @@ def forced_features(
     first_bin : int
     rows : ndarray of float32, shape (at most `chunk`, n_features)
     """
-    traces, population = _resting(history.n_units, basis)
+    state, whole = _resting(history.n_units, basis), np.array([0, history.n_bins])
     width = basis.n_features(history.n_units) - basis.lags.shape[0] * history.n_units
     nothing = np.empty((0, history.n_units, width))
     at = 0
@@ -340,22 +340,7 @@ def forced_features(
         end = start if at < start else min(at + chunk, stop)
         wanted = np.arange(at, end) if at >= start else np.empty(0, dtype=np.int64)
         rows = np.empty((wanted.size, width), dtype=np.float32)
-        _sweep(
-            history.bins,
-            history.units,
-            history.observed,
-            at,
-            end,
-            np.array([0, history.n_bins]),
-            wanted,
-            np.exp(-history.bin_width / basis.tau),
-            basis.saturation,
-            basis.fields,
-            traces,
-            population,
-            rows,
-            nothing,
-        )
+        _sweep_history(history, basis, (at, end), whole, wanted, state, rows, nothing)
         if wanted.size and basis.lags.size:
             n_traces = basis.tau.size * history.n_units
             added = lagged_rows(history, basis.lags, wanted)

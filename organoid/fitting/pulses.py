@@ -217,6 +217,27 @@ def _ranges(kernels: StimulusKernels, track: PulseTrack) -> tuple[Array, Array]:
 
 
 @kernel(nogil=True)
+def _add_cosines(
+    t: int,
+    at: int,
+    steps: NDArray[Any],
+    curves: NDArray[Any],
+    sizes: NDArray[Any],
+    basis: NDArray[Any],
+    out: NDArray[Any],
+) -> None:
+    """Add the columns of bin `t` to `out`; `at` is the first pulse that may still act."""
+    n_cosines = basis.shape[1]
+    while at < steps.size and steps[at] <= t:
+        value, own = basis[t - steps[at]], curves[at] * n_cosines
+        for b in range(n_cosines):
+            out[b] += sizes[at] * value[b]
+            if own:
+                out[own + b] += sizes[at] * value[b]
+        at += 1
+
+
+@kernel(nogil=True)
 def _fill_rows(
     bins: NDArray[Any],
     steps: NDArray[Any],
@@ -225,19 +246,11 @@ def _fill_rows(
     basis: NDArray[Any],
     out: NDArray[Any],
 ) -> None:
-    n_lags, n_cosines = basis.shape
     first = 0
     for row in range(bins.size):
-        while first < steps.size and bins[row] - steps[first] >= n_lags:
+        while first < steps.size and bins[row] - steps[first] >= basis.shape[0]:
             first += 1
-        at = first
-        while at < steps.size and steps[at] <= bins[row]:
-            value, own = basis[bins[row] - steps[at]], curves[at] * n_cosines
-            for b in range(n_cosines):
-                out[row, b] += sizes[at] * value[b]
-                if own:
-                    out[row, own + b] += sizes[at] * value[b]
-            at += 1
+        _add_cosines(bins[row], first, steps, curves, sizes, basis, out[row])
 
 
 @kernel(nogil=True)
@@ -252,19 +265,12 @@ def _add_at_spikes(
     basis: NDArray[Any],
     out: NDArray[Any],
 ) -> None:
-    n_lags, n_cosines = basis.shape
     first, block = 0, 0
     for spike in range(bins.size):
         t = bins[spike]
         while block < edges.size - 2 and t >= edges[block + 1]:
             block += 1
-        while first < steps.size and t - steps[first] >= n_lags:
+        while first < steps.size and t - steps[first] >= basis.shape[0]:
             first += 1
-        at = first
-        while observed[t] and at < steps.size and steps[at] <= t:
-            value, own, target = basis[t - steps[at]], curves[at] * n_cosines, out[block, units[spike]]
-            for b in range(n_cosines):
-                target[b] += sizes[at] * value[b]
-                if own:
-                    target[own + b] += sizes[at] * value[b]
-            at += 1
+        if observed[t]:
+            _add_cosines(t, first, steps, curves, sizes, basis, out[block, units[spike]])
