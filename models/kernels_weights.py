@@ -41,17 +41,17 @@ def run_weights(
     for b in range(n_batch):
         g, some = np.zeros((n_tau, last - first), g_drive.dtype), np.zeros(last - first, g_drive.dtype)
         for t in range(n_steps - 1, -1, -1):
-            part = g_drive[b, t, first:last]
-            for i in range(part.size):
-                some[i] += part[i]
+            here = g_drive[b, t, first:last]
+            for i in range(here.size):
+                some[i] += here[i]
             if t % _FEW == 0:
                 _move(some, g_bias[first:last])
             for k in range(n_tau):
                 row = g[k]
-                for i in range(part.size):
-                    row[i] = part[i] + c.synapse_decay[k] * row[i]
+                for i in range(here.size):
+                    row[i] = here[i] + c.synapse_decay[k] * row[i]
                 if currents.shape[2] > 0:
-                    for i in range(part.size):
+                    for i in range(here.size):
                         past = currents[b, k, t - 1, first + i] if t > 0 else initial[b, k, first + i]
                         g_decay[k, first + i] += row[i] * past
                 if g_weight.size > 0 and t >= c.delay:
