@@ -67,8 +67,8 @@ DELETIONS = [
     ("drive[i] + decay * later[i]", "decay * later[i]", HARD),
     ("g_inject[b, t, k, i] = now[b * n + i]", "pass", HARD),
     ("drive[i] + decay * now[i]", "drive[i]", NEAR),
-    ("some[i] += part[i]", "pass", NEAR),
-    ("part[i] + c.synapse_decay[k] * row[i]", "part[i]", NEAR),
+    ("some[i] += here[i]", "pass", NEAR),
+    ("here[i] + c.synapse_decay[k] * row[i]", "here[i]", NEAR),
     ("g_decay[k, first + i] += row[i] * past", "pass", HARD),
     ("if t > 0 else initial[b, k, first + i]", "if t > 0 else 0.0", HARD),
     # what is released: from outside, through the synapses, and through the stores
