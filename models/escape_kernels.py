@@ -36,9 +36,10 @@ def pack_units(par: Any, copies: int) -> Any:
 
 @kernel()
 def _repeat(values: NDArray[Any], copies: int) -> NDArray[Any]:
-    out = np.empty((copies, values.size))
-    out[:] = values
-    return out.reshape(-1)
+    out = np.empty(copies * values.size)
+    for at in range(out.size):
+        out[at] = values[at % values.size]
+    return out
 
 
 @kernel()

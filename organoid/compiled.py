@@ -3,6 +3,9 @@
 numba keeps what it compiled beside the source, and looks at that one file to see whether it is still true. A loop that
 calls loops of other files, or freezes their constants, would go on with the old ones after an update: at best a
 wrong number, at worst a crash. `kernel` looks at all of them.
+
+In what `kernel` compiles, arrays are copied by loops, not by slices (``a[:] = b``): numba takes seconds to compile the
+messages of a misfit, for every new kind of array.
 """
 
 import hashlib

@@ -30,7 +30,8 @@ def _fill_population(
 ) -> int:
     """Write the traces before each of the bins ``[start, stop)``, carry them on, and return how far `bins` was read."""
     for t in range(start, stop):
-        out[:, t - start] = population
+        for m in range(population.size):
+            out[m, t - start] = population[m]
         here = at
         while at < bins.size and bins[at] == t:
             if entering.size:

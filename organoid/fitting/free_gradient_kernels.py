@@ -151,8 +151,8 @@ def _through_fields(
     """Add the gradient with respect to the population traces, given that with respect to all features."""
     n, n_products = population.size, fields.product_shift.size
     n_whole = n - fields.region.size
-    by_z[:n_whole] = by_features[:n_whole]
-    by_z[n_whole:] = by_features[n_whole + n_products :]
+    for m in range(n):
+        by_z[m] = by_features[m if m < n_whole else m + n_products]
     if n_products:
         at, paired = n_whole, int(np.sqrt(2.0 * n_products))  # as in `field_features`
         for a in range(paired):

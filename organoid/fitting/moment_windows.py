@@ -70,8 +70,11 @@ def _collect(
     at, row = 0, 0
     for t in range(n_bins):
         if row < wanted.size and wanted[row] == t:
-            out_traces[row] = traces
-            out_population[row] = population
+            for k in range(n_tau):
+                for j in range(n):
+                    out_traces[row, k, j] = traces[k, j]
+            for m in range(population.size):
+                out_population[row, m] = population[m]
             row += 1
         here = at
         for k in range(n_tau):
