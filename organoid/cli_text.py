@@ -99,7 +99,7 @@ def fit_text(found: Mapping[str, Any]) -> str:
     for name in (name for name in found if name.startswith("held_out_loss")):
         head[name.replace("_", " ")] = number(found[name])
     for name, value in found["free_run"].items():
-        if not name.endswith(("_range", "_split_half", "reasons")):
+        if not name.endswith(("_range", "_split_half", "reasons", "drift")):
             halves = found["free_run"].get(f"{name}_split_half")
             beside = f" (recorded halves: {number(halves)})" if halves is not None else ""
             head[f"free run, {name.replace('_', ' ')}"] = number(value) + beside

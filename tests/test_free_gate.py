@@ -13,9 +13,9 @@ from synthetic_recordings import known_network, poisson, recorded
 import organoid
 from organoid.errors import FitError
 from organoid.fitting import gate
+from organoid.fitting.fit_notes import CHOICES
 from organoid.fitting.free_run import portray
 from organoid.fitting.history import bin_history
-from organoid.fitting.likelihood import CHOICES
 from organoid.fitting.verdict import FAR, discrepancy, reasons
 
 FINE = {

@@ -26,7 +26,7 @@ from organoid.fitting.free_run import (
     summarise,
 )
 from organoid.fitting.moments import Plan
-from organoid.fitting.verdict import GOOD, discrepancy, reasons
+from organoid.fitting.verdict import GOOD, discrepancy, drift, reasons
 
 RATIOS = ("rate_ratio", "burst_rate_ratio", "burst_duration_ratio", "ibi_cv_ratio", "isi_cv_ratio")
 
@@ -152,7 +152,21 @@ def test_a_calm_network_is_not() -> None:
     rec = poisson([5.0] * 4, 60.0, 0)
     summary = judge_free_runs(network_of(float(np.log(0.005 / 0.995))), rec, n_runs=1)
     assert not summary["runaway"] and summary["rate_ratio"] == pytest.approx(1.0, abs=0.1)
-    assert summary["alive"] is True and summary["reasons"] == []
+    assert summary["alive"] is True and summary["reasons"] == [] and summary["drift"] == []
+
+
+def test_a_recording_that_changes_is_told_from_a_network_that_fails() -> None:
+    """Units that fire twice as often in the second half: the network at the mean is alive, and the fit says so."""
+    late = poisson([8.0] * 4, 60.0, 1)
+    both = [poisson([4.0] * 4, 60.0, 0).spike_times, late.spike_times + 60.0]
+    units = [poisson([4.0] * 4, 60.0, 0).spike_units, late.spike_units]
+    rec = SpikeRecording(np.concatenate(both), np.concatenate(units), n_units=4, t_start=0.0, t_stop=120.0)
+    summary = judge_free_runs(network_of(float(np.log(0.006 / 0.994))), rec, n_runs=1)
+    assert summary["alive"] is True
+    (said,) = summary["drift"]
+    assert f"mean rate {summary['rate_ratio_split_half']:.2f} times" in said and "burst" not in said
+    silent = {f"{name}_split_half": None for name in SCORE_NAMES}
+    assert "mean rate undefined" in next(drift(silent, bursts_count=True))
 
 
 # --- free runs ----------------------------------------------------------------------------------------------------

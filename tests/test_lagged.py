@@ -18,12 +18,12 @@ from organoid.cli import app
 from organoid.errors import FitError, ModelError
 from organoid.fitting import gate
 from organoid.fitting.design import forced_design
+from organoid.fitting.fit_notes import CHOICES
 from organoid.fitting.forced import fit_forced
 from organoid.fitting.forced_pass import Basis, forced_features
 from organoid.fitting.free_gradient import fit_free_by_gradient
 from organoid.fitting.history import History, bin_history
 from organoid.fitting.lagged import lagged_functions, lagged_rows, lagged_spike_term
-from organoid.fitting.likelihood import CHOICES
 from organoid.fitting.predict import expected_counts
 
 N = 4

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from organoid.clock import DEFAULT_TICK_RATE
-from organoid.fitting.verdict import RUNAWAY_FACTOR, RUNAWAY_WINDOW, bursting, reasons
+from organoid.fitting.verdict import RUNAWAY_FACTOR, RUNAWAY_WINDOW, bursting, drift, reasons
 from organoid.models.counter_rng import stream_key, uniform
 from organoid.models.free_running import FreeRunningNetwork
 from organoid.recording import SpikeRecording
@@ -235,14 +235,15 @@ def judge_free_runs(
     -------
     dict
         Of every score its median over runs, ``..._range`` and ``..._split_half`` (see `split_half`); ``runaway``,
-        ``alive`` and ``reasons``, in words, for not being alive (see `organoid.fitting.verdict`). None where undefined.
+        ``alive``, ``reasons`` in words for not being alive, and in words the ``drift`` of the recording itself (see
+        `organoid.fitting.verdict`). None where undefined.
     """
     recorded = portray(rec)
     summary = summarise(free_run_scores(network, recorded, seed=seed, n_runs=n_runs, progress=progress))
     for name, value in split_half(rec, recorded).items():
         summary[f"{name}_split_half"] = float(value) if np.isfinite(value) else None
     found = [f"in free run {reason}" for reason in reasons(summary, recorded.bursts_count)]
-    return {**summary, "alive": not found, "reasons": found}
+    return {**summary, "alive": not found, "reasons": found, "drift": list(drift(summary, recorded.bursts_count))}
 
 
 def _ratio(a: float, b: float) -> float:

@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from organoid.errors import FitError
+from organoid.fitting.fit_notes import UNCALIBRATED_RESPONSE
 from organoid.fitting.gradient_result import GradientFit, loss_name
 from organoid.fitting.gradient_scores import (
     SplitHistory,
@@ -51,7 +52,7 @@ from organoid.fitting.gradient_scores import (
 )
 from organoid.fitting.gradient_training import GradientSettings, held_out_loss, match_rates, train
 from organoid.fitting.history import bin_history
-from organoid.fitting.likelihood import UNCALIBRATED_RESPONSE, one_torch_thread, peak_rss_mb
+from organoid.fitting.likelihood import one_torch_thread, peak_rss_mb
 from organoid.fitting.windows import WindowedCounts, observed_counts, split_windows
 from organoid.losses import LOSSES, SpikeLoss
 from organoid.losses.base import Reads

@@ -191,7 +191,7 @@ def score_free_runs(
     n_runs = 1 if isinstance(network, FreeModel) else N_RUNS
     summary = judge_free_runs(network, rec, seed=seed, n_runs=n_runs, progress=progress)
     few = f"free-run scores are of one run instead of {N_RUNS}: this model has no compiled form and runs slowly"
-    return summary, (*summary["reasons"], *((few,) if n_runs < N_RUNS else ()))
+    return summary, (*summary["reasons"], *summary["drift"], *((few,) if n_runs < N_RUNS else ()))
 
 
 def rate_limit(training: SpikeRecording) -> float:

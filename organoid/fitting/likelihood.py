@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from organoid.errors import FitError
+from organoid.fitting import fit_notes
 from organoid.fitting.coupling_drive import MAX_COUPLED
 from organoid.fitting.design import Design, forced_design
 from organoid.fitting.edges import EDGE_COLUMNS, check_null, infer_edges
@@ -36,23 +37,7 @@ from organoid.statistics import firing_rates
 BIN_WIDTH = 0.001  # s
 MIN_TRAINING_SPIKES = 50
 MIN_DURATION = 10.0  # s
-SAMPLING_ERROR = 0.01  # bits/spike above which a note tells of it
-NOT_CALIBRATED = "not calibrated in free run: the network was fitted to predict the next spike, not to live on its own"
-CHOICES = {
-    "forced": "left alone, the network fitted on recorded history passes the free-run check; it is used as it is",
-    "rates": "left alone, the network fitted on recorded history fails the free-run check; "
-    "in `network` (for simulation) the biases were corrected in free run, in `forced` (for prediction and edges) not",
-    "free": "left alone, the network fitted on recorded history fails the free-run check; "
-    "`network` (for simulation) was corrected in free run, `forced` (for prediction and edges) was not",
-    "between": "`network` (for simulation) lies part of the way from the forced weights to those corrected in free run",
-    "forced, other basis": "left alone, the network fitted on recorded history fails the free-run check, and "
-    "corrections in free run are made for plain traces (basis='traces', no delays) only: " + NOT_CALIBRATED,
-    "driven": "left alone, the network fitted on recorded history fails the free-run check; with the shared drive of "
-    "`network` (for simulation) it passes",
-    "forced, not alive": "no weights were found that live like the culture when left alone: " + NOT_CALIBRATED,
-}
 _SIMPLER = {"fields_only": FIELDS_ONLY, "own_history": OWN, "constant_rate": CONSTANT}
-UNCALIBRATED_RESPONSE = "the response to pulses is not calibrated: spontaneous spikes alone do not determine it"
 
 
 def fit_likelihood(
@@ -102,9 +87,10 @@ def fit_likelihood(
         summary = judge_free_runs(pulsed, rec, seed=seed, progress=progress) if free_run else {}
         bar.update()
     notes = [
-        CHOICES[weights.choice] if free_run else NOT_CALIBRATED,
+        fit_notes.CHOICES[weights.choice] if free_run else fit_notes.NOT_CALIBRATED,
         *summary.get("reasons", ()),
-        *_response_notes(history, used.forced),
+        *summary.get("drift", ()),
+        *fit_notes.of_response(history, used.forced),
         *((described(weights.parameters.latent),) if latent_drive else ()),
     ]
     return FitResult(
@@ -119,7 +105,7 @@ def fit_likelihood(
         units=rec.units,
         electrodes=rec.electrodes,
         bin_width=bin_width,
-        notes=(*notes, *_notes(rec, history, forced, refit)),
+        notes=(*notes, *fit_notes.of_fit(rec, history, forced, refit)),
         settings={
             "model": "escape_lif",
             "loss": "likelihood",
@@ -258,62 +244,6 @@ def _refitted(history: History, seed: int, couplings: "_Basis", options: _Option
     """Fit again on the whole recording; scores remain those of the fit to the training part."""
     design = forced_design(history, np.random.default_rng(seed), **vars(couplings))
     return _Fitted(design, fit_forced(history, design, **vars(options)))
-
-
-def _response_notes(history: History, forced: ForcedFit) -> Iterator[str]:
-    """Yield what is known of the response to pulses."""
-    n = history.training().pulses.bins.size
-    if forced.stimulus is None:
-        if n:
-            yield f"the {n} stimuli of the training part are too few, or foretell too little, for a response to them"
-        yield UNCALIBRATED_RESPONSE
-        return
-    kernels = forced.stimulus
-    sharing = int((kernels.curve == 0).sum())
-    shared = f" ({sharing} with few pulses share one)" if sharing > 1 else ""
-    yield (
-        f"the response to pulses rests on {int(kernels.n_pulses.sum())} pulses on {kernels.electrodes.size} "
-        f"electrode{'s' * (kernels.electrodes.size != 1)}{shared}; pulses on other electrodes, or unlike the recorded "
-        "ones, are not calibrated"
-    )
-    if np.isnan(forced.stimulus.reference):
-        yield "amplitudes of pulses are unknown, or hardly vary: the response does not depend on them"
-
-
-def _notes(rec: SpikeRecording, history: History, forced: ForcedFit, refit: bool) -> Iterator[str]:
-    if forced.chosen == "own history only":
-        yield "couplings between units did not help in validation; every unit follows its own history only"
-    elif not forced.coupled.all():
-        n = int((~forced.coupled).sum())
-        yield f"coupling did not help {n} of {forced.coupled.size} units in validation; they follow their own history"
-    constant = int((forced.kind == CONSTANT).sum())
-    if constant:
-        yield f"own history did not help {constant} units in validation; they have constant rates"
-    if rec.n_units > MAX_COUPLED:
-        yield (
-            f"{rec.n_units} units are too many for couplings between all pairs (at most {MAX_COUPLED}): units follow "
-            "their own history and the population, and no edges are given; for couplings fit a part, such as "
-            "rec.select(units=...) of the most active units or of one region"
-        )
-    if forced.sampling_error > SAMPLING_ERROR:
-        yield (
-            f"sampling of bins costs about {forced.sampling_error:.2g} bits/spike of the training part; "
-            "exact=True uses every bin"
-        )
-    if not forced.converged:
-        yield f"the solver stopped at a relative gradient of {forced.gradient_norm:.2g}; treat weights with care"
-    several = forced.parameters.capacity > 1
-    if several.any():
-        n = int(several.sum())
-        yield f"{n} units have several spikes in one bin (several neurons on an electrode): counted, not clipped"
-    silent = np.bincount(history.training().units, minlength=rec.n_units) == 0
-    if silent.any():
-        yield f"{int(silent.sum())} units have no spike in the training part; they stay all but silent"
-    if not history.observed.all():
-        yield f"{int((~history.observed).sum())} of {history.n_bins} bins were not fully observed and are left out"
-    if refit:
-        yield "refitted on the whole recording; the scores are those of the fit to its first 80 %"
-    yield from rec.notes
 
 
 def _scores(

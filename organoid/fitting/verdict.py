@@ -79,6 +79,33 @@ def reasons(scores: Mapping[str, Any], bursts_count: bool, limits: Limits = LIMI
         yield f"network bursts last {_said(scores['burst_duration_ratio'])} times as long as recorded"
 
 
+def drift(scores: Mapping[str, Any], bursts_count: bool) -> Iterator[str]:
+    """Yield in words how a recording's second half differs from its first; nothing where both lie within `LIMITS`.
+
+    Parameters
+    ----------
+    scores : mapping
+        Names of `organoid.fitting.free_run.split_half`, each with ``_split_half`` behind it.
+    bursts_count : bool
+        Of the recording; see `bursting`.
+    """
+    checked = [("rate_ratio", LIMITS.rate, "mean rate")]
+    if bursts_count:
+        checked.append(("burst_rate_ratio", LIMITS.burst_rate, "rate of network bursts"))
+        checked.append(("burst_duration_ratio", LIMITS.burst_duration, "duration of network bursts"))
+    ratios = [(what, _number(scores[f"{name}_split_half"]), limits) for name, limits, what in checked]
+    changes = [
+        f"{what} undefined" if np.isnan(ratio) else f"{what} {ratio:.2f} times as high"
+        for what, ratio, limits in ratios
+        if _outside(ratio, limits)
+    ]
+    if changes:
+        yield (
+            f"the recording is not steady (second half against first: {', '.join(changes)}); the network is, and lives "
+            "like neither half"
+        )
+
+
 def unsteady(scores: Mapping[str, Any]) -> bool:
     """Tell whether any single run has more than twice the recorded rate, as a network of two states may."""
     lowest_and_highest = scores.get("rate_ratio_range")
