@@ -6,14 +6,14 @@ docs/free-run.md, section "Beyond".
 - ``drive``: a recording's first half is fitted, with and without the shared drive of `organoid.fitting.latent_drive`;
   free runs are held against its second half, which nothing has seen, and so is the first half itself.
 - ``drift``: how far rates of units and of the population wander from one 60 s to the next, in the recording's
-  second half and in free runs of a fit to the first.
-- ``dense``: a made-up culture of Izhikevich cells that fires without pause, 15 Hz and more a unit, fitted as any.
+  second half and in free runs of a fit to the first; and in two preset cultures whose excitability is made to drift.
+- ``dense``: made-up cultures of Izhikevich cells of 15 Hz and more a unit, one firing without pause, one in bursts.
 """
 
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,14 +124,15 @@ def _variation(counts: Array) -> float:
     return float(np.sqrt(max(counts.var(ddof=1) - counts.mean(), 0.0)) / max(counts.mean(), 1e-9))
 
 
-def dense(duration: float = 300.0) -> dict[str, Any]:
+def dense(activity: "Activity", duration: float = 300.0) -> dict[str, Any]:
     """Fit a culture of 15 Hz and more a unit, and leave the fit alone."""
-    rec = izhikevich_culture(duration, 3)
+    rec = izhikevich_culture(activity, duration, 3)
     fit, portrait = organoid.fit(rec), portray(rec)
     scores = ("heldout_bits_per_spike", "heldout_bits_per_spike_uncoupled", "heldout_bits_per_spike_free", "seconds")
     return {
         "rate_hz": float(portrait.rates.mean()),
         "bursts_per_minute": 60 * portrait.burst_rate,
+        "burst_duration_s": portrait.burst_duration,
         "fraction_in_bursts": portrait.fraction_in_bursts,
         "weights": fit.settings["free_run_weights"],
         **{name: fit.scores[name] for name in scores},
@@ -139,32 +140,78 @@ def dense(duration: float = 300.0) -> dict[str, Any]:
     }
 
 
-def izhikevich_culture(duration: float, seed: int, n: int = 60) -> organoid.SpikeRecording:
-    """60 cells (Izhikevich 2003), 1 in 5 inhibitory, noisy input, depressing synapses, firing without pause."""
+class Activity(NamedTuple):
+    """What decides how a culture of Izhikevich cells fires; currents in the units of the cells."""
+
+    excitation: float  # strongest synapse
+    use: float  # share of what a synapse can release that a spike takes
+    mean: float  # input
+    noise: float  # standard deviation of the input in a step of 1 ms
+    recovery: float = 1.0  # time constant of the depression, s
+
+
+WITHOUT_PAUSE = Activity(16.0, 0.15, 1.5, 4.0)
+SHORT_BURSTS = Activity(48.0, 0.15, -0.3, 2.3, 3.0)
+
+
+def izhikevich_culture(activity: Activity, duration: float, seed: int, n: int = 60) -> organoid.SpikeRecording:
+    """60 cells (Izhikevich 2003), 1 in 5 inhibitory, noisy input, depressing synapses."""
     rng, n_exc, dt = np.random.default_rng(seed), int(0.8 * n), 1e-3
     exc, r = np.arange(n) < n_exc, rng.uniform(size=n)
     a, b = np.where(exc, 0.02, 0.02 + 0.08 * r), np.where(exc, 0.2, 0.25 - 0.05 * r)
     c, d = np.where(exc, -65 + 15 * r**2, -65.0), np.where(exc, 8 - 6 * r**2, 2.0)
-    size = np.where(exc[:, None], rng.uniform(0, 16.0, (n, n)), -rng.uniform(0, 12.0, (n, n)))
+    size = np.where(exc[:, None], rng.uniform(0, activity.excitation, (n, n)), -rng.uniform(0, 12.0, (n, n)))
     w = size * (rng.uniform(size=(n, n)) < 0.3) * ~np.eye(n, dtype=bool)
-    mean = rng.normal(1.5, 1.0, n)
+    mean = rng.normal(activity.mean, 1.0, n)
     v, u, s, x = np.full(n, -65.0), b * -65.0, np.zeros(n), np.ones(n)
     times, units = [], []
     for t in range(round(duration / dt)):
-        current = s + mean + 4.0 * rng.normal(size=n)
+        current = s + mean + activity.noise * rng.normal(size=n)
         for _ in range(2):
             v = v + 0.5 * (0.04 * v * v + 5 * v + 140 - u + current)
         u = u + a * (b * v - u)
         fired = np.flatnonzero(v >= 30)
         s = s * np.exp(-1 / 5) + (w[fired] * x[fired, None]).sum(0)
-        x = x + (1 - x) * dt
-        x[fired] *= 0.85
+        x = x + (1 - x) * dt / activity.recovery
+        x[fired] *= 1 - activity.use
         v[fired], u[fired] = c[fired], u[fired] + d[fired]
         times.append(np.full(fired.size, (t + 0.5) * dt))
         units.append(fired)
     return organoid.SpikeRecording(
         np.concatenate(times), np.concatenate(units), n_units=n, t_start=0.0, t_stop=duration
     )
+
+
+def drifting_culture(name: str, common: float, own: float) -> organoid.SpikeRecording:
+    """Return 15 min of a preset whose biases move: all by 2 `common` (logit) in that time, each by its own share."""
+    network, rng = organoid.preset(name).network, np.random.default_rng(0)
+    p, each, n = network.parameters, 30.0, 30
+    by = common + own * rng.normal(size=p.bias.size)
+    parts = [
+        free_run(EscapeLIF(p._replace(bias=p.bias + place * by)), each, seed)[0]
+        for seed, place in enumerate(np.linspace(-1.0, 1.0, n))
+    ]
+    times = np.concatenate([part.spike_times + k * each for k, part in enumerate(parts)])
+    units = np.concatenate([part.spike_units for part in parts])
+    return organoid.SpikeRecording(times, units, n_units=p.bias.size, t_start=0.0, t_stop=n * each)
+
+
+def drifting(name: str, common: float, own: float) -> dict[str, Any]:
+    """Fit a preset that drifts, whole, and compare its wandering with that of free runs."""
+    rec = drifting_culture(name, common, own)
+    fit = organoid.fit(rec)
+    runs = [wander(free_run(fit.network, rec.duration, seed)[0]) for seed in range(N_RUNS)]
+    return {
+        "culture": name,
+        "weights": fit.settings["free_run_weights"],
+        "recording": wander(rec),
+        "free runs": {key: float(np.median([row[key] for row in runs])) for key in runs[0]},
+        "bits": [fit.scores["heldout_bits_per_spike"], fit.scores["heldout_bits_per_spike_uncoupled"]],
+        "free_run": fit.free_run,
+    }
+
+
+DRIFTING = (("bursting_culture", 0.25, 0.15), ("asynchronous_culture", 0.3, 0.3))
 
 
 def main() -> None:
@@ -174,8 +221,11 @@ def main() -> None:
     parser.add_argument("files", nargs="*", type=Path)
     given = parser.parse_args()
     if given.what == "dense":
-        print(json.dumps(dense(), default=float), flush=True)
-        return
+        for activity in (WITHOUT_PAUSE, SHORT_BURSTS):
+            print(json.dumps(dense(activity), default=float), flush=True)
+    if given.what == "drift":
+        for culture in DRIFTING:
+            print(json.dumps(drifting(*culture), default=float), flush=True)
     for path in given.files:
         print(json.dumps((drive if given.what == "drive" else drift)(path), default=float), flush=True)
 
