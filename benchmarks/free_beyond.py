@@ -51,7 +51,7 @@ def drive(path: Path) -> dict[str, Any]:
     for name, parameters in {"without": plain, "with": driven}.items():
         runs = [free_run(EscapeLIF(parameters), RUN, seed) for seed in range(N_RUNS)]
         found = [_row(truth, portray(rec, truth.thresholds)) | {"runaway": stopped} for rec, stopped in runs]
-        rows[name] = {key: float(np.median([row[key] for row in found])) for key in found[0]}
+        rows[name] = _medians(found)
     loaded = driven.latent.loadings
     return {
         "file": path.name,
@@ -72,6 +72,10 @@ def fitted(rec: organoid.SpikeRecording) -> tuple[FreeWeights, organoid.SpikeRec
         design = forced_design(training, np.random.default_rng(0))
         forced = fit_forced(training, design)
         return choose_free_weights(part, training, design, forced, seed=0), part, training
+
+
+def _medians(rows: list[dict[str, Any]]) -> dict[str, float]:
+    return {key: float(np.median([row[key] for row in rows])) for key in rows[0]}
 
 
 def _mean_sttc(portrait: Portrait) -> float:
@@ -96,7 +100,7 @@ def drift(path: Path) -> dict[str, Any]:
         "change_between_halves": float(second.n_spikes / second.duration / (first.n_spikes / first.duration) - 1),
         "first half": wander(first),
         "second half": wander(second),
-        "free runs": {key: float(np.median([row[key] for row in found])) for key in found[0]},
+        "free runs": _medians(found),
     }
 
 
@@ -124,7 +128,21 @@ def _variation(counts: Array) -> float:
     return float(np.sqrt(max(counts.var(ddof=1) - counts.mean(), 0.0)) / max(counts.mean(), 1e-9))
 
 
-def dense(activity: "Activity", duration: float = 300.0) -> dict[str, Any]:
+class Activity(NamedTuple):
+    """What decides how a culture of Izhikevich cells fires; currents in the units of the cells."""
+
+    excitation: float  # strongest synapse
+    use: float  # share of what a synapse can release that a spike takes
+    mean: float  # input
+    noise: float  # standard deviation of the input in a step of 1 ms
+    recovery: float = 1.0  # time constant of the depression, s
+
+
+WITHOUT_PAUSE = Activity(16.0, 0.15, 1.5, 4.0)
+SHORT_BURSTS = Activity(48.0, 0.15, -0.3, 2.3, 3.0)
+
+
+def dense(activity: Activity, duration: float = 300.0) -> dict[str, Any]:
     """Fit a culture of 15 Hz and more a unit, and leave the fit alone."""
     rec = izhikevich_culture(activity, duration, 3)
     fit, portrait = organoid.fit(rec), portray(rec)
@@ -138,20 +156,6 @@ def dense(activity: "Activity", duration: float = 300.0) -> dict[str, Any]:
         **{name: fit.scores[name] for name in scores},
         "free_run": fit.free_run,
     }
-
-
-class Activity(NamedTuple):
-    """What decides how a culture of Izhikevich cells fires; currents in the units of the cells."""
-
-    excitation: float  # strongest synapse
-    use: float  # share of what a synapse can release that a spike takes
-    mean: float  # input
-    noise: float  # standard deviation of the input in a step of 1 ms
-    recovery: float = 1.0  # time constant of the depression, s
-
-
-WITHOUT_PAUSE = Activity(16.0, 0.15, 1.5, 4.0)
-SHORT_BURSTS = Activity(48.0, 0.15, -0.3, 2.3, 3.0)
 
 
 def izhikevich_culture(activity: Activity, duration: float, seed: int, n: int = 60) -> organoid.SpikeRecording:
@@ -205,7 +209,7 @@ def drifting(name: str, common: float, own: float) -> dict[str, Any]:
         "culture": name,
         "weights": fit.settings["free_run_weights"],
         "recording": wander(rec),
-        "free runs": {key: float(np.median([row[key] for row in runs])) for key in runs[0]},
+        "free runs": _medians(runs),
         "bits": [fit.scores["heldout_bits_per_spike"], fit.scores["heldout_bits_per_spike_uncoupled"]],
         "free_run": fit.free_run,
     }

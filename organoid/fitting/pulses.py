@@ -126,27 +126,22 @@ class PulseColumns:
         """Number of columns."""
         return int((1 + self.n_own) * self.basis.shape[1])
 
+    @property
+    def _packed(self) -> tuple[NDArray[Any], ...]:
+        """What compiled loops take."""
+        return self.track.steps, self.track.curves, self.track.sizes, self.basis
+
     def rows(self, bins: Index) -> NDArray[np.float32]:
         """Return the columns in some bins (rising), shape (n_bins, width)."""
         out = np.zeros((bins.size, self.width), dtype=np.float32)
-        _fill_rows(bins, self.track.steps, self.track.curves, self.track.sizes, self.basis, out)
+        _fill_rows(bins, self._packed, out)
         return out
 
     def add_spike_term(
         self, bins: Index, units: Index, observed: NDArray[np.bool_], edges: Index, spike_term: Array
     ) -> None:
         """Add the columns at observed spikes to `spike_term`, shape (n_blocks, n_units, width)."""
-        _add_at_spikes(
-            bins,
-            units,
-            observed,
-            edges,
-            self.track.steps,
-            self.track.curves,
-            self.track.sizes,
-            self.basis,
-            spike_term,
-        )
+        _add_at_spikes(bins, units, observed, edges, self._packed, spike_term)
 
     def kernels(self, theta: Array, bin_width: float) -> StimulusKernels:
         """Return the kernels of fitted weights, shape (width, n_units)."""
@@ -217,16 +212,23 @@ def _ranges(kernels: StimulusKernels, track: PulseTrack) -> tuple[Array, Array]:
 
 
 @kernel(nogil=True)
+def _still_acting(t: int, first: int, pulses: Any) -> int:
+    """Return the first pulse, from `first` on, that still acts in bin `t`."""
+    steps, basis = pulses[0], pulses[3]
+    while first < steps.size and t - steps[first] >= basis.shape[0]:
+        first += 1
+    return first
+
+
+@kernel(nogil=True)
 def _add_cosines(
     t: int,
     at: int,
-    steps: NDArray[Any],
-    curves: NDArray[Any],
-    sizes: NDArray[Any],
-    basis: NDArray[Any],
+    pulses: Any,
     out: NDArray[Any],
 ) -> None:
-    """Add the columns of bin `t` to `out`; `at` is the first pulse that may still act."""
+    """Add the columns of bin `t` to `out`; `pulses` as packed, `at` is the first that may still act."""
+    steps, curves, sizes, basis = pulses
     n_cosines = basis.shape[1]
     while at < steps.size and steps[at] <= t:
         value, own = basis[t - steps[at]], curves[at] * n_cosines
@@ -240,17 +242,13 @@ def _add_cosines(
 @kernel(nogil=True)
 def _fill_rows(
     bins: NDArray[Any],
-    steps: NDArray[Any],
-    curves: NDArray[Any],
-    sizes: NDArray[Any],
-    basis: NDArray[Any],
+    pulses: Any,
     out: NDArray[Any],
 ) -> None:
     first = 0
     for row in range(bins.size):
-        while first < steps.size and bins[row] - steps[first] >= basis.shape[0]:
-            first += 1
-        _add_cosines(bins[row], first, steps, curves, sizes, basis, out[row])
+        first = _still_acting(bins[row], first, pulses)
+        _add_cosines(bins[row], first, pulses, out[row])
 
 
 @kernel(nogil=True)
@@ -259,10 +257,7 @@ def _add_at_spikes(
     units: NDArray[Any],
     observed: NDArray[Any],
     edges: NDArray[Any],
-    steps: NDArray[Any],
-    curves: NDArray[Any],
-    sizes: NDArray[Any],
-    basis: NDArray[Any],
+    pulses: Any,
     out: NDArray[Any],
 ) -> None:
     first, block = 0, 0
@@ -270,7 +265,6 @@ def _add_at_spikes(
         t = bins[spike]
         while block < edges.size - 2 and t >= edges[block + 1]:
             block += 1
-        while first < steps.size and t - steps[first] >= basis.shape[0]:
-            first += 1
+        first = _still_acting(t, first, pulses)
         if observed[t]:
-            _add_cosines(t, first, steps, curves, sizes, basis, out[block, units[spike]])
+            _add_cosines(t, first, pulses, out[block, units[spike]])

@@ -95,7 +95,7 @@ def drift(scores: Mapping[str, Any], bursts_count: bool) -> Iterator[str]:
         checked.append(("burst_duration_ratio", LIMITS.burst_duration, "duration of network bursts"))
     ratios = [(what, _number(scores[f"{name}_split_half"]), limits) for name, limits, what in checked]
     changes = [
-        f"{what} undefined" if np.isnan(ratio) else f"{what} {ratio:.2f} times as high"
+        f"{what} undefined" if np.isnan(ratio) else f"{what} {ratio:.2f} times"
         for what, ratio, limits in ratios
         if _outside(ratio, limits)
     ]
