@@ -57,10 +57,11 @@ def _units(rec: SpikeRecording) -> str:
 def notes(*, recording: Any, fit: Any, simulated: Any, gradient: Any, session: Any) -> list[Note]:
     """Return everything a reader must know before believing a number."""
     found = list(_warnings(fit, gradient, session))
-    of_session = getattr(session, "recording", None)
+    of_session, known = getattr(session, "recording", None), tuple(getattr(recording, "notes", None) or ())
     sources = (("Recording", recording), ("Fit", fit), ("Simulation", simulated))
     for source, value in (*sources, ("Training", gradient), ("Session", of_session)):
-        found += [Note(source, str(text)) for text in getattr(value, "notes", None) or ()]
+        said = known if source in ("Fit", "Training") else ()  # a fit repeats the notes of its recording
+        found += [Note(source, str(text)) for text in getattr(value, "notes", None) or () if text not in said]
     if recording is not None and recording.duration > 0:
         share = recording.observed_duration / recording.duration
         if share < 0.999:

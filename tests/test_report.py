@@ -50,7 +50,11 @@ def fake_fit():
     scores = {"heldout_bits_per_spike": 2.5, "heldout_bits_per_spike_uncoupled": 1.2, "n_units": 12, "seconds": 3.2}
     free_run = {"rate_ratio": 0.97, "rate_ratio_range": [0.9, 1.0], "ibi_cv_ratio": None, "runaway": False}
     return SimpleNamespace(
-        scores=pd.Series(scores, dtype=object), free_run=free_run, notes=("fit note",), edges=edges, per_unit=per_unit
+        scores=pd.Series(scores, dtype=object),
+        free_run=free_run,
+        notes=("fit note", "recording note"),
+        edges=edges,
+        per_unit=per_unit,
     )
 
 
@@ -134,6 +138,7 @@ def test_notes_and_warnings_come_first(full):
     assert words.index("Warning. Session: pulse responses are not calibrated") < words.index("recording note")
     for note in ("recording note", "fit note", "simulation note", "gradient note"):
         assert 0 < words.index(note) < words.index("Undefined values are dashes")
+    assert words.count("recording note") == 1, "a fit repeats the notes of its recording"
 
 
 def test_tables_say_what_was_measured(full):
