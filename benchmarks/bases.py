@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 import organoid
-from organoid.fitting.design import forced_design
-from organoid.fitting.forced import fit_forced
-from organoid.fitting.history import bin_history
-from organoid.fitting.likelihood import BIN_WIDTH, one_torch_thread, peak_rss_mb
-from organoid.fitting.predict import bits_per_spike
+from organoid.fitting.data.history import bin_history
+from organoid.fitting.methods.likelihood import BIN_WIDTH
+from organoid.fitting.teacher_forced.design import forced_design
+from organoid.fitting.teacher_forced.estimate import fit_forced
+from organoid.fitting.teacher_forced.prediction import bits_per_spike
+from organoid.parallel import one_torch_thread, peak_rss_mb
 
 RECORDINGS = Path(__file__).resolve().parent.parent.parent / "shared" / "recordings" / "carmen"
 FILES = ("C57_CTX_G2CEPHYS3_TC21_DIV21_D.h5", "hiPSN_tc146_d21_spikes6sd.h5")

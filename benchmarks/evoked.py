@@ -15,19 +15,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from organoid.models.escape_lif import EscapeLIF
+from organoid.models.spike_response.network import EscapeLIF
 
 import organoid
 from organoid import SpikeRecording
 from organoid.culture import Recruitment, StimulationCalibration, simulate
-from organoid.fitting.design import forced_design
-from organoid.fitting.forced import fit_forced
-from organoid.fitting.free_run import free_run_scores, portray, summarise
-from organoid.fitting.history import History, bin_history
-from organoid.fitting.likelihood import BIN_WIDTH
-from organoid.fitting.moments import ALL, fit_free
-from organoid.fitting.predict import bits_per_spike
-from organoid.fitting.pulsed_network import with_recorded_pulses
+from organoid.fitting.data.history import History, bin_history
+from organoid.fitting.free_run.comparison import free_run_scores, portray, summarise
+from organoid.fitting.free_run.moments import ALL, fit_free
+from organoid.fitting.free_run.recorded_stimuli import with_recorded_pulses
+from organoid.fitting.methods.likelihood import BIN_WIDTH
+from organoid.fitting.teacher_forced.design import forced_design
+from organoid.fitting.teacher_forced.estimate import fit_forced
+from organoid.fitting.teacher_forced.prediction import bits_per_spike
 from organoid.stimulation import Pulse
 
 Array = NDArray[np.float64]

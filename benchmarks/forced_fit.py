@@ -2,8 +2,9 @@
 
 ``python -m benchmarks.forced_fit --nemos-python PYTHON [--json]``: the DIV 21 recording of the CARMEN files in
 ``../shared/recordings`` (or ``--recording``), bins of 1 ms, first 80 % for training, last 20 % for scores; the
-score is the one of `organoid.fitting.predict.bits_per_spike` for both. Each side runs in a process of its own;
-``--do own usual tune best`` names the pieces to run, and results add up in the file ``--out``. nemos runs twice:
+score is the one of `organoid.fitting.teacher_forced.prediction.bits_per_spike` for both. Each side runs in a process
+of its own; ``--do own usual tune best`` names the pieces to run, and results add up in the file ``--out``. nemos runs
+twice:
 
 - *usual*: PopulationGLM, log-spaced raised cosines, ridge, LBFGS, features as they come; 200 iterations;
 - *best*: the same with standardised features, regulariser chosen on the last fifth of the training part, and as many
@@ -48,7 +49,7 @@ PIECES = ("own", "usual", "tune", "best")
 def counts_and_split(path: Path) -> tuple[np.ndarray, int]:
     """Return spike counts a bin and the number of training bins."""
     import organoid
-    from organoid.fitting.history import bin_history
+    from organoid.fitting.data.history import bin_history
 
     rec = organoid.read_recording(path)
     history = bin_history(rec, BIN_WIDTH)
@@ -80,10 +81,10 @@ def plain_model() -> dict[str, float]:
     import torch
 
     from organoid import read_recording
-    from organoid.fitting.forced import Candidate, assemble, make_design
-    from organoid.fitting.history import bin_history
-    from organoid.fitting.predict import bits_per_spike
-    from organoid.fitting.solver import solve
+    from organoid.fitting.data.history import bin_history
+    from organoid.fitting.teacher_forced.estimate import Candidate, assemble, make_design
+    from organoid.fitting.teacher_forced.prediction import bits_per_spike
+    from organoid.fitting.teacher_forced.solver import solve
 
     history = bin_history(read_recording(_recording()), BIN_WIDTH)
     training = history.training()
@@ -129,8 +130,8 @@ def full_model() -> dict[str, float]:
 def edges_alone() -> dict[str, float]:
     """Estimate connections of the training part, once warm."""
     import organoid
-    from organoid.fitting.edges import infer_edges
-    from organoid.fitting.history import bin_history
+    from organoid.fitting.connectivity.inference import infer_edges
+    from organoid.fitting.data.history import bin_history
 
     training = bin_history(organoid.read_recording(_recording()), BIN_WIDTH).training()
     infer_edges(training, np.random.default_rng(0))
@@ -151,7 +152,7 @@ def _recording() -> Path:
 
 
 def _peak() -> float:
-    from organoid.fitting.likelihood import peak_rss_mb
+    from organoid.parallel import peak_rss_mb
 
     return peak_rss_mb()
 

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from organoid import SpikeRecording
-from organoid.fitting.design import forced_design
-from organoid.fitting.edges import infer_edges
-from organoid.fitting.forced import fit_forced
-from organoid.fitting.history import bin_history
-from organoid.fitting.likelihood import BIN_WIDTH, one_torch_thread, peak_rss_mb
-from organoid.fitting.predict import assess
+from organoid.fitting.connectivity.inference import infer_edges
+from organoid.fitting.data.history import bin_history
+from organoid.fitting.methods.likelihood import BIN_WIDTH
+from organoid.fitting.teacher_forced.design import forced_design
+from organoid.fitting.teacher_forced.estimate import fit_forced
+from organoid.fitting.teacher_forced.prediction import assess
+from organoid.parallel import one_torch_thread, peak_rss_mb
 
 STEP = 0.05  # s, of the common rhythm
 

@@ -3,7 +3,8 @@
 ``python -m benchmarks.free_beyond drive FILE... | drift FILE... | dense``. Figures and their reading:
 docs/free-run.md, section "Beyond".
 
-- ``drive``: a recording's first half is fitted, with and without the shared drive of `organoid.fitting.latent_drive`;
+- ``drive``: a recording's first half is fitted, with and without the shared drive of
+`organoid.fitting.free_run.latent_drive`;
   free runs are held against its second half, which nothing has seen, and so is the first half itself.
 - ``drift``: how far rates of units and of the population wander from one 60 s to the next, in the recording's
   second half and in free runs of a fit to the first; and in two preset cultures whose excitability is made to drift.
@@ -17,15 +18,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from organoid.models.escape_lif import EscapeLIF
+from organoid.models.spike_response.network import EscapeLIF
 
 import organoid
-from organoid.fitting.design import forced_design
-from organoid.fitting.forced import fit_forced
-from organoid.fitting.free_run import Portrait, compare, free_run, portray
-from organoid.fitting.gate import FreeWeights, choose_free_weights, with_latent_drive
-from organoid.fitting.history import History, bin_history
-from organoid.fitting.likelihood import BIN_WIDTH, one_torch_thread
+from organoid.fitting.data.history import History, bin_history
+from organoid.fitting.free_run.calibration import FreeWeights, choose_free_weights, with_latent_drive
+from organoid.fitting.free_run.comparison import Portrait, compare, free_run, portray
+from organoid.fitting.methods.likelihood import BIN_WIDTH
+from organoid.fitting.teacher_forced.design import forced_design
+from organoid.fitting.teacher_forced.estimate import fit_forced
+from organoid.parallel import one_torch_thread
 
 Array = NDArray[np.float64]
 

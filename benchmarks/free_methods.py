@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from organoid.models.escape_lif import EscapeLIF, EscapeLIFParameters
+from organoid.models.spike_response.network import EscapeLIF, EscapeLIFParameters
 
 import organoid
 from benchmarks.free_run import measure
-from organoid.fitting.design import forced_design
-from organoid.fitting.forced import fit_forced
-from organoid.fitting.free_gradient import fit_free_by_gradient
-from organoid.fitting.history import bin_history
-from organoid.fitting.likelihood import BIN_WIDTH, one_torch_thread
-from organoid.fitting.moments import ALL, fit_free
-from organoid.fitting.predict import bits_per_spike
+from organoid.fitting.data.history import bin_history
+from organoid.fitting.free_run.bptt import fit_free_by_gradient
+from organoid.fitting.free_run.moments import ALL, fit_free
+from organoid.fitting.methods.likelihood import BIN_WIDTH
+from organoid.fitting.teacher_forced.design import forced_design
+from organoid.fitting.teacher_forced.estimate import fit_forced
+from organoid.fitting.teacher_forced.prediction import bits_per_spike
+from organoid.parallel import one_torch_thread
 
 WAYS = ("forced", "moments", "gradient")
 

@@ -14,17 +14,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from organoid.models.escape_lif import EscapeLIF
+from organoid.models.spike_response.network import EscapeLIF
 
 import organoid
-from organoid.fitting.design import forced_design
-from organoid.fitting.forced import fit_forced
-from organoid.fitting.free_run import STTC_DT, compare, free_run, portray
-from organoid.fitting.gate import choose_free_weights
-from organoid.fitting.history import bin_history
-from organoid.fitting.likelihood import BIN_WIDTH, one_torch_thread, peak_rss_mb
-from organoid.fitting.predict import assess
-from organoid.fitting.regions import find_regions, places
+from organoid.fitting.data.history import bin_history
+from organoid.fitting.free_run.calibration import choose_free_weights
+from organoid.fitting.free_run.comparison import STTC_DT, compare, free_run, portray
+from organoid.fitting.methods.likelihood import BIN_WIDTH
+from organoid.fitting.teacher_forced.design import forced_design
+from organoid.fitting.teacher_forced.estimate import fit_forced
+from organoid.fitting.teacher_forced.prediction import assess
+from organoid.fitting.teacher_forced.regions import find_regions, places
+from organoid.parallel import one_torch_thread, peak_rss_mb
 from organoid.statistics import sttc
 from tests.synthetic_recordings import travelling_waves
 

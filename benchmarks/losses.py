@@ -18,7 +18,7 @@ from typing import Any
 from organoid.models import MODELS
 
 import organoid
-from organoid.fitting.gradient import GradientSettings, fit_gradient
+from organoid.fitting.methods.gradient import GradientSettings, fit_gradient
 from organoid.losses import LOSSES
 
 RECORDING = Path(__file__).parents[2] / "shared/recordings/carmen/C57_CTX_G2CEPHYS3_TC21_DIV14_D.h5"

@@ -30,8 +30,8 @@ from benchmarks.recovery_mismatched import mismatched
 from benchmarks.recovery_peers import PEERS
 from benchmarks.recovery_scores import cut, ranking
 from benchmarks.recovery_wiring import CONDITIONS, Known
-from organoid.fitting.edges import infer_edges
-from organoid.fitting.history import History
+from organoid.fitting.connectivity.inference import infer_edges
+from organoid.fitting.data.history import History
 
 BIN_WIDTH = 1e-3  # s
 TRAINING_PART = 0.8

@@ -4,7 +4,7 @@ r"""Recordings by a network of the model that is fitted: escape noise, exponenti
 
     V_i(t) = b + g d(t) + \sum_{jk} A_{kji} s_{jk}(t), \qquad y_i(t) \sim \mathrm{Bernoulli}(\mathrm{logistic}(V_i))
 
-with the traces of `organoid.models.escape_lif` (other time constants than those of the fit), a
+with the traces of `organoid.models.spike_response.network` (other time constants than those of the fit), a
 refractory and an adapting own history, and a common drive ``d`` that no unit shows. The bias is set by
 bisection on the network's rate.
 """

@@ -18,15 +18,16 @@ from organoid.io.info import file_info
 
 import organoid
 from organoid.errors import OrganoidError
-from organoid.fitting.choice import BASES, constant_rates
-from organoid.fitting.coupling_drive import MAX_COUPLED
-from organoid.fitting.design import Design, assemble, forced_design
-from organoid.fitting.forced import fit_forced
-from organoid.fitting.history import History, bin_history
-from organoid.fitting.likelihood import BIN_WIDTH, check_enough, one_torch_thread, peak_rss_mb
-from organoid.fitting.predict import assess, bits_per_spike
-from organoid.fitting.regions import find_regions, places
-from organoid.fitting.solver import solve
+from organoid.fitting.data.history import History, bin_history
+from organoid.fitting.methods.likelihood import BIN_WIDTH, check_enough
+from organoid.fitting.teacher_forced.coupling_drive import MAX_COUPLED
+from organoid.fitting.teacher_forced.design import Design, assemble, forced_design
+from organoid.fitting.teacher_forced.estimate import fit_forced
+from organoid.fitting.teacher_forced.model_selection import BASES, constant_rates
+from organoid.fitting.teacher_forced.prediction import assess, bits_per_spike
+from organoid.fitting.teacher_forced.regions import find_regions, places
+from organoid.fitting.teacher_forced.solver import solve
+from organoid.parallel import one_torch_thread, peak_rss_mb
 from organoid.recording import SpikeRecording
 
 RECORDINGS = Path(__file__).parents[1] / ".." / "shared" / "recordings"

@@ -25,10 +25,10 @@ from typing import Any
 
 import numba
 import numpy as np
-from organoid.models.event_connections import Connections, random_connections
-from organoid.models.event_lif import EventLIF
-from organoid.models.event_network import event_lif
-from organoid.models.lif import LIFParameters
+from organoid.models.neurons.lif import LIFParameters
+from organoid.models.simulators.event_builder import event_lif
+from organoid.models.simulators.event_connections import Connections, random_connections
+from organoid.models.simulators.event_driven import EventLIF
 
 import organoid
 from benchmarks.finished import Finished

@@ -23,10 +23,10 @@ from typing import Any
 
 import numba
 import numpy as np
-from organoid.models.event_connections import Connections, random_connections
-from organoid.models.event_lif import EventLIF
-from organoid.models.event_network import event_lif
-from organoid.models.lif import LIFParameters
+from organoid.models.neurons.lif import LIFParameters
+from organoid.models.simulators.event_builder import event_lif
+from organoid.models.simulators.event_connections import Connections, random_connections
+from organoid.models.simulators.event_driven import EventLIF
 
 DT, DELAY, FAN_OUT = 1e-4, 1.5e-3, 100
 CELLS = LIFParameters(tau_mem=0.02, tau_syn=(0.005,), refractory=0.002, delay=DELAY, noise_sd=0.1)

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from organoid.io.hdf5_source import Source
 from organoid.io.registry import Evidence, Format
+from organoid.io.source import Source
 from organoid.io.window import DOUBTFUL_SILENCE, covering_window, first_and_last, inferred_window
 
-from organoid.clock import DEFAULT_TICK_RATE
 from organoid.errors import RecordingError
 from organoid.recording import SpikeRecording
+from organoid.recording.ticks import DEFAULT_TICK_RATE
 
 TIME, ELECTRODE = "time (s)", "electrode"
 _ELECTRODE_NAME = re.compile(r"([A-Z]{1,2}\d{1,2})_(\d{2,3})")

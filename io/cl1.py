@@ -13,7 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from organoid.io.frames import Seconds, checked_rate, frame_times
-from organoid.io.hdf5_source import (
+from organoid.io.numbering import distinct
+from organoid.io.registry import Evidence, Format, NoSpikesError
+from organoid.io.source import (
     Source,
     array,
     columns,
@@ -24,12 +26,10 @@ from organoid.io.hdf5_source import (
     scalar,
     text_attribute,
 )
-from organoid.io.numbering import distinct
-from organoid.io.registry import Evidence, Format, NoSpikesError
 from organoid.io.window import covering_window, inferred_window
 
 from organoid.errors import RecordingError
-from organoid.layout_guard import attribute, members
+from organoid.hdf5.safe_read import attribute, members
 from organoid.recording import SpikeRecording
 
 GRID = 8  # channel = column * 8 + row

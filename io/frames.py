@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from organoid.io.hdf5_source import scalar
+from organoid.io.source import scalar
 from organoid.io.window import check_ends
 
-from organoid.clock import LARGEST_EXACT_TICK
 from organoid.errors import RecordingError
-from organoid.layout_guard import DAMAGE, member, reason, whole
-from organoid.recording_checks import Rising, never_fall
+from organoid.hdf5.safe_read import DAMAGE, member, reason, whole
+from organoid.recording.ticks import LARGEST_EXACT_TICK
+from organoid.recording.validation import Rising, never_fall
 
 _BLOCK = 1 << 15
 _ROWS = 1 << 16

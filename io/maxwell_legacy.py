@@ -9,12 +9,12 @@ from typing import Any
 import h5py
 import numpy as np
 from organoid.io.frames import rate_of
-from organoid.io.hdf5_source import holds, number_at, text_at
 from organoid.io.maxwell_common import build, take_electrodes, take_events, take_spikes
 from organoid.io.registry import NoSpikesError
+from organoid.io.source import holds, number_at, text_at
 
 from organoid.errors import RecordingError
-from organoid.layout_guard import DAMAGE, member
+from organoid.hdf5.safe_read import DAMAGE, member
 from organoid.recording import SpikeRecording
 
 ASSUMED_RATE = 20000.0

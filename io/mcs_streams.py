@@ -8,11 +8,11 @@ import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from organoid.io.hdf5_source import array, group, table, text, texts
+from organoid.io.source import array, group, table, text, texts
 
-from organoid.clock import LARGEST_EXACT_TICK
 from organoid.errors import RecordingError
-from organoid.layout_guard import attribute, member, members
+from organoid.hdf5.safe_read import attribute, member, members
+from organoid.recording.ticks import LARGEST_EXACT_TICK
 
 SPIKE_EVENTS = "SpikeTimeStamp"
 _STAMPS_PER_SECOND = 1e6

@@ -6,11 +6,11 @@ from typing import Any
 import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from organoid.io.hdf5_source import numeric
+from organoid.io.source import numeric
 
 from organoid.errors import RecordingError
-from organoid.layout_guard import parts
-from organoid.recording_checks import highest
+from organoid.hdf5.safe_read import parts
+from organoid.recording.validation import highest
 
 _LARGEST_TABLE = 1 << 22
 _FIRST = 1 << 14  # enough to meet all units of a busy recording

@@ -5,14 +5,14 @@ from os import PathLike
 from pathlib import Path
 
 import h5py
-from organoid.io.hdf5_source import Source, open_hdf5, scalar, text
 from organoid.io.registry import Evidence, Format
+from organoid.io.source import Source, open_hdf5, scalar, text
 
-import organoid
-from organoid import layout
+from organoid._version import __version__
 from organoid.errors import RecordingError
-from organoid.heap_guard import check_heaps
-from organoid.layout_guard import attribute
+from organoid.hdf5 import layout
+from organoid.hdf5.heap_check import check_heaps
+from organoid.hdf5.safe_read import attribute
 from organoid.recording import SpikeRecording
 
 
@@ -62,7 +62,7 @@ def write_recording(rec: SpikeRecording, path: str | PathLike[str]) -> None:
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with h5py.File(temporary, "w") as h5:
-            layout.mark(h5, "recording", organoid.__version__)
+            layout.mark(h5, "recording", __version__)
             layout.put_recording(h5, rec)
         os.replace(temporary, target)
     finally:

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from organoid.io.frames import checked_rate, frame_times
-from organoid.io.hdf5_source import Source
 from organoid.io.npy import Files, open_files
 from organoid.io.numbering import distinct_of_parts, whole_numbers
 from organoid.io.registry import Evidence, Format
+from organoid.io.source import Source
 from organoid.io.window import inferred_window
 
 from organoid.errors import RecordingError

@@ -3,7 +3,7 @@
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from organoid.io.hdf5_source import array
+from organoid.io.source import array
 
 from organoid.errors import RecordingError
 

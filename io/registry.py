@@ -9,10 +9,10 @@ from importlib.metadata import EntryPoint, entry_points
 from os import PathLike
 from pathlib import Path
 
-from organoid.io.hdf5_source import Source, open_source, top_names
+from organoid.io.source import Source, open_source, top_names
 
 from organoid.errors import RecordingError
-from organoid.layout_guard import DAMAGE, reason
+from organoid.hdf5.safe_read import DAMAGE, reason
 from organoid.recording import SpikeRecording
 
 Entry = tuple[str | None, str | None]  # (well, recording), as `read` accepts them

@@ -10,13 +10,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 from organoid.io.frames import frame_times, rate_of
-from organoid.io.hdf5_source import array, columns, holds, number_at
 from organoid.io.numbering import distinct_in
 from organoid.io.registry import NoSpikesError
+from organoid.io.source import array, columns, holds, number_at
 from organoid.io.window import covering_window, inferred_window
 
 from organoid.errors import RecordingError
-from organoid.layout_guard import member
+from organoid.hdf5.safe_read import member
 from organoid.recording import SpikeRecording
 
 EVENTS = "3BResults/3BChEvents"

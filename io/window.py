@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from organoid.clock import DEFAULT_TICK_RATE, LARGEST_EXACT_TICK, to_ticks
 from organoid.errors import RecordingError
-from organoid.recording_checks import ends
+from organoid.recording.ticks import DEFAULT_TICK_RATE, LARGEST_EXACT_TICK, to_ticks
+from organoid.recording.validation import ends
 
 # A first spike later than this part of the last spike's time means that the clock started earlier.
 LATE_START = 0.1

@@ -1,17 +1,22 @@
 """Spiking network models: neurons, synapses, surrogate gradients and the contract they keep."""
 
-from organoid.models.adaptive_lif import AdaptiveLIF, AdaptiveLIFParameters
-from organoid.models.adex import AdEx, AdExParameters
-from organoid.models.base import SpikingModel, TrainableModel, Trajectory, check_model
-from organoid.models.dale import DalesLaw
-from organoid.models.event_connections import Connections, random_connections
-from organoid.models.event_lif import EventLIF
-from organoid.models.event_network import event_form, event_lif
-from organoid.models.izhikevich import Izhikevich, IzhikevichParameters
-from organoid.models.kernels_backend import backend, support_table
-from organoid.models.lif import LIF, LIFParameters
-from organoid.models.noisy_lif import EscapeNoiseLIF
-from organoid.models.plasticity import (
+from organoid.models.backend import backend, support_table
+from organoid.models.contracts import SpikingModel, TrainableModel, Trajectory, check_model
+from organoid.models.neurons.adaptive_lif import AdaptiveLIF, AdaptiveLIFParameters
+from organoid.models.neurons.adex import AdEx, AdExParameters
+from organoid.models.neurons.escape_noise_lif import EscapeNoiseLIF
+from organoid.models.neurons.izhikevich import Izhikevich, IzhikevichParameters
+from organoid.models.neurons.leaky_readout import LeakyReadout
+from organoid.models.neurons.lif import LIF, LIFParameters
+from organoid.models.registry import MODELS, SYNAPSES
+from organoid.models.simulators.event_builder import event_form, event_lif
+from organoid.models.simulators.event_connections import Connections, random_connections
+from organoid.models.simulators.event_driven import EventLIF
+from organoid.models.surrogate import SURROGATES, SpikeFunction, Surrogate
+from organoid.models.synapses.connectivity import distance_mask, random_mask, small_world_mask
+from organoid.models.synapses.dales_law import DalesLaw
+from organoid.models.synapses.exponential import ExponentialSynapses
+from organoid.models.synapses.plasticity import (
     HomeostaticScaling,
     PairSTDP,
     PlasticityRule,
@@ -20,13 +25,8 @@ from organoid.models.plasticity import (
     Together,
     TripletSTDP,
 )
-from organoid.models.readout import LeakyReadout
-from organoid.models.registry import MODELS, SYNAPSES
-from organoid.models.short_term import ShortTermPlasticity, ShortTermSparseSynapses, ShortTermSynapses
-from organoid.models.sparse_synapses import SparseSynapses
-from organoid.models.surrogate import SURROGATES, SpikeFunction, Surrogate
-from organoid.models.synapses import ExponentialSynapses
-from organoid.models.wiring import distance_mask, random_mask, small_world_mask
+from organoid.models.synapses.short_term import ShortTermPlasticity, ShortTermSparseSynapses, ShortTermSynapses
+from organoid.models.synapses.sparse import SparseSynapses
 
 __all__ = [
     "ExponentialSynapses",

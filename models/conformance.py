@@ -12,13 +12,13 @@ from torch import Tensor
 from organoid.errors import ModelError
 
 if TYPE_CHECKING:
-    from organoid.models.base import SpikingModel
+    from organoid.models.contracts import SpikingModel
 
 _BATCH, _STEPS, _SPLIT = 3, 24, 9
 
 
 def check_model(model: SpikingModel, *, seed: int = 0) -> None:
-    """Check that a model keeps the contract of `organoid.models.base`.
+    """Check that a model keeps the contract of `organoid.models.contracts`.
 
     The rules, in the order they are checked: ``n_units`` and ``dt`` make sense; states and spikes have the shapes
     promised; everything is finite; a step leaves the state it was given alone; the same input gives the same

@@ -11,10 +11,10 @@ import math
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from organoid.models.base import Trajectory
-from organoid.models.forced_voltages import ForcedVoltages, check_recorded, forced_thresholds, scan_forced
-from organoid.models.kernels import run_compiled, scan_compiled
-from organoid.models.synapses import ExponentialSynapses, SynapseState
+from organoid.models.contracts import Trajectory
+from organoid.models.dispatch import run_compiled, scan_compiled
+from organoid.models.synapses.exponential import ExponentialSynapses, SynapseState
+from organoid.models.teacher_forcing.voltages import ForcedVoltages, check_recorded, forced_thresholds, scan_forced
 from torch import Tensor, nn
 
 from organoid.errors import ModelError
@@ -135,13 +135,13 @@ class RecurrentNetwork(nn.Module):
     def run(self, x: Tensor, state: NetworkState | None = None) -> tuple[Tensor, NetworkState]:
         """Advance over the external input ``x``, shape (batch, time, unit), from ``state`` or from rest.
 
-        Compiled where there is a form for it, else in plain torch: `organoid.models.kernels_backend`.
+        Compiled where there is a form for it, else in plain torch: `organoid.models.backend`.
         """
         spikes, _, state = self._advance_all(x, state, None, distance=False)
         return spikes, state
 
     def trajectory(self, x: Tensor, state: NetworkState | None = None, *, forced: Tensor | None = None) -> Trajectory:
-        """Run with everything visible; see `organoid.models.base.TrainableModel`.
+        """Run with everything visible; see `organoid.models.contracts.TrainableModel`.
 
         Raises
         ------
@@ -158,7 +158,7 @@ class RecurrentNetwork(nn.Module):
 
         Recorded spikes travel along the synapses, reset their units, keep them refractory and raise their thresholds;
         the units' own crossings do nothing. So nothing has to wait for the step before: synapses, resets and
-        membranes are linear filters, solved in parallel over time; `organoid.models.forced_voltages` has the
+        membranes are linear filters, solved in parallel over time; `organoid.models.teacher_forcing.voltages` has the
         equations. On a CPU compiled code does the same sums step by step, which is quicker on one core.
 
         Parameters

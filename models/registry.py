@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from organoid.models.adaptive_lif import AdaptiveLIF
-from organoid.models.adex import AdEx
-from organoid.models.base import TrainableModel
-from organoid.models.izhikevich import Izhikevich
-from organoid.models.lif import LIF
-from organoid.models.noisy_lif import EscapeNoiseLIF
-from organoid.models.short_term import ShortTermSparseSynapses, ShortTermSynapses
-from organoid.models.sparse_synapses import SparseSynapses
-from organoid.models.synapses import ExponentialSynapses
+from organoid.models.contracts import TrainableModel
+from organoid.models.neurons.adaptive_lif import AdaptiveLIF
+from organoid.models.neurons.adex import AdEx
+from organoid.models.neurons.escape_noise_lif import EscapeNoiseLIF
+from organoid.models.neurons.izhikevich import Izhikevich
+from organoid.models.neurons.lif import LIF
+from organoid.models.synapses.exponential import ExponentialSynapses
+from organoid.models.synapses.short_term import ShortTermSparseSynapses, ShortTermSynapses
+from organoid.models.synapses.sparse import SparseSynapses
 
 MODELS: dict[str, Callable[..., TrainableModel]] = {
     "lif": LIF,

@@ -8,16 +8,17 @@ from pathlib import Path as _Path
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
+from organoid._version import __version__ as __version__
+
 if not (_Path(__file__).parent / "io").is_dir():  # source checkout: io/ and models/ are siblings
     __path__.append(str(_Path(__file__).resolve().parent.parent))
 
-__version__ = "0.1.0"
 
 _HOME = {
     "SpikeRecording": "organoid.recording",
     "read_recording": "organoid.io.registry",
     "write_recording": "organoid.io.organoid_hdf5",
-    "check_reader": "organoid.io.check",
+    "check_reader": "organoid.io.conformance",
     "OrganoidError": "organoid.errors",
     "RecordingError": "organoid.errors",
     "FitError": "organoid.errors",
@@ -28,7 +29,7 @@ _HOME = {
     "fit": "organoid.fitting",
     "load_fit": "organoid.fitting",
     "FitResult": "organoid.fitting",
-    "check_model": "organoid.models.base",
+    "check_model": "organoid.models.contracts",
     "simulate": "organoid.culture",
     "preset": "organoid.culture",
     "SimulatedCulture": "organoid.devices",
@@ -68,10 +69,10 @@ if _TYPE_CHECKING:
         StimulationError,
     )
     from organoid.fitting import FitResult, fit, load_fit
-    from organoid.io.check import check_reader
+    from organoid.io.conformance import check_reader
     from organoid.io.organoid_hdf5 import write_recording
     from organoid.io.registry import read_recording
-    from organoid.models.base import check_model
+    from organoid.models.contracts import check_model
     from organoid.recording import SpikeRecording
     from organoid.report import write_report
     from organoid.sessions import replay

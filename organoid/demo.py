@@ -5,13 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import organoid
-from organoid.cli_support import plain
-from organoid.closed_loop import Session
-from organoid.fitting import FitResult
-from organoid.fitting.gradient import GradientFit, GradientSettings, fit_gradient
+from organoid.cli.support import plain
+from organoid.closed_loop import Session, run_session
+from organoid.culture import simulate
+from organoid.devices import SimulatedCulture
+from organoid.fitting import FitResult, fit
+from organoid.fitting.methods.gradient import GradientFit, GradientSettings, fit_gradient
+from organoid.io.organoid_hdf5 import write_recording
+from organoid.io.registry import read_recording
 from organoid.protocols import RateClamp
 from organoid.recording import SpikeRecording
+from organoid.report import write_report
 from organoid.sample_culture import sample_path
 from organoid.sessions import replay
 from organoid.statistics import firing_rates
@@ -42,13 +46,13 @@ def run_demo(out: Path, *, say: Say = print, progress: bool = False) -> dict[str
         JSON-able: the headline numbers of every step, the files, and ``seconds``.
     """
     began = time.perf_counter()
-    rec = organoid.read_recording(sample_path())
+    rec = read_recording(sample_path())
     say(f"1 read      {sample_path().name}: {rec.n_units} units, {rec.n_spikes} spikes in {rec.duration:g} s")
     result = _fit(rec, out, say, progress)
     trained = _train(rec, say, progress)
     simulated = _simulate(result, rec, out, say)
     session, found = _close_loop(result, rec, out, say, progress)
-    report = organoid.write_report(
+    report = write_report(
         out / "report.html",
         recording=rec,
         fit=result,
@@ -77,7 +81,7 @@ def run_demo(out: Path, *, say: Say = print, progress: bool = False) -> dict[str
 
 
 def _fit(rec: SpikeRecording, out: Path, say: Say, progress: bool) -> FitResult:
-    result = organoid.fit(rec, seed=SEED, progress=progress)
+    result = fit(rec, seed=SEED, progress=progress)
     assert isinstance(result, FitResult)
     result.save(out / "fit.h5")
     scores = result.scores
@@ -101,8 +105,8 @@ def _train(rec: SpikeRecording, say: Say, progress: bool) -> GradientFit:
 
 
 def _simulate(result: FitResult, rec: SpikeRecording, out: Path, say: Say) -> SpikeRecording:
-    simulated = organoid.simulate(result, rec.duration, seed=SEED)
-    organoid.write_recording(simulated, out / "simulation.h5")
+    simulated = simulate(result, rec.duration, seed=SEED)
+    write_recording(simulated, out / "simulation.h5")
     rates = [float(firing_rates(each).mean()) for each in (simulated, rec)]
     say(f"4 simulate  {simulated.duration:g} s on its own: {rates[0]:.2f} Hz a unit, recorded {rates[1]:.2f} Hz")
     return simulated
@@ -115,9 +119,9 @@ def _close_loop(
     journal = out / "session.h5"
     journal.unlink(missing_ok=True)
     protocol = RateClamp(target_rate=round(TARGET_FACTOR * float(firing_rates(rec).mean()), 2))
-    culture = organoid.SimulatedCulture(result)
-    session = organoid.run_session(protocol, culture, SESSION_S, journal=journal, seed=SEED, progress=progress)
-    control = organoid.run_session(protocol, culture, SESSION_S, seed=SEED, deliver=False, progress=progress)
+    culture = SimulatedCulture(result)
+    session = run_session(protocol, culture, SESSION_S, journal=journal, seed=SEED, progress=progress)
+    control = run_session(protocol, culture, SESSION_S, seed=SEED, deliver=False, progress=progress)
     again = replay(journal)
     values, withheld = session.outcome["values"], control.outcome["values"]
     say(

@@ -27,3 +27,11 @@ class DeviceError(OrganoidError, RuntimeError):
 
 class DeadlineError(OrganoidError, TimeoutError):
     """A closed-loop tick came too late."""
+
+
+class SessionError(OrganoidError, ValueError):
+    """A session was asked for that cannot be run; nothing has been started."""
+
+
+class JournalError(OrganoidError, OSError):
+    """A journal cannot be created, read or rebuilt from."""

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from organoid.models import LIF, AdaptiveLIF, AdaptiveLIFParameters, LIFParameters
-from organoid.models.free_lif import FreeLIF
-from organoid.models.free_model import free_network
 from organoid.models.free_running import Advance
+from organoid.models.simulators.dense_lif import FreeLIF
+from organoid.models.simulators.stepwise import free_network
 
 N, DT = 7, 0.002
 CELLS = [

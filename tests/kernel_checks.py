@@ -15,7 +15,7 @@ from organoid.models import (
     ShortTermSynapses,
     backend,
 )
-from organoid.models.noisy_lif import EscapeNoiseLIF
+from organoid.models.neurons.escape_noise_lif import EscapeNoiseLIF
 from organoid.models.states import tensors
 from organoid.models.surrogate import FastSigmoid, Sigmoid, Surrogate
 from torch import Tensor

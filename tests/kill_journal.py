@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from closed_loop_fakes import FakeCulture, Prober
 
 import organoid
-from organoid.closed_loop import journal as journal_module
 from organoid.closed_loop import read_session, run_session
+from organoid.closed_loop.journal import writer as journal_module
 
 DURATION, TICK_RATE, FRAME_RATE = 2000, 100.0, 20_000
 PROMISE_WALL_S, PROMISE_SIMULATED_S = 0.5, 1.0

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from organoid.models.counter_rng import stream_key, uniform
 from organoid.models.free_running import Advance, Injection
+from organoid.models.rng import stream_key, uniform
 
 
 class StubState(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from organoid.models.escape_lif import EscapeLIF, plain_parameters
+from organoid.models.spike_response.network import EscapeLIF, plain_parameters
 
 from organoid import SpikeRecording
 

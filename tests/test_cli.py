@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 
 import organoid
-from organoid import layout, statistics
+from organoid import statistics
 from organoid.cli import main
-from organoid.cli_support import plain, sentence
+from organoid.cli.support import plain, sentence
+from organoid.hdf5 import layout
 from organoid.sample_culture import sample_path
 
 ROOT = Path(__file__).parent.parent

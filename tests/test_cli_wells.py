@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 import organoid
-from organoid import cli_wells
 from organoid.cli import main
-from organoid.cli_support import OutputError, UsageError
-from organoid.cli_work import FitRequest
+from organoid.cli import wells as cli_wells
+from organoid.cli.support import OutputError, UsageError
+from organoid.cli.work import FitRequest
 from organoid.errors import OrganoidError
 
 

@@ -29,7 +29,7 @@ from organoid.closed_loop import (
     run_session,
 )
 from organoid.closed_loop.blocks import check_block
-from organoid.closed_loop.streams import stream
+from organoid.closed_loop.random_streams import stream
 from organoid.closed_loop.ticks import as_fraction
 from organoid.errors import DeadlineError, DeviceError
 from organoid.stimulation import Pulse

@@ -9,11 +9,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 INNER = (
-    "from organoid.compiled import kernel\nSCALE = {scale}\n"
+    "from organoid.jit import kernel\nSCALE = {scale}\n"
     "@kernel(inline='{inline}')\ndef inner(x):\n    return x + {add}\n"
 )
 OUTER = (
-    "from inner import SCALE, inner\nfrom organoid.compiled import kernel\n"
+    "from inner import SCALE, inner\nfrom organoid.jit import kernel\n"
     "@kernel()\ndef outer(x):\n    return SCALE * inner(x)\n"
     "print(outer(1.0), sum(outer.stats.cache_hits.values()))\n"
 )

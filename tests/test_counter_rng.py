@@ -8,7 +8,7 @@ from escape_oracle import key_of, splitmix64
 from escape_oracle import uniform_at as uniform_by_hand
 from hypothesis import given
 from hypothesis import strategies as st
-from organoid.models.counter_rng import stream_key, uniform
+from organoid.models.rng import stream_key, uniform
 from scipy.stats import chi2, kstest
 
 PUBLISHED = {  # first outputs of the reference implementation

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from organoid.models.escape_lif import EscapeLIF, plain_parameters
 from organoid.models.free_running import FreeRunningNetwork
+from organoid.models.spike_response.network import EscapeLIF, plain_parameters
 from stub_network import StubNetwork, StubResult, line
 
 import organoid

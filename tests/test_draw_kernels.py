@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from organoid.models.counter_rng import uniform
-from organoid.models.draw_kernels import binomial, place_draws, screen
-from organoid.models.field_kernels import log_fields, pack_fields
-from organoid.models.fields import LOG_GAIN, PopulationFields
+from organoid.models.compiled.spike_response.population import log_fields, pack_fields
+from organoid.models.compiled.spike_response.sampling import binomial, place_draws, screen
+from organoid.models.rng import uniform
+from organoid.models.spike_response.population import LOG_GAIN, PopulationFields
 
 N = 37
 

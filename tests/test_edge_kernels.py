@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from organoid.fitting.edge_kernels import SHARES, SPREADS, STANDARD, evidence, learn_kernels, signed_areas
-from organoid.fitting.edge_pairs import PairWeights
+from organoid.fitting.connectivity.filters import SHARES, SPREADS, STANDARD, evidence, learn_kernels, signed_areas
+from organoid.fitting.connectivity.pairs import PairWeights
 
 LATE, PLAIN = np.array([-1.0, 1.0, 0.1]), np.array([STANDARD[0], 1.0, STANDARD[1]])
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from organoid.models.escape_lif import plain_parameters
+from organoid.models.spike_response.network import plain_parameters
 from scipy.stats import norm
 from synthetic_recordings import known_network, poisson, recorded
 
 from organoid import FitError, SpikeRecording
-from organoid.fitting.common_events import share_together
-from organoid.fitting.edge_nulls import centre_and_spread, shift_units, shifted_null_q
-from organoid.fitting.edge_pairs import (
+from organoid.fitting.connectivity.common_input import share_together
+from organoid.fitting.connectivity.inference import infer_edges
+from organoid.fitting.connectivity.nulls import centre_and_spread, shift_units, shifted_null_q
+from organoid.fitting.connectivity.pairs import (
     EDGE_CANDIDATE,
     EDGE_FIELD_TAUS,
     EDGE_TAUS,
@@ -19,11 +20,10 @@ from organoid.fitting.edge_pairs import (
     kernel_area,
     project,
 )
-from organoid.fitting.edge_signs import decide, positive_probability
-from organoid.fitting.edges import infer_edges
-from organoid.fitting.forced import make_design
-from organoid.fitting.history import History, bin_history
-from organoid.fitting.solver import solve
+from organoid.fitting.connectivity.signs import decide, positive_probability
+from organoid.fitting.data.history import History, bin_history
+from organoid.fitting.teacher_forced.estimate import make_design
+from organoid.fitting.teacher_forced.solver import solve
 
 BIN = 1e-3
 KERNEL = np.array([0.0, 1.0, 0.3])
@@ -209,7 +209,7 @@ def test_units_that_fire_together_have_no_edge(jitter: float) -> None:
 
 
 def test_pairs_by_lag_equal_brute_force() -> None:
-    from organoid.fitting.common_events import _pairs_by_lag
+    from organoid.fitting.connectivity.common_input import _pairs_by_lag
 
     rng = np.random.default_rng(3)
     bins, units = np.sort(rng.integers(0, 60, 50)), rng.integers(0, 3, 50)

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from organoid.models.escape_lif import EscapeLIF, EscapeLIFParameters, plain_parameters
-from organoid.models.fields import PopulationFields, no_fields
 from organoid.models.free_running import Advance, Injection
+from organoid.models.spike_response.network import EscapeLIF, EscapeLIFParameters, plain_parameters
+from organoid.models.spike_response.population import PopulationFields, no_fields
 from scipy.stats import binom, chi2
 
 from organoid.errors import ModelError

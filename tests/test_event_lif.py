@@ -16,19 +16,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from organoid.models import LIF, AdaptiveLIFParameters, LIFParameters
-from organoid.models import event_kernels as kernels
-from organoid.models import storage as model_storage
-from organoid.models.event_connections import Connections, random_connections
-from organoid.models.event_lif import EventLIF, EventLIFState
-from organoid.models.event_network import event_form, event_lif
-from organoid.models.event_noise import gaussian, logistic
+from organoid.models import serialization as model_storage
+from organoid.models.compiled.event import step as kernels
+from organoid.models.compiled.event.noise import gaussian, logistic
 from organoid.models.free_running import Advance, Injection
-from organoid.models.sparse_synapses import SparseSynapses
+from organoid.models.simulators.event_builder import event_form, event_lif
+from organoid.models.simulators.event_connections import Connections, random_connections
+from organoid.models.simulators.event_driven import EventLIF, EventLIFState
+from organoid.models.synapses.sparse import SparseSynapses
 from scipy.stats import kstest
 
 import organoid
 from organoid import ModelError, OrganoidError
-from organoid.culture import storage as culture_storage
+from organoid.culture import serialization as culture_storage
 from organoid.protocols import RateClamp
 from organoid.sessions import replay
 

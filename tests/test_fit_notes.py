@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from organoid.models.stimulus_kernels import StimulusKernels
+from organoid.models.spike_response.stimulus import StimulusKernels
 
-from organoid.fitting import fit_notes
-from organoid.fitting.history import bin_history
-from organoid.fitting.regions import MIN_UNITS
+from organoid.fitting.data.history import bin_history
+from organoid.fitting.teacher_forced import notes as fit_notes
+from organoid.fitting.teacher_forced.regions import MIN_UNITS
 from organoid.recording import SpikeRecording
 
 

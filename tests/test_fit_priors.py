@@ -11,8 +11,8 @@ from synthetic_recordings import known_network, recorded
 import organoid
 import organoid.fitting
 from organoid import FitError, SpikeRecording
-from organoid.fitting.priors import connection_strengths, distance_strengths, sender_means, structured
-from organoid.fitting.solver import Problem, solve
+from organoid.fitting.teacher_forced.priors import connection_strengths, distance_strengths, sender_means, structured
+from organoid.fitting.teacher_forced.solver import Problem, solve
 
 N, N_TAU = 6, 2
 OTHERS = ~np.eye(N, dtype=bool)

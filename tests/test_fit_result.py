@@ -10,16 +10,18 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from organoid.models.escape_lif import EscapeLIF, plain_parameters
-from organoid.models.fields import PopulationFields
-from organoid.models.latent_drive import LatentDrive
-from organoid.models.storage import put_network, take_network
+from organoid.models.serialization import put_network, take_network
+from organoid.models.spike_response.latent_drive import LatentDrive
+from organoid.models.spike_response.network import EscapeLIF, plain_parameters
+from organoid.models.spike_response.population import PopulationFields
 from synthetic_recordings import bursting, known_network, poisson, recorded
 
 import organoid
 from organoid import FitError, ModelError, OrganoidError, SpikeRecording
-from organoid.fitting import FitResult, free_run, gate
-from organoid.fitting.moments import Plan
+from organoid.fitting import FitResult
+from organoid.fitting.free_run import calibration as gate
+from organoid.fitting.free_run import comparison as free_run
+from organoid.fitting.free_run.moments import Plan
 
 NETWORKS = ("network", "forced", "uncoupled")
 TABLES = ("edges", "per_unit", "units", "electrodes")

@@ -9,13 +9,22 @@ import pytest
 import torch
 from synthetic_recordings import known_network, recorded
 
-from organoid.fitting import design as design_module
-from organoid.fitting.choice import BASES, Choice, choose, constant_rates, fit_alone, held_blocks, loss_alone, steady
-from organoid.fitting.design import OWN_HISTORY, Candidate, Design, forced_design
-from organoid.fitting.forced import CONSTANT, COUPLED, FIELDS_ONLY, OWN, _kinds
-from organoid.fitting.history import History, bin_history
-from organoid.fitting.refine import full_gradient, refine
-from organoid.fitting.solver import sampling_error, solve
+from organoid.fitting.data.history import History, bin_history
+from organoid.fitting.teacher_forced import design as design_module
+from organoid.fitting.teacher_forced.design import OWN_HISTORY, Candidate, Design, forced_design
+from organoid.fitting.teacher_forced.estimate import CONSTANT, COUPLED, FIELDS_ONLY, OWN, _kinds
+from organoid.fitting.teacher_forced.model_selection import (
+    BASES,
+    Choice,
+    choose,
+    constant_rates,
+    fit_alone,
+    held_blocks,
+    loss_alone,
+    steady,
+)
+from organoid.fitting.teacher_forced.refinement import full_gradient, refine
+from organoid.fitting.teacher_forced.solver import sampling_error, solve
 
 BIN = 1e-3
 COUPLINGS = BASES[0]

@@ -13,21 +13,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from organoid.models.fields import PopulationFields, no_fields
-from organoid.models.latent_drive import LatentDrive
+from organoid.models.spike_response.latent_drive import LatentDrive
+from organoid.models.spike_response.population import PopulationFields, no_fields
 from real_recordings import real_recording
 from synthetic_recordings import another_end, bursting, changed, known_network, poisson, recorded
 
 import organoid
 from organoid import SpikeRecording
 from organoid.fitting import FitResult
-from organoid.fitting.edge_nulls import benjamini_hochberg, empirical_null_q
-from organoid.fitting.edges import infer_edges
-from organoid.fitting.field_constants import fit_fields
-from organoid.fitting.forced_pass import Basis, choose_control_bins, forced_features, sample_forced
-from organoid.fitting.history import History, bin_history
-from organoid.fitting.predict import bits_per_spike
-from organoid.fitting.regions import Regions
+from organoid.fitting.connectivity.inference import infer_edges
+from organoid.fitting.connectivity.nulls import benjamini_hochberg, empirical_null_q
+from organoid.fitting.data.history import History, bin_history
+from organoid.fitting.teacher_forced.features import Basis, choose_control_bins, forced_features, sample_forced
+from organoid.fitting.teacher_forced.population import fit_fields
+from organoid.fitting.teacher_forced.prediction import bits_per_spike
+from organoid.fitting.teacher_forced.regions import Regions
 
 TAU = np.array([0.002, 0.008, 0.04])
 BIN = 1e-3
@@ -633,8 +633,8 @@ def test_a_latent_drive_of_very_many_units_is_refused_before_work() -> None:
 def test_scales_of_columns_do_not_depend_on_the_number_of_threads() -> None:
     """Dot products of numpy add up in another order on two threads; each process may only choose once."""
     script = (
-        "import hashlib, numpy as np; from organoid.fitting.design import _deviation; "
-        "from organoid.fitting.forced_pass import ForcedSample; rng = np.random.default_rng(0); "
+        "import hashlib, numpy as np; from organoid.fitting.teacher_forced.design import _deviation; "
+        "from organoid.fitting.teacher_forced.features import ForcedSample; rng = np.random.default_rng(0); "
         "rows = rng.gamma(0.3, size=(40_000, 4)).astype(np.float32); nothing = np.empty(0); "
         "sample = ForcedSample(rows, rng.uniform(1, 9, 40_000), nothing, nothing, nothing); "
         "print(hashlib.sha256(_deviation(sample, 4).tobytes()).hexdigest())"

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_checks import DT, Case, build, draw, relative
 from organoid.models import LIF, AdEx, LIFParameters, ShortTermSynapses, SparseSynapses, backend
-from organoid.models.affine_scan import affine_scan
 from organoid.models.states import mapped, tensors
+from organoid.models.teacher_forcing.affine_scan import affine_scan
 from torch import Tensor
 
 from organoid.errors import ModelError

@@ -12,11 +12,11 @@ from synthetic_recordings import known_network, poisson, recorded
 
 import organoid
 from organoid.errors import FitError
-from organoid.fitting import gate
-from organoid.fitting.fit_notes import CHOICES
-from organoid.fitting.free_run import portray
-from organoid.fitting.history import bin_history
-from organoid.fitting.verdict import FAR, discrepancy, reasons
+from organoid.fitting.data.history import bin_history
+from organoid.fitting.free_run import calibration as gate
+from organoid.fitting.free_run.comparison import portray
+from organoid.fitting.free_run.criteria import FAR, discrepancy, reasons
+from organoid.fitting.teacher_forced.notes import CHOICES
 
 FINE = {
     "runaway": False,

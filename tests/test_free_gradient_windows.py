@@ -6,12 +6,12 @@ import escape_oracle as oracle
 import numpy as np
 import pytest
 import torch
-from organoid.models.counter_rng import stream_key
-from organoid.models.escape_lif import EscapeLIF, EscapeLIFParameters
+from organoid.models.rng import stream_key
+from organoid.models.spike_response.network import EscapeLIF, EscapeLIFParameters
 from test_escape_lif import LOCAL, random_parameters
 from torch import Tensor
 
-from organoid.fitting.free_gradient_windows import Weights, WindowPlan, run_windows, with_weights
+from organoid.fitting.free_run.bptt_windows import Weights, WindowPlan, run_windows, with_weights
 
 # between them: one to three spikes a step, saturation or none, fields or none, products or none, regions or none
 SEEDS = (*range(8), LOCAL + 1, LOCAL + 4)

@@ -14,16 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from organoid.models import LIF, MODELS, AdaptiveLIFParameters, LIFParameters
-from organoid.models import free_lif as module
-from organoid.models.free_lif import FreeLIF, FreeLIFParameters, FreeLIFState
-from organoid.models.free_model import free_network
 from organoid.models.free_running import Injection
-from organoid.models.storage import put_network, take_network
+from organoid.models.serialization import put_network, take_network
+from organoid.models.simulators import dense_lif as module
+from organoid.models.simulators.dense_lif import FreeLIF, FreeLIFParameters, FreeLIFState
+from organoid.models.simulators.stepwise import free_network
 from organoid.models.surrogate import FastSigmoid
 
 import organoid
 from organoid import ModelError, OrganoidError
-from organoid.culture import storage
+from organoid.culture import serialization as storage
 from organoid.protocols import RateClamp
 from organoid.sessions import replay
 

@@ -13,15 +13,15 @@ import torch
 from free_networks import CELLS, DT, Bare, N, lively_of, raster, trained
 from organoid.models import LIF, MODELS, AdaptiveLIFParameters, LIFParameters
 from organoid.models.conformance import tensors
-from organoid.models.free_lif import FreeLIF
-from organoid.models.free_model import FreeModel, free_network
 from organoid.models.free_running import Advance, Injection
-from organoid.models.storage import put_trained, take_trained
+from organoid.models.serialization import put_trained, take_trained
+from organoid.models.simulators.dense_lif import FreeLIF
+from organoid.models.simulators.stepwise import FreeModel, free_network
 from organoid.models.surrogate import ArcTan, FastSigmoid
-from organoid.models.synapses import ExponentialSynapses
+from organoid.models.synapses.exponential import ExponentialSynapses
 
 from organoid import ModelError
-from organoid.culture import storage
+from organoid.culture import serialization as storage
 
 # --- networks of any cells ----------------------------------------------------------------------------------------
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from organoid.models.escape_lif import EscapeLIF, plain_parameters
+from organoid.models.spike_response.network import EscapeLIF, plain_parameters
 from synthetic_recordings import another_end, bursting, changed, known_network, poisson, recorded
 
 import organoid
 from organoid import SpikeRecording
-from organoid.fitting import free_run as module
-from organoid.fitting import gate
-from organoid.fitting.free_run import (
+from organoid.fitting.free_run import calibration as gate
+from organoid.fitting.free_run import comparison as module
+from organoid.fitting.free_run.comparison import (
     SCORE_NAMES,
     compare,
     free_run,
@@ -25,8 +25,8 @@ from organoid.fitting.free_run import (
     split_half,
     summarise,
 )
-from organoid.fitting.moments import Plan
-from organoid.fitting.verdict import GOOD, discrepancy, drift, reasons
+from organoid.fitting.free_run.criteria import GOOD, discrepancy, drift, reasons
+from organoid.fitting.free_run.moments import Plan
 
 RATIOS = ("rate_ratio", "burst_rate_ratio", "burst_duration_ratio", "ibi_cv_ratio", "isi_cv_ratio")
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from organoid.models.counter_rng import stream_key
+from organoid.models.rng import stream_key
 from scipy import stats
 
-from organoid.fitting.goodness import (
+from organoid.fitting.evaluation.goodness_of_fit import (
     Goodness,
     GoodnessMeter,
     calibration_bands,
     calibration_slope,
     ks_distance,
 )
-from organoid.fitting.goodness_kernels import GRID, rescale
+from organoid.fitting.evaluation.time_rescaling import GRID, rescale
 
 CAPACITY = np.array([1, 1, 2, 1, 3])
 N_BINS = 40_000

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from organoid.models import LIF
 
 from organoid.errors import FitError
-from organoid.fitting import gradient_scores
-from organoid.fitting.gradient import GradientFit, GradientSettings, fit_gradient
-from organoid.fitting.windows import WindowedCounts, observed_counts, split_windows
+from organoid.fitting.data.windows import WindowedCounts, observed_counts, split_windows
+from organoid.fitting.gradient import prediction as gradient_scores
+from organoid.fitting.methods.gradient import GradientFit, GradientSettings, fit_gradient
 from organoid.losses import Rate, VanRossum
 from organoid.recording import SpikeRecording
 

@@ -14,16 +14,17 @@ import pandas as pd
 import pytest
 import torch
 from organoid.models import LIF, MODELS, AdaptiveLIF, AdaptiveLIFParameters, LIFParameters
-from organoid.models.free_lif import FreeLIF
+from organoid.models.simulators.dense_lif import FreeLIF
 from organoid.models.surrogate import ArcTan
 
 import organoid
 from organoid import FitError, ModelError, OrganoidError, SpikeRecording
-from organoid.fitting import FitResult, GradientFit, GradientSettings, free_run
-from organoid.fitting.edges import EDGE_COLUMNS
-from organoid.fitting.free_run import SCORE_NAMES
-from organoid.fitting.gradient import fit_gradient
-from organoid.fitting.gradient_scores import as_recording
+from organoid.fitting import FitResult, GradientFit, GradientSettings
+from organoid.fitting.connectivity.inference import EDGE_COLUMNS
+from organoid.fitting.free_run import comparison as free_run
+from organoid.fitting.free_run.comparison import SCORE_NAMES
+from organoid.fitting.gradient.prediction import as_recording
+from organoid.fitting.methods.gradient import fit_gradient
 from organoid.losses import LOSSES, VanRossum
 
 TINY = GradientSettings(n_steps=3, batch=4, window=0.2, warmup=0.1)

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 from organoid.models import LIF, MODELS, LIFParameters
-from organoid.models.noisy_lif import seeded_state
+from organoid.models.neurons.escape_noise_lif import seeded_state
 from torch import Tensor
 
 from organoid.errors import FitError
-from organoid.fitting import gradient_training
-from organoid.fitting.gradient import GradientSettings, fit_gradient
-from organoid.fitting.gradient_training import in_pieces
-from organoid.fitting.windows import split_windows
+from organoid.fitting.data.windows import split_windows
+from organoid.fitting.gradient import training as gradient_training
+from organoid.fitting.gradient.training import in_pieces
+from organoid.fitting.methods.gradient import GradientSettings, fit_gradient
 
 DT = 0.002
 COUNTS = (np.random.default_rng(0).random((1000, 3)) < 0.1).astype(int)

@@ -4,6 +4,7 @@ import ast
 import importlib
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,36 +14,45 @@ import organoid
 ROOT = Path(__file__).parent.parent
 FOLDERS = {"organoid": "organoid", "io": "organoid.io", "models": "organoid.models"}
 
-# The modules at the bottom; each may import those before it.
-BOTTOM = (
-    "errors",
-    "compiled",
-    "heap_guard",
-    "clock",
-    "tables",
-    "layout_guard",
-    "recording_checks",
-    "recording",
-    "layout",
-)
-# The parts above them, and which other parts each may import; all may import the bottom.
+# Each part of the package, and the other parts it may import. A part stands below those that import it.
+ERRORS = {"errors", "_version", "jit", "parallel"}
+RECORDING = ERRORS | {"recording", "hdf5"}
 PARTS = {
-    "models": set(),
-    "io": set(),
-    "statistics": set(),
-    "stimulation": set(),
-    "losses": {"models"},
-    "culture": {"models", "stimulation"},
-    "fitting": {"models", "losses", "statistics"},
-    "closed_loop": {"stimulation", "statistics"},
-    "devices": {"closed_loop", "culture", "stimulation"},
-    "protocols": {"closed_loop", "stimulation"},
-    "figures": {"statistics"},
+    "errors": set(),
+    "_version": set(),
+    "jit": set(),
+    "parallel": {"errors"},
+    "recording": {"errors"},
+    "hdf5": {"errors", "recording"},
+    "models": ERRORS,
+    "stimulation": {"errors"},
+    "statistics": RECORDING,
+    "io": RECORDING | {"detection"},
+    "detection": RECORDING,
+    "losses": ERRORS | {"models"},
+    "culture": RECORDING | {"models", "stimulation"},
+    "fitting": RECORDING | {"models", "losses", "statistics"},
+    "closed_loop": RECORDING | {"stimulation", "statistics"},
+    "devices": RECORDING | {"closed_loop", "culture", "stimulation"},
+    "protocols": RECORDING | {"closed_loop", "stimulation"},
+    "figures": RECORDING | {"statistics"},
 }
-ONLY_ERRORS = {"models", "losses", "stimulation"}  # of the bottom these know errors and compiled, nothing of recordings
-TOP = ("sample_culture", "sessions", "report", "cli", "demo", "__main__", "experiment")
+# On top of them, each may import all parts above this line and those before it here.
+TOP = ("sample_culture", "sessions", "tasks", "experiments", "analysis", "interop", "report", "cli", "demo", "__main__")
+COMMAND_LINE = ("cli", "demo")  # these two start each other
 HEAVY = {"torch", "numba", "plotly"}
-LIGHT = {"io", "stimulation", *(set(BOTTOM) - {"compiled"}), "cli", "cli_support", "cli_text", "sample_culture"}
+LIGHT = ("io", "stimulation", "errors", "_version", "recording", "hdf5", "sample_culture")
+LIGHT_MODULES = ("organoid.cli", "organoid.cli.support", "organoid.cli.text")
+# Inside fitting: each folder, and the others it may import.
+FITTING = {
+    "data": set(),
+    "evaluation": {"data", "teacher_forced"},
+    "teacher_forced": {"data", "evaluation"},
+    "connectivity": {"data", "teacher_forced", "evaluation"},
+    "free_run": {"data", "teacher_forced", "evaluation"},
+    "gradient": {"data", "teacher_forced", "evaluation", "free_run", "connectivity"},
+    "methods": {"data", "teacher_forced", "evaluation", "free_run", "connectivity", "gradient"},
+}
 
 
 def modules():
@@ -55,6 +65,7 @@ def modules():
 
 
 MODULES = modules()
+NAMES = {name for name, _ in MODULES}
 
 
 def imported(path):
@@ -75,41 +86,85 @@ def _is_for_types(node):
     return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
 
 
+@cache
+def arrows(name):
+    """Return the modules of this package that a module imports."""
+    path = dict(MODULES)[name]
+    found = set()
+    for other in imported(path):
+        if other.split(".")[0] == "organoid":
+            found.add(other if other in NAMES else other.rpartition(".")[0])
+    return found - {name}
+
+
 def part_of(name):
-    """Return the part of the package a full name lies in; "" for the package itself and what it promises."""
     words = name.split(".")
-    own = words[0] == "organoid" and len(words) > 1
-    known = own and (words[1] in (*BOTTOM, *PARTS) or words[1].startswith(TOP))
-    return words[1] if known else ""
-
-
-def is_top(part):
-    return part.startswith(TOP)
+    return words[1] if len(words) > 1 else ""
 
 
 def allowed(part, other):
-    if is_top(part) or other in ("", part):
+    if part == other:
         return True
-    if part in BOTTOM:
-        return other in BOTTOM and BOTTOM.index(other) < BOTTOM.index(part)
-    if other in BOTTOM:
-        return other in ("errors", "compiled") or part not in ONLY_ERRORS
+    if part in TOP:
+        both = part in COMMAND_LINE and other in COMMAND_LINE
+        return other in PARTS or both or (other in TOP and TOP.index(other) < TOP.index(part))
     return other in PARTS[part]
 
 
 def test_every_module_has_its_place():
     assert len(MODULES) > 100
-    unknown = [name for name, _ in MODULES if name != "organoid" and not part_of(name)]
+    unknown = [name for name in NAMES if name != "organoid" and part_of(name) not in (*PARTS, *TOP)]
     assert unknown == []
 
 
-@pytest.mark.parametrize(("name", "path"), MODULES, ids=[name for name, _ in MODULES])
-def test_imports_go_one_way(name, path):
-    part = part_of(name)
-    if not part:
-        return
-    wrong = [other for other in imported(path) if not allowed(part, part_of(other))]
-    assert wrong == []
+@pytest.mark.parametrize("name", sorted(NAMES - {"organoid"}))
+def test_imports_go_one_way(name):
+    assert [other for other in sorted(arrows(name)) if not allowed(part_of(name), part_of(other))] == []
+
+
+def test_nothing_imports_the_root_package():
+    assert {name: found for name in NAMES - {"organoid"} if (found := arrows(name) & {"organoid"})} == {}
+
+
+def test_compiled_loops_of_models_stay_behind_their_door():
+    through = {name for name in NAMES if any(other.startswith("organoid.models.compiled") for other in arrows(name))}
+    assert {name for name in through if part_of(name) != "models"} == THROUGH_THE_DOOR
+
+
+# Still to be moved behind a readable name; nothing may be added here.
+THROUGH_THE_DOOR = {
+    "organoid.fitting.free_run.bptt_compiled",
+    "organoid.fitting.free_run.window_states",
+    "organoid.fitting.free_run.windows",
+    "organoid.fitting.teacher_forced.features",
+    "organoid.fitting.teacher_forced.population",
+}
+
+
+def test_no_imports_go_in_circles():
+    state, circles = {}, []
+
+    def visit(name, trail):
+        if state.get(name) == "open":
+            circles.append(trail[trail.index(name) :])
+        if name in state:
+            return
+        state[name] = "open"
+        for other in sorted(arrows(name) & NAMES):
+            visit(other, [*trail, other])
+        state[name] = "done"
+
+    for name in sorted(NAMES):
+        visit(name, [name])
+    assert circles == []
+
+
+@pytest.mark.parametrize("name", sorted(name for name in NAMES if name.startswith("organoid.fitting.")))
+def test_the_folders_of_fitting_go_one_way(name):
+    folder = name.split(".")[2]
+    if folder in FITTING:
+        others = {other.split(".")[2] for other in arrows(name) if other.startswith("organoid.fitting.")} & set(FITTING)
+        assert others - {folder} - FITTING[folder] == set()
 
 
 @pytest.mark.parametrize(("name", "path"), MODULES, ids=[name for name, _ in MODULES])
@@ -123,7 +178,7 @@ ALLOWED_BARE = {"io", "io.BytesIO", "io.StringIO", "io.TextIOWrapper"}  # the st
 
 def test_the_light_modules_stay_light():
     for name, path in MODULES:
-        if part_of(name) in LIGHT:
+        if part_of(name) in LIGHT or name in LIGHT_MODULES:
             assert not {other.split(".")[0] for other in imported(path)} & HEAVY, name
 
 
@@ -156,6 +211,6 @@ def test_the_package_itself_imports_nothing():
     assert done.stderr.strip() == ""
 
 
-@pytest.mark.parametrize("name", sorted({name for name, _ in MODULES if not name.endswith("__main__")}))
+@pytest.mark.parametrize("name", sorted(name for name in NAMES if not name.endswith("__main__")))
 def test_every_module_can_be_imported(name):
     assert importlib.import_module(name).__doc__

@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import organoid
-from organoid.closed_loop import JournalError, SessionError, read_session, run_session, schema
-from organoid.closed_loop.compare import first_difference
-from organoid.closed_loop.journal import _outcome_bytes
-from organoid.closed_loop.session import open_journal
+from organoid.closed_loop import JournalError, SessionError, read_session, run_session
+from organoid.closed_loop.journal import schema
+from organoid.closed_loop.journal.reader import open_journal
+from organoid.closed_loop.journal.writer import _outcome_bytes
+from organoid.closed_loop.replay.compare import first_difference
 from organoid.errors import DeviceError
 from organoid.stimulation import pulses_from_table
 

@@ -21,13 +21,13 @@ from organoid.models import (
     LIFParameters,
     ShortTermPlasticity,
     backend,
-    kernels_back,
-    kernels_backend,
-    kernels_pass,
-    kernels_threads,
     support_table,
 )
-from organoid.models.kernels_threads import in_parallel
+from organoid.models import backend as kernels_backend
+from organoid.models.compiled.recurrent import autograd as kernels_pass
+from organoid.models.compiled.recurrent import backward as kernels_back
+from organoid.models.compiled.recurrent import threads as kernels_threads
+from organoid.models.compiled.recurrent.threads import in_parallel
 from organoid.models.surrogate import Surrogate, Triangular
 
 from organoid.errors import ModelError

@@ -11,16 +11,13 @@ from typing import Any
 
 import pytest
 from kernel_checks import DT, Case, differences
-from organoid.models import (
-    LIFParameters,
-    ShortTermPlasticity,
-    kernels_adjoint,
-    kernels_back,
-    kernels_forward,
-    kernels_marks,
-    kernels_release,
-    kernels_weights,
-)
+from organoid.models import LIFParameters, ShortTermPlasticity
+from organoid.models.compiled.recurrent import adjoint as kernels_adjoint
+from organoid.models.compiled.recurrent import backward as kernels_back
+from organoid.models.compiled.recurrent import event_lists as kernels_marks
+from organoid.models.compiled.recurrent import forward as kernels_forward
+from organoid.models.compiled.recurrent import short_term as kernels_release
+from organoid.models.compiled.recurrent import weights as kernels_weights
 from organoid.models.surrogate import FastSigmoid, Triangular
 
 ALL = ("tau_mem", "tau_syn", "threshold")

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from organoid.models.escape_lif import EscapeLIF, plain_parameters
 from organoid.models.free_running import Injection
+from organoid.models.spike_response.network import EscapeLIF, plain_parameters
 from synthetic_recordings import DT, known_network, recorded
 from typer.testing import CliRunner
 
@@ -16,15 +16,15 @@ import organoid
 from organoid import FitResult, SpikeRecording
 from organoid.cli import app
 from organoid.errors import FitError, ModelError
-from organoid.fitting import gate
-from organoid.fitting.design import forced_design
-from organoid.fitting.fit_notes import CHOICES
-from organoid.fitting.forced import fit_forced
-from organoid.fitting.forced_pass import Basis, forced_features
-from organoid.fitting.free_gradient import fit_free_by_gradient
-from organoid.fitting.history import History, bin_history
-from organoid.fitting.lagged import lagged_functions, lagged_rows, lagged_spike_term
-from organoid.fitting.predict import expected_counts
+from organoid.fitting.data.history import History, bin_history
+from organoid.fitting.free_run import calibration as gate
+from organoid.fitting.free_run.bptt import fit_free_by_gradient
+from organoid.fitting.teacher_forced.coupling_basis import lagged_functions, lagged_rows, lagged_spike_term
+from organoid.fitting.teacher_forced.design import forced_design
+from organoid.fitting.teacher_forced.estimate import fit_forced
+from organoid.fitting.teacher_forced.features import Basis, forced_features
+from organoid.fitting.teacher_forced.notes import CHOICES
+from organoid.fitting.teacher_forced.prediction import expected_counts
 
 N = 4
 

@@ -8,16 +8,16 @@ import escape_oracle as oracle
 import h5py
 import numpy as np
 import pytest
-from organoid.models.escape_lif import EscapeLIF, EscapeLIFParameters, plain_parameters
-from organoid.models.latent_drive import NO_DRIVE, LatentDrive
-from organoid.models.storage import put_network, take_network
+from organoid.models.serialization import put_network, take_network
+from organoid.models.spike_response.latent_drive import NO_DRIVE, LatentDrive
+from organoid.models.spike_response.network import EscapeLIF, EscapeLIFParameters, plain_parameters
 from test_escape_lif import dense, random_parameters
 
 import organoid
 from organoid.errors import FitError, ModelError
-from organoid.fitting import latent_drive as module
-from organoid.fitting.free_run import free_run
-from organoid.fitting.latent_drive import correlate, drive_autocovariance, first_factor, fit_drive
+from organoid.fitting.free_run import latent_drive as module
+from organoid.fitting.free_run.comparison import free_run
+from organoid.fitting.free_run.latent_drive import correlate, drive_autocovariance, first_factor, fit_drive
 
 N, DT = 20, 1e-3
 

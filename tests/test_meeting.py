@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from numba import njit
-from organoid.models.kernels_threads import side_by_side
-from organoid.models.meeting import close, meet, new_gate
+from organoid.models.compiled.event.barrier import close, meet, new_gate
+from organoid.models.compiled.recurrent.threads import side_by_side
 
 
 @njit(nogil=True)  # type: ignore[untyped-decorator]

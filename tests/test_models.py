@@ -13,12 +13,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from organoid.models import LIF, MODELS, AdaptiveLIF, AdaptiveLIFParameters, LIFParameters
-from organoid.models.adaptive_lif import AdaptiveLIFCell
-from organoid.models.base import SpikingModel, TrainableModel
-from organoid.models.lif import LIFCell
+from organoid.models.contracts import SpikingModel, TrainableModel
+from organoid.models.neurons.adaptive_lif import AdaptiveLIFCell
+from organoid.models.neurons.lif import LIFCell
 from organoid.models.recurrent import loop
 from organoid.models.surrogate import FastSigmoid
-from organoid.models.synapses import exponential_trace
+from organoid.models.synapses.exponential import exponential_trace
 from torch import Tensor
 
 import organoid

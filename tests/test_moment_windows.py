@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 from escape_oracle import after_spikes, entering, features_of, potential_of
 from numpy.typing import NDArray
-from organoid.models.escape_lif import EscapeLIFParameters, plain_parameters
-from organoid.models.stimulus_kernels import StimulusKernels
+from organoid.models.spike_response.network import EscapeLIFParameters, plain_parameters
+from organoid.models.spike_response.stimulus import StimulusKernels
 from synthetic_recordings import bursting
 
-from organoid.fitting.field_constants import fit_fields
-from organoid.fitting.forced_pass import Basis
-from organoid.fitting.history import History, bin_history
-from organoid.fitting.moment_windows import Moments, RecordedStates, collect_states, compare_windows
-from organoid.fitting.pulses import RecordedPulses
-from organoid.fitting.regions import Regions
+from organoid.fitting.data.history import History, bin_history
+from organoid.fitting.data.stimuli import RecordedPulses
+from organoid.fitting.free_run.window_states import RecordedStates, collect_states
+from organoid.fitting.free_run.windows import Moments, compare_windows
+from organoid.fitting.teacher_forced.features import Basis
+from organoid.fitting.teacher_forced.population import fit_fields
+from organoid.fitting.teacher_forced.regions import Regions
 
 N, STEPS = 5, 60
 TAU = np.array([0.003, 0.02])

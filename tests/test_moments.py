@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from synthetic_recordings import known_network, recorded
 
 import organoid
-from organoid.fitting.free_run import compare, portray
-from organoid.fitting.moments import ALL, DAMPING, RATES, _Natural
+from organoid.fitting.free_run.comparison import compare, portray
+from organoid.fitting.free_run.moments import ALL, DAMPING, RATES, _Natural
 
 N_COUPLINGS, N_FEATURES = 6, 10
 KINDS = {"coupled": np.arange(N_FEATURES), "fields only": np.arange(6, 10), "own history": np.array([1, 9])}

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from organoid import statistics
 from organoid.errors import FitError
-from organoid.fitting.gradient import GradientSettings, fit_gradient
+from organoid.fitting.methods.gradient import GradientSettings, fit_gradient
 from organoid.losses import (
     LOSSES,
     ActivityBounds,

@@ -11,15 +11,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from organoid.models import AdEx, AdExParameters, Izhikevich, IzhikevichParameters, LeakyReadout, LIFParameters
-from organoid.models.adex import AdExCell
-from organoid.models.izhikevich import IzhikevichCell
+from organoid.models.neurons.adex import AdExCell
+from organoid.models.neurons.izhikevich import IzhikevichCell
 from organoid.models.surrogate import FastSigmoid
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
 import organoid
 from organoid.errors import ModelError
-from organoid.fitting.gradient import GradientSettings, fit_gradient
+from organoid.fitting.methods.gradient import GradientSettings, fit_gradient
 
 Array = NDArray[np.float64]
 DT = 0.001

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from organoid.models import EscapeNoiseLIF, LIFParameters
-from organoid.models.counter_rng import uniform
-from organoid.models.free_model import free_network
-from organoid.models.noisy_lif import seeded_state, uniforms
+from organoid.models.neurons.escape_noise_lif import seeded_state, uniforms
+from organoid.models.rng import uniform
+from organoid.models.simulators.stepwise import free_network
 
 import organoid
 from organoid.errors import FitError

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from organoid.models.escape_lif import EscapeLIF, EscapeLIFParameters
-from organoid.models.fields import PopulationFields
+from organoid.models.spike_response.network import EscapeLIF, EscapeLIFParameters
+from organoid.models.spike_response.population import PopulationFields
 from synthetic_recordings import changed
 
 from organoid import FitError, SpikeRecording
 from organoid.fitting import FitResult
-from organoid.fitting.history import bin_history
-from organoid.fitting.predict import bits_per_spike, expected_counts, training_means
+from organoid.fitting.data.history import bin_history
+from organoid.fitting.teacher_forced.prediction import bits_per_spike, expected_counts, training_means
 
 BIN = 1e-3
 N = 4

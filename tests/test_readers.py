@@ -15,7 +15,8 @@ from reader_files import WRITERS, carmen
 from real_recordings import all_real_recordings, real_recording
 
 import organoid
-from organoid import RecordingError, SpikeRecording, layout_guard, read_recording, write_recording
+from organoid import RecordingError, SpikeRecording, read_recording, write_recording
+from organoid.hdf5 import safe_read as layout_guard
 
 FORMATS = {fmt.name: fmt for fmt in formats()}
 REAL_COUNTS = [

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from organoid.io.frames import frame_times
-from organoid.io.hdf5_source import holds, open_hdf5, open_source
 from organoid.io.npy import open_files
 from organoid.io.numbering import distinct, distinct_in, distinct_of_parts
+from organoid.io.source import holds, open_hdf5, open_source
 
 from organoid import RecordingError, SpikeRecording
-from organoid.layout_guard import member, members, parts
-from organoid.recording_checks import Rising, highest, never_fall
+from organoid.hdf5.safe_read import member, members, parts
+from organoid.recording.validation import Rising, highest, never_fall
 
 TYPES = ["u1", "i2", ">i4", "i8", "u8", "f8"]
 

@@ -13,14 +13,14 @@ from synthetic_recordings import travelling_waves
 from test_forced_choice import BIN
 
 import organoid
-from organoid.fitting import design as design_module
-from organoid.fitting import regions as regions_module
-from organoid.fitting.choice import ALONE, BASES, choose, fit_alone
-from organoid.fitting.coupling_drive import MAX_COUPLED, coupling_drive, own_history
-from organoid.fitting.design import Candidate, Design, forced_design
-from organoid.fitting.history import History, bin_history
-from organoid.fitting.regions import find_regions, places
-from organoid.fitting.solver import UNUSED, solve
+from organoid.fitting.data.history import History, bin_history
+from organoid.fitting.teacher_forced import design as design_module
+from organoid.fitting.teacher_forced import regions as regions_module
+from organoid.fitting.teacher_forced.coupling_drive import MAX_COUPLED, coupling_drive, own_history
+from organoid.fitting.teacher_forced.design import Candidate, Design, forced_design
+from organoid.fitting.teacher_forced.model_selection import ALONE, BASES, choose, fit_alone
+from organoid.fitting.teacher_forced.regions import find_regions, places
+from organoid.fitting.teacher_forced.solver import UNUSED, solve
 
 N = 24
 LOCAL = Candidate("local", 300.0, "linear", local=True)

@@ -7,9 +7,10 @@ import h5py
 import pytest
 from closed_loop_fakes import FakeCulture, Prober
 
-from organoid.closed_loop import JournalError, ReplayReport, SessionError, read_session, replay, run_session, schema
-from organoid.closed_loop.recorded import RecordedDevice
-from organoid.closed_loop.session import open_journal
+from organoid.closed_loop import JournalError, ReplayReport, SessionError, read_session, replay, run_session
+from organoid.closed_loop.journal import schema
+from organoid.closed_loop.journal.reader import open_journal
+from organoid.closed_loop.replay.recorded_device import RecordedDevice
 
 
 def build_device(name, group):

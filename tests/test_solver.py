@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from organoid.fitting import solver
-from organoid.fitting.solver import Problem, Solution, constant_rate, solve, unit_hessians
+from organoid.fitting.teacher_forced import solver
+from organoid.fitting.teacher_forced.solver import Problem, Solution, constant_rate, solve, unit_hessians
 
 KINDS = ("plain", "rare", "silent", "dense", "every bin", "never but once at the end", "capacity 4")
 N_ROWS, N_FEATURES = 1500, 9

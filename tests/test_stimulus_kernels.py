@@ -10,10 +10,10 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from organoid.models.escape_lif import EscapeLIF, plain_parameters
 from organoid.models.free_running import Injection
-from organoid.models.stimulus_kernels import StimulusKernels
-from organoid.models.storage import put_network, take_network
+from organoid.models.serialization import put_network, take_network
+from organoid.models.spike_response.network import EscapeLIF, plain_parameters
+from organoid.models.spike_response.stimulus import StimulusKernels
 from synthetic_recordings import DT, known_network
 
 import organoid
@@ -21,13 +21,14 @@ from organoid import FitResult, SpikeRecording
 from organoid.culture import simulate
 from organoid.culture.tissue import Tissue
 from organoid.errors import ModelError, StimulationError
-from organoid.fitting.design import forced_design
-from organoid.fitting.forced import ForcedFit, fit_forced
-from organoid.fitting.history import History, bin_history
-from organoid.fitting.moments import Plan, fit_free
-from organoid.fitting.predict import bits_per_spike
-from organoid.fitting.pulsed_network import with_recorded_pulses
-from organoid.fitting.pulses import RecordedPulses, cosines, pulse_columns
+from organoid.fitting.data.history import History, bin_history
+from organoid.fitting.data.stimuli import RecordedPulses
+from organoid.fitting.free_run.moments import Plan, fit_free
+from organoid.fitting.free_run.recorded_stimuli import with_recorded_pulses
+from organoid.fitting.teacher_forced.design import forced_design
+from organoid.fitting.teacher_forced.estimate import ForcedFit, fit_forced
+from organoid.fitting.teacher_forced.prediction import bits_per_spike
+from organoid.fitting.teacher_forced.stimulus import cosines, pulse_columns
 from organoid.stimulation import Pulse
 
 N, LAGS = 8, 120

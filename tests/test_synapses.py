@@ -30,16 +30,16 @@ from organoid.models import (
     ShortTermPlasticity,
     SparseSynapses,
     random_mask,
-    sparse_synapses,
 )
-from organoid.models.free_lif import FreeLIF
-from organoid.models.free_model import free_network
-from organoid.models.storage import put_trained, take_trained
+from organoid.models.serialization import put_trained, take_trained
+from organoid.models.simulators.dense_lif import FreeLIF
+from organoid.models.simulators.stepwise import free_network
+from organoid.models.synapses import sparse as sparse_synapses
 from torch import Tensor
 
 import organoid
 from organoid.errors import ModelError
-from organoid.fitting.gradient import GradientSettings, fit_gradient
+from organoid.fitting.methods.gradient import GradientSettings, fit_gradient
 
 DT = 0.001
 FREE = LIFParameters(refractory=0.0)

@@ -5,7 +5,7 @@ import pytest
 from organoid.io.numbering import distinct
 
 from organoid import RecordingError, SpikeRecording
-from organoid.recording_checks import time_order
+from organoid.recording.validation import time_order
 
 N = 30_000
 

@@ -20,7 +20,7 @@ from organoid.models import (
     random_mask,
     small_world_mask,
 )
-from organoid.models.lif import LIFCell
+from organoid.models.neurons.lif import LIFCell
 from organoid.models.recurrent import RecurrentNetwork
 from organoid.models.surrogate import FastSigmoid, Sigmoid
 from torch import Tensor

@@ -16,13 +16,13 @@ from organoid.closed_loop.contracts import (
     Reporting,
     Tick,
 )
-from organoid.closed_loop.failures import JournalError, SessionError
+from organoid.closed_loop.journal.reader import Session, read_session
 from organoid.closed_loop.latency import PROFILES as LATENCY_PROFILES
 from organoid.closed_loop.latency import LatencyProfile, latency_profile
-from organoid.closed_loop.replay import ReplayReport, replay
-from organoid.closed_loop.runtime import run_session
-from organoid.closed_loop.session import Session, read_session
+from organoid.closed_loop.replay.replay import ReplayReport, replay
+from organoid.closed_loop.session import run_session
 from organoid.closed_loop.ticks import TickClock
+from organoid.errors import JournalError, SessionError
 
 __all__ = [
     "LATENCY_PROFILES",

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from organoid.recording_checks import electrode_table, unit_table
+from organoid.recording.validation import electrode_table, unit_table
 from organoid.stimulation import DeviceProfile, Pulse
 
 

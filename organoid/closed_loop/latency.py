@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from organoid.closed_loop.failures import SessionError
+from organoid.errors import SessionError
 
 
 @dataclass(frozen=True)

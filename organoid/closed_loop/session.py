@@ -1,142 +1,323 @@
-"""`Session`: what a session left, in memory, from a journal just written or from any journal file."""
+"""`run_session`: one protocol, one device, tick by tick, everything in the journal."""
 
-import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
-import pandas as pd
+from tqdm import tqdm
 
-from organoid import layout
-from organoid.closed_loop import schema
-from organoid.closed_loop.failures import JournalError
-from organoid.closed_loop.journal import Journal
-from organoid.recording import SpikeRecording
+from organoid.closed_loop.blocks import check_block
+from organoid.closed_loop.command_filter import Fate, Gate
+from organoid.closed_loop.contracts import Block, Command, Delivered, Device, Observer, Protocol, Reporting, Tick
+from organoid.closed_loop.journal import schema
+from organoid.closed_loop.journal.provenance import describe, package_hash, versions
+from organoid.closed_loop.journal.reader import Session, session_from
+from organoid.closed_loop.journal.writer import Header, Journal
+from organoid.closed_loop.latency import LatencyProfile, latency_profile
+from organoid.closed_loop.random_streams import check_seed, stream
+from organoid.closed_loop.termination import termination_as_exit
+from organoid.closed_loop.ticks import TickClock
+from organoid.errors import DeadlineError, DeviceError, SessionError
 
 
-@dataclass(frozen=True, eq=False)
-class Session:
-    """What happened in a session.
+@dataclass(frozen=True)
+class Plan:
+    """How a session is to be run; see `run_session`."""
+
+    clock: TickClock
+    seed: int
+    latency: LatencyProfile
+    deliver: bool
+    raise_when_missed: bool
+    cut: tuple[int, int] | None = None  # (ticks, frame) at which to stop early, in a replay
+
+    @property
+    def n_ticks(self) -> int:
+        """Ticks to run."""
+        return self.clock.n_ticks if self.cut is None else self.cut[0]
+
+    @property
+    def stop_frame(self) -> int:
+        """First frame that is not run."""
+        return self.clock.end_frame if self.cut is None else self.cut[1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values; `cut` is not part of the plan of a session."""
+        return {
+            "seed": self.seed,
+            "duration_s": str(self.clock.duration),
+            "tick_rate_hz": str(self.clock.tick_rate),
+            "frame_rate_hz": str(self.clock.frame_rate),
+            "deliver": self.deliver,
+            "on_missed": "raise" if self.raise_when_missed else "record",
+            "latency": {
+                "name": self.latency.name,
+                "probabilities": list(self.latency.probabilities),
+                "delays_s": list(self.latency.delays),
+            },
+        }
+
+
+def run_session(
+    protocol: Protocol,
+    device: Device,
+    duration: float | Fraction,
+    *,
+    journal: str | PathLike[str] | None = None,
+    seed: int = 0,
+    observers: Sequence[Observer] = (),
+    latency: str | LatencyProfile = "ideal",
+    deliver: bool = True,
+    on_missed: str = "record",
+    progress: bool | None = None,
+) -> Session:
+    """Run a protocol on a device.
+
+    Tick ``k`` sees the frames since the last tick, decides, and its commands take effect only later. Every
+    command passes the guard of the device's profile before the device sees it. Same seed, same session,
+    however fast or loaded the machine: nothing but the columns named ``wall_...`` reads the wall clock.
 
     Parameters
     ----------
-    recording : SpikeRecording
-        Spikes, stimuli, window and what was observed.
-    ticks : DataFrame
-        One row a tick: index, frame, time_s, n_spikes, n_commands, n_accepted and what the protocol reported.
-    commands : DataFrame
-        One row a command: tick, electrodes, frames, whether it was accepted, and if not where and why.
-    deadlines : DataFrame
-        One row a tick: planned time, deadline, latency, late commands, wall time of the decision.
-    outcome : dict
-        ``status`` ("completed", "interrupted", "failed", or "running" where the writer was killed or still
-        runs), ``values`` (what the protocol returned), ``commands`` (counts), ``error``.
-    header : dict
-        Seed, duration, tick rate, latency, protocol and device.
-    versions : dict
-        What it ran with.
-    path : Path or None
-        The journal.
-    """
+    protocol : Protocol
+    device : Device
+        Started here; stopped and closed at the end, whatever happens.
+    duration : float or Fraction, s
+        A remainder shorter than a tick is recorded, without a decision.
+    journal : path, optional
+        File to write; must not exist. Without it the journal is kept in memory and only its content is returned.
+    seed : int
+        The device gets it as it is; protocol and latency have streams of their own.
+    observers : sequence of Observer
+    latency : str or LatencyProfile
+        Delay from decision to electrode: "ideal", "cl1", "maxone", "finalspark" or a profile.
+    deliver : bool
+        False is the control "open circuit": the protocol decides, the guard judges, no pulse is given.
+    on_missed : {"record", "raise"}
+        What to do when a command comes later than the next tick.
+    progress : bool, optional
+        Progress bar on stderr; default: where stderr is a terminal.
 
-    recording: SpikeRecording
-    ticks: pd.DataFrame
-    commands: pd.DataFrame
-    deadlines: pd.DataFrame
-    outcome: dict[str, Any]
-    header: dict[str, Any]
-    versions: dict[str, Any]
-    path: Path | None = None
-
-    @property
-    def stimuli(self) -> pd.DataFrame:
-        """Pulses given, one row for each pulse and electrode (a copy)."""
-        return self.recording.stimuli
-
-    def __repr__(self) -> str:
-        name = self.header.get("protocol", {}).get("name", "?")
-        return f"Session({name!r}, {self.outcome.get('status')}, {len(self.ticks)} ticks, {self.recording!r})"
-
-
-def session_from(journal: Journal) -> Session:
-    """Return the session of a finished journal, and let go of it."""
-    if journal.path is not None:
-        return read_session(journal.path)
-    try:
-        return _take(journal.h5, None)
-    finally:
-        journal.close()
-
-
-def read_session(path: str | PathLike[str]) -> Session:
-    """Read a journal, finished, interrupted, or still being written.
+    Returns
+    -------
+    Session
 
     Raises
     ------
-    FileNotFoundError
-    JournalError
-        If it is no journal.
+    SessionError, JournalError
+        If it cannot be run as asked, or the journal exists; nothing has been started.
+    DeviceError, DeadlineError
+        If the device breaks its contract; if a deadline is missed and ``on_missed="raise"``.
+
+    Notes
+    -----
+    Ctrl-C, a termination signal and any exception empty the device's queue, close journal (outcome
+    "interrupted" or "failed") and device, and are raised again. After a hard kill only the device itself
+    can stop: pulses it has queued are still given.
     """
-    with open_journal(Path(path)) as h5:
-        return _take(h5, Path(path))
+    if on_missed not in ("record", "raise"):
+        raise SessionError(f"on_missed is {on_missed!r}; choices: 'record', 'raise'")
+    clock = TickClock.of(device.info.frame_rate, protocol.tick_rate, duration)
+    plan = Plan(clock, check_seed(seed), latency_profile(latency), bool(deliver), on_missed == "raise")
+    return run_plan(protocol, device, plan, None if journal is None else Path(journal), observers, progress)
 
 
-def open_journal(path: Path) -> h5py.File:
-    """Open a journal for reading, whatever became of its writer."""
-    if not path.exists():
-        raise FileNotFoundError(f"no such journal: {path}")
-    try:
-        h5 = _open(path)
-    except OSError as error:
-        raise JournalError(f"{path} cannot be opened as a journal: {error}") from None
-    if h5.attrs.get(layout.KIND) != "session" or schema.HEADER not in h5:
-        kind = h5.attrs.get(layout.KIND, "something else")
-        h5.close()
-        raise JournalError(f"{path} is not the journal of a session (it holds: {kind})")
-    return h5
+def run_plan(
+    protocol: Protocol,
+    device: Device,
+    plan: Plan,
+    journal: Path | None,
+    observers: Sequence[Observer] = (),
+    progress: bool | None = False,
+) -> Session:
+    """Run a checked plan; see `run_session`."""
+    run = _Run(protocol, device, plan, journal, observers)
+    bar = tqdm(total=plan.n_ticks, unit="tick", disable=not _show(progress), leave=False)
+    with bar, termination_as_exit():
+        return run.run(bar)
 
 
-def _open(path: Path) -> h5py.File:
-    try:
-        return h5py.File(path, "r")
-    except OSError:
-        return h5py.File(path, "r", swmr=True)
+def _show(progress: bool | None) -> bool:
+    return sys.stderr.isatty() if progress is None else progress
 
 
-def _take(h5: h5py.File, path: Path | None) -> Session:
-    commands = table(h5, schema.COMMANDS)
-    electrodes = h5[schema.COMMAND_ELECTRODES][()]
-    firsts, counts = commands.pop("first_electrode"), commands.pop("n_electrodes")
-    commands["electrodes"] = [tuple(electrodes[a : a + n].tolist()) for a, n in zip(firsts, counts, strict=True)]
-    return Session(
-        recording=layout.take_recording(h5, interrupted=True),
-        ticks=table(h5, schema.TICKS),
-        commands=commands,
-        deadlines=table(h5, schema.DEADLINES),
-        outcome=outcome_of(h5),
-        header=json.loads(h5[schema.HEADER].asstr()[()]),
-        versions=json.loads(h5[schema.VERSIONS].asstr()[()]),
-        path=path,
-    )
+class _Run:
+    """One session under way."""
+
+    def __init__(
+        self, protocol: Protocol, device: Device, plan: Plan, path: Path | None, observers: Sequence[Observer]
+    ) -> None:
+        self._protocol, self._device, self._plan, self._observers = protocol, device, plan, tuple(observers)
+        self._info = device.info
+        self._state = protocol.start(self._info, stream(plan.seed, "protocol"))
+        self._latency_rng = stream(plan.seed, "latency")
+        self._reported = self._report_names()
+        self._gate = Gate(device, plan.clock.end_frame, plan.deliver)
+        self._pending: list[tuple[int, Command]] = []
+        self._counts: Counter[str] = Counter()
+        self._frame, self._started = 0, False
+        self._journal = Journal(path, self._header())
+
+    def _report_names(self) -> tuple[str, ...]:
+        if not isinstance(self._protocol, Reporting):
+            return ()
+        self._report = self._protocol.report
+        names = tuple(self._report(self._state))
+        taken = [name for name in names if name in schema.FIXED_TICK_COLUMNS or name.startswith(schema.WALL)]
+        if taken:
+            raise SessionError(f"the protocol reports {taken[0]!r}, a name the journal uses itself; rename it")
+        return names
+
+    def _header(self) -> Header:
+        description, source = describe(self._protocol)
+        info = self._info
+        device = {
+            "name": info.name,
+            "frame_rate_hz": str(info.frame_rate),
+            "profile": info.profile.to_dict(),
+            "description": info.description,
+            "warnings": list(info.warnings),
+            "real_time": info.real_time,
+        }
+        plan = {**self._plan.to_dict(), "protocol": description, "device": device}
+        metadata = {"protocol": description["name"], "device": info.name, "seed": self._plan.seed}
+        found = {**versions(), "source": package_hash()}
+        return Header(info, self._device, plan, found, self._reported, source, metadata)
+
+    def run(self, bar: "tqdm[Any]") -> Session:
+        try:
+            self._device.start(self._plan.seed)
+            self._started = True
+            for k in range(self._plan.n_ticks):
+                self._tick(k)
+                bar.update()
+            if self._frame < self._plan.stop_frame:
+                self._advance(self._plan.stop_frame)
+            values = self._protocol.finish(self._state) if self._plan.cut is None else {}
+        except BaseException as error:
+            interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
+            status = schema.INTERRUPTED if interrupted else schema.FAILED
+            self._stop({"status": status, "error": f"{type(error).__name__}: {error}"})
+            self._journal.close()
+            raise
+        self._stop({"status": schema.COMPLETED, "values": _plain(values)})
+        return session_from(self._journal)
+
+    def _stop(self, outcome: dict[str, Any]) -> None:
+        """Stop stimulation first, then save, then let go of the device."""
+        outcome |= {"n_ticks": self._counts["ticks"], "stop_s": self._seconds(self._frame)}
+        try:
+            if self._started:
+                self._device.interrupt()
+        finally:
+            try:
+                self._journal.finish({**outcome, "commands": self._command_counts()})
+            finally:
+                self._device.close()
+
+    def _command_counts(self) -> dict[str, int]:
+        names = ("given", "accepted", "late", "missed", "delivered")
+        stages = (schema.AT_SESSION, schema.AT_GUARD, schema.AT_SWITCH, schema.AT_DEVICE)
+        refused = {f"refused at {stage}": self._counts[f"refused at {stage}"] for stage in stages}
+        return {**{name: self._counts[name] for name in names}, **refused}
+
+    def _tick(self, k: int) -> None:
+        clock = self._plan.clock
+        now, following = clock.boundary(k + 1), clock.boundary(k + 2)
+        block = self._advance(now)
+        tick = Tick(k, block, self._info)
+        delay = self._plan.latency.sample(self._latency_rng)
+        wall_start, began = self._journal.wall_s, time.perf_counter()
+        commands, self._state = self._protocol.decide(tick, self._state)
+        wall_decide = time.perf_counter() - began
+        fates = self._gate.pass_on(commands, now, delay)
+        for fate in fates:
+            self._record(k, now, fate)
+        n_late = sum(fate.late for fate in fates)
+        time_s, deadline_s = self._seconds(now), self._seconds(following)
+        missed = self._missed(delay, wall_decide, deadline_s - time_s, fates)
+        row = (k, now, time_s, block.spike_units.size, len(fates), sum(fate.accepted for fate in fates))
+        deadline = (k, now, time_s, deadline_s, delay, n_late, missed, wall_start, wall_decide)
+        self._counts["ticks"] += 1
+        self._counts["late"] += n_late
+        self._counts["missed"] += missed
+        self._journal.tick((*row, *self._numbers()), deadline)
+        for observer in self._observers:
+            observer.on_tick(tick, commands)
+        if missed and self._plan.raise_when_missed:
+            raise DeadlineError(f"the commands of tick {k} come {delay:g} s after the decision, past the next tick")
+
+    def _seconds(self, frame: int) -> float:
+        rate = self._info.frame_rate
+        return frame * rate.denominator / rate.numerator
+
+    def _missed(self, delay: float, wall_decide: float, period: float, fates: Sequence[Fate]) -> bool:
+        took = delay + (wall_decide if self._info.real_time else 0.0)
+        return bool(fates) and took > period
+
+    def _numbers(self) -> tuple[float, ...]:
+        if not self._reported:
+            return ()
+        report = self._report(self._state)
+        if tuple(report) != self._reported:
+            raise SessionError(f"the protocol reported {tuple(report)}; at the start it was {self._reported}")
+        return tuple(float(value) for value in report.values())
+
+    def _advance(self, until: int) -> Block:
+        block = self._device.advance(until)
+        check_block(block, self._frame, until, self._info.n_units)
+        self._journal.block(block)
+        for delivered in block.delivered:
+            self._journal.delivered(delivered, self._claim(delivered))
+            self._counts["delivered"] += 1
+        self._frame = block.stop_frame
+        if block.stop_frame < until:
+            self._device.advance(until)
+            raise DeviceError(f"the device stopped at frame {block.stop_frame} of {until} without giving a reason")
+        return block
+
+    def _claim(self, delivered: Delivered) -> int:
+        """Return the row of the command a delivered pulse belongs to, or -1 where nobody commanded it."""
+        command = delivered.command
+        same = [k for k, (_, other) in enumerate(self._pending) if other is command]
+        same = same or [k for k, (_, other) in enumerate(self._pending) if other == command]
+        return self._pending.pop(same[0])[0] if same else -1
+
+    def _record(self, k: int, now: int, fate: Fate) -> None:
+        command = fate.command
+        row = {
+            "tick": k,
+            "decided_frame": now,
+            "asked_frame": -1 if fate.asked_frame is None else fate.asked_frame,
+            "due_frame": command.at_frame,
+            "late": fate.late,
+            "accepted": fate.accepted,
+            "stage": fate.stage.encode(),
+            "planned_frame": -1 if fate.planned_frame is None else fate.planned_frame,
+            "label": schema.to_bytes(command.label, schema.LABEL_BYTES),
+            "reason": schema.to_bytes(fate.reason, schema.REASON_BYTES),
+        }
+        number = self._journal.command(row, command.pulse)
+        self._counts["given"] += 1
+        self._counts["accepted" if fate.accepted else f"refused at {fate.stage}"] += 1
+        if fate.accepted:
+            self._pending.append((number, command))
 
 
-def table(h5: h5py.File, name: str) -> pd.DataFrame:
-    """Read one of the session's tables."""
-    rows = h5[name][()]
-    columns = {field: rows[field] for field in rows.dtype.names}
-    return pd.DataFrame({field: _decoded(values) for field, values in columns.items()})
-
-
-def outcome_of(h5: h5py.File) -> dict[str, Any]:
-    """Read the outcome."""
-    found: dict[str, Any] = json.loads(h5[schema.OUTCOME][()].tobytes().rstrip(b"\0") or b"{}")
-    return found
-
-
-def _decoded(values: Any) -> Any:
-    if values.dtype.kind == "S":
-        return pd.Series(np.char.decode(values, "utf-8", "replace") if values.size else [], dtype="str")
-    return values
+def _plain(values: Any) -> Any:
+    """Return protocol outcomes as plain JSON values; NaN and infinities become null."""
+    if isinstance(values, dict):
+        return {str(key): _plain(value) for key, value in values.items()}
+    if hasattr(values, "tolist"):
+        return _plain(values.tolist())
+    if isinstance(values, list | tuple):
+        return [_plain(value) for value in values]
+    if isinstance(values, float) and not (values - values == 0):
+        return None
+    return values if isinstance(values, str | int | float | bool | None) else str(values)

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
-from organoid.closed_loop.failures import SessionError
-from organoid.errors import DeviceError
+from organoid.errors import DeviceError, SessionError
 
 Rate = float | str | Fraction
 LARGEST_DENOMINATOR = 1_000_000

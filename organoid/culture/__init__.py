@@ -4,9 +4,9 @@ from organoid.culture.calibration import StimulationCalibration
 from organoid.culture.geometry import Geometry, place
 from organoid.culture.presets import PRESETS, PresetCulture, preset
 from organoid.culture.recruitment import Recruitment
+from organoid.culture.serialization import can_store, put_network, take_network
 from organoid.culture.simulation import simulate
 from organoid.culture.source import Source, find_source
-from organoid.culture.storage import can_store, put_network, take_network
 from organoid.culture.tissue import Tissue, TissueBlock, TissueState
 
 __all__ = [

@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from organoid.clock import to_ticks
 from organoid.culture.calibration import StimulationCalibration
 from organoid.culture.geometry import place
 from organoid.culture.recruitment import Recruitment
@@ -18,6 +17,7 @@ from organoid.culture.source import find_source
 from organoid.culture.tissue import Tissue, TissueBlock, TissueState
 from organoid.errors import ModelError, StimulationError
 from organoid.recording import SpikeRecording
+from organoid.recording.ticks import to_ticks
 from organoid.stimulation import Pulse, pulses_from_table, stimulus_table
 
 Stimuli = pd.DataFrame | Sequence[tuple[float, Pulse]]

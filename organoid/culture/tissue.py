@@ -3,8 +3,8 @@
 A network step covers a whole number of frames. A spike of the network's own gets a seeded frame
 inside its step. A pulse acts at its exact frame: the units it recruits spike after a short seeded
 delay, and the network feels those spikes, and the volley, from the next step on. On an electrode whose
-response was fitted (`organoid.models.stimulus_kernels`) a pulse acts through its kernels alone, from the first step
-that begins with it or after it: they hold the direct spikes and what these set off, which must not come
+response was fitted (`organoid.models.spike_response.stimulus`) a pulse acts through its kernels alone, from the first
+step that begins with it or after it: they hold the direct spikes and what these set off, which must not come
 twice. Every random
 number comes from a counter (step, pulse, unit), so nothing depends on how a run is cut into calls,
 and spikes before the first pulse are the same as without it.
@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from organoid.culture.calibration import StimulationCalibration
+from organoid.culture.frames import coprime_stride, frames_per_step, rank_among_equals
 from organoid.culture.geometry import Geometry
 from organoid.culture.recruitment import Recruitment
-from organoid.culture.step_frames import coprime_stride, frames_per_step, rank_among_equals
 from organoid.errors import ModelError, StimulationError
-from organoid.models.counter_rng import stream_key, uniform
 from organoid.models.free_running import FreeRunningNetwork, Injection
-from organoid.models.stimulus_kernels import NO_PULSES, PulseTrack, StimulusKernels
+from organoid.models.rng import stream_key, uniform
+from organoid.models.spike_response.stimulus import NO_PULSES, PulseTrack, StimulusKernels
 from organoid.stimulation import Pulse
 
 Index = NDArray[np.int64]

@@ -5,10 +5,10 @@ from fractions import Fraction
 
 import numpy as np
 
-from organoid.clock import to_ticks
 from organoid.closed_loop.contracts import Block, Command, DeviceInfo, Receipt
 from organoid.errors import DeviceError
 from organoid.recording import SpikeRecording
+from organoid.recording.ticks import to_ticks
 from organoid.stimulation import DeviceProfile, device_profile
 
 _REFUSAL = "a recording cannot be stimulated"

@@ -16,12 +16,12 @@ from organoid.closed_loop.contracts import Block, Command, Delivered, DeviceInfo
 from organoid.culture.calibration import StimulationCalibration
 from organoid.culture.geometry import place
 from organoid.culture.recruitment import Recruitment
+from organoid.culture.serialization import can_store, put_network, put_settings, take_network, take_settings
 from organoid.culture.source import find_source
-from organoid.culture.storage import can_store, put_network, put_settings, take_network, take_settings
 from organoid.culture.tissue import Tissue, TissueState
 from organoid.errors import DeviceError
-from organoid.layout import put_table, take_table
-from organoid.recording_checks import electrode_table, unit_table
+from organoid.hdf5.layout import put_table, take_table
+from organoid.recording.validation import electrode_table, unit_table
 from organoid.stimulation import DeviceProfile, GuardHistory, Pulse, StimulationGuard, device_profile
 
 _NETWORK, _UNITS, _ELECTRODES, _PROFILE, _BLANKING = "network", "units", "electrodes", "profile", "blanking_s"

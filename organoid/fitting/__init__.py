@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from organoid.errors import FitError
-from organoid.fitting.gradient import GradientFit, GradientSettings, fit_gradient
-from organoid.fitting.likelihood import BIN_WIDTH, fit_likelihood
-from organoid.fitting.result import FitResult, load_fit
+from organoid.fitting.loading import load_fit
+from organoid.fitting.methods.gradient import GradientFit, GradientSettings, fit_gradient
+from organoid.fitting.methods.likelihood import BIN_WIDTH, fit_likelihood
+from organoid.fitting.result import FitResult
 from organoid.recording import SpikeRecording
 
 if TYPE_CHECKING:
@@ -44,9 +45,9 @@ def fit(
     """Fit a spiking network to a recording.
 
     The default, ``escape_lif`` with ``likelihood``, is fitted on recorded history (convex; see
-    `organoid.fitting.forced`). Any other model and loss trains by surrogate gradients (see
-    `organoid.fitting.gradient`); there ``escape_lif`` is `organoid.models.EscapeNoiseLIF`, LIF cells whose spikes are
-    drawn. The last 20 % of the window are the test part: no choice sees them. Both kinds of
+    `organoid.fitting.teacher_forced.estimate`). Any other model and loss trains by surrogate gradients (see
+    `organoid.fitting.methods.gradient`); there ``escape_lif`` is `organoid.models.EscapeNoiseLIF`, LIF cells whose
+    spikes are drawn. The last 20 % of the window are the test part: no choice sees them. Both kinds of
     result have ``network`` (to simulate and stimulate), ``scores``, ``free_run``, ``predict``, ``notes`` and ``save``.
 
     Parameters
@@ -70,7 +71,7 @@ def fit(
         recordings whose units were shifted in time (ten more fits of connections).
     coupling_prior : str
         "plain", or a structured one: "connections", "senders" or "distance" (likelihood path; see
-        `organoid.fitting.priors`).
+        `organoid.fitting.teacher_forced.priors`).
     basis : str
         What units are coupled through (likelihood path): "traces", saturating exponentials, or "cosines", raised
         cosines of the logarithm of time over 100 ms. Corrections in free run are made for "traces" without delays
@@ -79,7 +80,7 @@ def fit(
         Of further traces, which begin so long after a spike, in whole bins (likelihood path).
     latent_drive : bool
         Add to the network for simulation a slow drive shared by all units, for weak correlations it lacks
-        (likelihood path; see `organoid.fitting.latent_drive`). Predictions do not know it.
+        (likelihood path; see `organoid.fitting.free_run.latent_drive`). Predictions do not know it.
     bin_width : float, optional, s
         Default: 1 ms (likelihood), 2 ms (gradient).
     seed : int

@@ -1,31 +1,23 @@
 """`FitResult`: a fitted network with its scores, and how it is saved."""
 
-import json
-import os
 from dataclasses import dataclass, field
 from os import PathLike
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-import organoid
-from organoid import layout
-from organoid.errors import FitError, OrganoidError
-from organoid.fitting.history import bin_history
-from organoid.fitting.predict import expected_counts
-from organoid.models.escape_lif import EscapeLIF
-from organoid.models.storage import put_network, take_network
+from organoid.errors import FitError
+from organoid.fitting.data.history import bin_history
+from organoid.fitting.serialization import save_fit, take_json, to_json, whole_numbers
+from organoid.fitting.teacher_forced.prediction import expected_counts
+from organoid.hdf5 import layout
+from organoid.models.serialization import put_network, take_network
+from organoid.models.spike_response.network import EscapeLIF
 from organoid.recording import SpikeRecording
 
-if TYPE_CHECKING:
-    from organoid.fitting.gradient_result import GradientFit
-
-KIND = "fit"
-HOW = "fit_by"  # root attribute: which class of fit the file holds; absent in files with a FitResult only
 _JSON = {"scores": dict, "free_run": dict, "notes": list, "settings": dict}
 _NETWORKS = ("network", "forced", "uncoupled")
 _TABLES = ("edges", "per_unit", "units", "electrodes")
@@ -53,7 +45,8 @@ class FitResult:
         pre, post, weight, se, z, q, sign.
     per_unit : DataFrame
         name, rate_hz, bits_per_spike, bits_per_spike_uncoupled, coupled, follows ("coupled", "fields only", "own
-        history" or "constant rate"), capacity, and the rest of `organoid.fitting.goodness.Goodness.per_unit`.
+        history" or "constant rate"), capacity, and the rest of
+        `organoid.fitting.evaluation.goodness_of_fit.Goodness.per_unit`.
     units, electrodes : DataFrame
         Of the recording, for geometry.
     bin_width : float, s
@@ -63,7 +56,7 @@ class FitResult:
         What was fitted, with what, and where the training part ends.
     goodness : DataFrame
         Curves of calibration and rescaled intervals on the test part: curve, x, y, n (see
-        `organoid.fitting.goodness.Goodness`); empty for fits of older versions.
+        `organoid.fitting.evaluation.goodness_of_fit.Goodness`); empty for fits of older versions.
     """
 
     network: EscapeLIF
@@ -163,96 +156,3 @@ class FitResult:
     def __repr__(self) -> str:
         bits, alone = (self.scores[f"heldout_bits_per_spike{suffix}"] for suffix in ("", "_uncoupled"))
         return f"FitResult({self.network.n_units} units, held out {bits:.3f} bits/spike, uncoupled {alone:.3f})"
-
-
-class Fit(Protocol):
-    """What can be saved as a fit."""
-
-    HOW: ClassVar[str]
-
-    def write_to(self, group: h5py.Group) -> None:
-        """Write the fit into an empty group."""
-
-
-def save_fit(fit: Fit, path: str | PathLike[str]) -> None:
-    """Write a fit to an HDF5 file, which appears under its name only when complete."""
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with h5py.File(temporary, "w") as h5:
-            layout.mark(h5, KIND, organoid.__version__)
-            h5.attrs[HOW] = fit.HOW
-            fit.write_to(h5)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def load_fit(path: str | PathLike[str]) -> "FitResult | GradientFit":
-    """Read a fit that `organoid fit`, `FitResult.save` or `GradientFit.save` wrote.
-
-    Parameters
-    ----------
-    path : path
-
-    Returns
-    -------
-    FitResult or GradientFit
-        Whichever the file holds.
-
-    Raises
-    ------
-    FileNotFoundError
-    FitError
-        If the file is no fit; says what it is.
-    """
-    file = Path(path)
-    if not file.is_file():
-        raise FileNotFoundError(f"no such file: {file}")
-    if not h5py.is_hdf5(file):
-        raise FitError(f"{file} is not an HDF5 file; expected a fit written by `organoid fit` or FitResult.save")
-    try:
-        with h5py.File(file, "r") as h5:
-            kind = h5.attrs.get(layout.KIND)
-            if kind != KIND:
-                what = f"an organoid {kind}" if kind else "no organoid file"
-                raise FitError(f"{file} is {what}; expected a fit written by `organoid fit` or FitResult.save")
-            return _read(h5)
-    except OrganoidError:
-        raise
-    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise FitError(f"{file} cannot be read as a fit, it is damaged: {error}") from None
-
-
-def _read(h5: h5py.File) -> "FitResult | GradientFit":
-    from organoid.fitting.gradient_result import GradientFit
-
-    kinds: dict[str, type[FitResult] | type[GradientFit]] = {kind.HOW: kind for kind in (FitResult, GradientFit)}
-    how = h5.attrs.get(HOW, FitResult.HOW)
-    if how not in kinds:
-        raise FitError(f"{h5.filename} holds a fit by {how!r}; expected one of {', '.join(kinds)}")
-    return kinds[how].read_from(h5)
-
-
-def to_json(value: Any) -> str:
-    """Return JSON text of plain values, numpy values or a Series."""
-    return json.dumps(value.to_dict() if isinstance(value, pd.Series) else value, default=_plain)
-
-
-def take_json(group: h5py.Group, name: str, kind: type) -> Any:
-    """Read what `to_json` made, and refuse anything but the kind (dict or list) that was written."""
-    value = layout.take_json(group, name, None)
-    if not isinstance(value, kind):
-        raise FitError(f"{group.file.filename}: {name!r} holds a {type(value).__name__}; expected a {kind.__name__}")
-    return value
-
-
-def whole_numbers(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table whose whole numbers, which come back from a file as nullable ones, are plain."""
-    return table.astype({c: "int64" for c in table if table[c].dtype == "Int64"})
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} is not JSON-able")

@@ -25,9 +25,9 @@ from organoid.losses.autocovariance import PopulationAutocovariance
 from organoid.losses.base import SpikeLoss
 from organoid.losses.covariance import DelayedCovariance
 from organoid.losses.intervals import ISIDistribution
-from organoid.losses.kernels import KernelMMD
 from organoid.losses.latency import FirstSpikeLatency
 from organoid.losses.likelihood import Likelihood
+from organoid.losses.mmd import KernelMMD
 from organoid.losses.rate import Rate
 from organoid.losses.rate_distribution import PopulationRateDistribution
 from organoid.losses.registry import LOSSES

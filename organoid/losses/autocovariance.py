@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from organoid.losses.base import Compares, Reads, check_settings, check_trains
-from organoid.losses.tools import population_rate, whole_bins
+from organoid.losses.common import population_rate, whole_bins
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from organoid.losses.base import Compares, Reads, check_settings, check_trains
-from organoid.losses.tools import boxcar, whole_bins
+from organoid.losses.common import boxcar, whole_bins
 
 
 @dataclass(frozen=True)

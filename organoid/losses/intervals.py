@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from organoid.losses.base import Compares, Reads, check_settings, check_trains
-from organoid.losses.tools import whole_bins, yes_or_no
+from organoid.losses.common import whole_bins, yes_or_no
 
 
 @dataclass(frozen=True)

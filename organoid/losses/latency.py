@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from organoid.losses.base import Compares, Reads, check_settings, check_trains
-from organoid.losses.tools import yes_or_no
+from organoid.losses.common import yes_or_no
 
 
 @dataclass(frozen=True)

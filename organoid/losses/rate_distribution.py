@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from organoid.losses.base import Compares, Reads, check_settings, check_trains
-from organoid.losses.tools import boxcar, population_rate, whole_bins
+from organoid.losses.common import boxcar, population_rate, whole_bins
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 
 from organoid.errors import FitError
 from organoid.losses.base import Compares, Reads, check_settings, check_trains
-from organoid.losses.tools import upper_pairs, yes_or_no
+from organoid.losses.common import upper_pairs, yes_or_no
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from organoid.losses.base import Compares, Reads, check_settings, check_trains
-from organoid.losses.kernels import squared_distances
+from organoid.losses.mmd import squared_distances
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from organoid.losses.base import Compares, Reads, check_settings, check_trains
-from organoid.models.synapses import exponential_trace
+from organoid.models.synapses.exponential import exponential_trace
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from organoid.clock import BinGrid
 from organoid.errors import RecordingError
 from organoid.recording import SpikeRecording
+from organoid.recording.ticks import BinGrid
 from organoid.statistics.trains import positive, trains
 
 
@@ -68,7 +68,7 @@ def cross_correlograms(
         Centres, n_lags odd; positive where the second unit fires after the first.
     counts : ndarray of int64, shape (n_units, n_units, n_lags)
     """
-    from organoid.statistics.compiled import forward_pairs
+    from organoid.statistics._compiled import forward_pairs
 
     if not (np.isfinite(max_lag) and max_lag >= 0):
         raise RecordingError(f"max_lag is {max_lag!r} s; expected a time of 0 s or more")

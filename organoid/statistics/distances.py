@@ -32,7 +32,7 @@ def van_rossum(rec: SpikeRecording, tau: float) -> NDArray[np.float64]:
     M. C. W. van Rossum, "A novel spike distance", 2001; C. Houghton, T. Kreuz, "On the efficient
     calculation of van Rossum distances", 2012.
     """
-    from organoid.statistics.compiled import kernel_sums
+    from organoid.statistics._compiled import kernel_sums
 
     seen = trains(rec)
     order = np.argsort(seen.ticks, kind="stable")
@@ -69,7 +69,7 @@ def victor_purpura(rec: SpikeRecording, cost: float) -> NDArray[np.float64]:
     J. D. Victor, K. P. Purpura, "Nature and precision of temporal coding in visual cortex: a
     metric-space analysis", 1996.
     """
-    from organoid.statistics.compiled import best_matchings
+    from organoid.statistics._compiled import best_matchings
 
     if not (np.isfinite(cost) and cost >= 0):
         raise RecordingError(f"cost is {cost!r} per s; expected a number of 0 or more")

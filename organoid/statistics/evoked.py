@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from organoid.clock import BinGrid, to_ticks
 from organoid.errors import RecordingError
 from organoid.recording import SpikeRecording
+from organoid.recording.ticks import BinGrid, to_ticks
 from organoid.statistics.trains import observed_before, observed_spans, ratio, trains
 
 _SEEN_SHARE = 0.5  # of a trial's window that must have been observed for the trial to count

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from organoid.clock import to_ticks
 from organoid.errors import RecordingError
 from organoid.recording import SpikeRecording
+from organoid.recording.ticks import to_ticks
 
 _GRID_TOLERANCE = 1e-3  # of a tick: what floating-point times may be off by
 

@@ -1,0 +1,1 @@
+"""Compiled forward and backward passes of recurrent networks."""

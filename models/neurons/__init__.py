@@ -1,0 +1,1 @@
+"""Single-neuron models: parameters, one step, and the equation in the class docstring."""

@@ -1,0 +1,180 @@
+r"""Recurrent network of LIF neurons with escape noise: a spike is drawn, more likely the nearer the threshold.
+
+.. math:: z[t] \sim \text{Bernoulli}(p[t]), \qquad p[t] = \sigma\big((V[t] - \theta)/\Delta\big)
+
+Potential, reset and refractoriness are those of `organoid.models.neurons.lif`. The derivative of a spike is that of its
+probability, :math:`p' = p (1-p) / \Delta`, so for a single step the expected gradient is the gradient of the
+expectation; through resets and recurrence it is a surrogate like any other. The logits of a trajectory are the
+log-odds with which the network really spikes: what a likelihood shapes is what runs freely.
+
+Draws come from counters in the state (stream, step, unit), so the same state gives the same spikes.
+
+References
+----------
+Gerstner, Kistler, Naud and Paninski (2014), Neuronal Dynamics, chapter 9 (escape noise).
+Gygax and Zenke (2025), Elucidating the theoretical underpinnings of surrogate gradient learning in spiking neural
+networks, Neural Computation 37.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from organoid.models.compiled.recurrent.arrays import Outputs
+from organoid.models.dispatch import CanonicalCells
+from organoid.models.neurons.lif import LIFCell, LIFParameters, LIFState, synapses_of
+from organoid.models.recurrent import NetworkState, RecurrentNetwork, check_size
+from organoid.models.surrogate import Sigmoid, SpikeFunction, Surrogate
+from organoid.models.synapses.exponential import ExponentialSynapses
+from torch import Tensor
+
+# The constants of `organoid.models.rng`, as signed 64-bit integers.
+_GOLDEN, _MIX_A, _MIX_B = -7046029254386353131, -4658895280553007687, -7723592293110705685
+
+
+class EscapeNoiseState(NamedTuple):
+    """State of the membrane, and of the draws: stream and number of steps done, int64, shape (batch, 2)."""
+
+    membrane: LIFState
+    stream: Tensor
+
+
+class _Drawn(torch.autograd.Function):
+    """A yes or no drawn with a probability; the gradient passes to the probability."""
+
+    @staticmethod
+    def forward(ctx: Any, probability: Tensor, uniform: Tensor) -> Tensor:
+        return (uniform < probability).to(probability.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor, None]:
+        return grad[0], None
+
+
+def uniforms(stream: Tensor, n_units: int) -> Tensor:
+    """Return the numbers in [0, 1) of a step, float64, shape (batch, unit).
+
+    Those of `organoid.models.rng.uniform` with the stream as key, at position ``step * n_units + unit``.
+    """
+    counter = stream[:, 1:] * n_units + torch.arange(n_units, device=stream.device)
+    x = stream[:, :1] + (counter + 1) * _GOLDEN
+    x = (x ^ _right(x, 30)) * _MIX_A
+    x = (x ^ _right(x, 27)) * _MIX_B
+    return _right(x ^ _right(x, 31), 11).double() * 2.0**-53
+
+
+def _right(x: Tensor, n: int) -> Tensor:
+    """Shift to the right, zeros coming in."""
+    return (x >> n) & ((1 << (64 - n)) - 1)
+
+
+class EscapeNoiseCell(LIFCell):
+    """LIF neurons with escape noise, without synapses; see the module docstring for the equation.
+
+    Parameters
+    ----------
+    n_units : int
+        Number of units.
+    dt : float
+        Step, s.
+    parameters : LIFParameters
+        Fixed properties.
+    spike : SpikeFunction
+        A `Surrogate` whose ``smooth`` is the probability of a spike, from 0 to 1; any other function is taken as the
+        mean of the spikes and nothing is drawn.
+    """
+
+    def initial_state(self, batch: int, like: Tensor) -> EscapeNoiseState:  # type: ignore[override]
+        """Return cells at rest, each copy of the network with draws of its own."""
+        stream = torch.arange(batch, device=like.device)
+        return EscapeNoiseState(super().initial_state(batch, like), torch.stack([stream, torch.zeros_like(stream)], 1))
+
+    def step(  # type: ignore[override]
+        self,
+        drive: Tensor,
+        state: EscapeNoiseState,
+        threshold: Tensor | float | None = None,
+        spike: SpikeFunction | None = None,
+    ) -> tuple[Tensor, Tensor, EscapeNoiseState]:
+        """Advance one step; return spikes, distance to threshold and state, all (batch, unit)."""
+        draw = partial(self._draw, uniforms(state.stream, self.n_units)) if isinstance(self.spike, Surrogate) else None
+        spikes, distance, membrane = super().step(drive, state.membrane, threshold, spike or draw)
+        return spikes, distance, EscapeNoiseState(membrane, state.stream + state.stream.new_tensor([0, 1]))
+
+    def canonical(self, state: EscapeNoiseState) -> CanonicalCells:
+        """Return the form of these cells that compiled code takes."""
+        return super().canonical(state.membrane)._replace(stream=state.stream)
+
+    def after(self, before: EscapeNoiseState, out: Outputs) -> EscapeNoiseState:
+        """Return the state that compiled code found."""
+        steps = before.stream.new_tensor([0, out.spikes.shape[1]])
+        return EscapeNoiseState(super().after(before.membrane, out), before.stream + steps)
+
+    def _draw(self, uniform: Tensor, distance: Tensor) -> Tensor:
+        spike: Any = self.spike
+        drawn: Tensor = _Drawn.apply(spike.smooth(distance), uniform)  # type: ignore[no-untyped-call]
+        return drawn
+
+
+class EscapeNoiseLIF(RecurrentNetwork):
+    """Recurrent network of LIF cells with escape noise.
+
+    Parameters
+    ----------
+    n_units : int
+        Number of units.
+    dt : float
+        Step, s.
+    parameters : LIFParameters
+        Fixed properties; ``escape_width`` is the width of the soft threshold.
+    spike : SpikeFunction
+        Probability of a spike as a function of the distance to threshold; the logistic of ``escape_width`` if not
+        given.
+    mask : Tensor of bool, shape (unit, unit), optional
+        Allowed (pre, post) connections; all but self-connections if not given.
+    synapses : ExponentialSynapses, optional
+        Synapses of another kind (sparse, with delays of their own, depressing, under Dale's law) instead of those
+        that the parameters and the mask describe.
+    seed : int
+        Seed of the initial weights.
+    """
+
+    def __init__(
+        self,
+        n_units: int,
+        dt: float,
+        parameters: LIFParameters | None = None,
+        *,
+        spike: SpikeFunction | None = None,
+        mask: Tensor | None = None,
+        synapses: ExponentialSynapses | None = None,
+        seed: int = 0,
+    ) -> None:
+        p = parameters or LIFParameters(noise_sd=0.05)
+        check_size(n_units, dt)
+        super().__init__(
+            n_units,
+            dt,
+            cell=EscapeNoiseCell(n_units, dt, p, spike or Sigmoid(1 / p.escape_width)),
+            synapses=synapses_of(p, n_units, dt, mask, seed, synapses),
+            tau_mem=p.tau_mem,
+            noise_sd=p.noise_sd,
+            escape_width=p.escape_width,
+        )
+        self.fixed = p
+
+    def seeded_state(self, batch: int, generator: torch.Generator) -> NetworkState:
+        """Return the state at rest with streams of draws taken from a generator."""
+        state = self.initial_state(batch)
+        keys = torch.randint(2**62, (batch,), generator=generator).to(state.cell.stream.device)
+        stream = torch.stack([keys, torch.zeros_like(keys)], 1)
+        return state._replace(cell=state.cell._replace(stream=stream))
+
+
+def seeded_state(model: Any, batch: int, generator: torch.Generator) -> Any:
+    """Return a model's state at rest; where the state holds draws (`EscapeNoiseLIF`), with new ones."""
+    if hasattr(model, "seeded_state"):
+        return model.seeded_state(batch, generator)
+    return model.initial_state(batch)

@@ -1,0 +1,280 @@
+"""Networks and trained models in HDF5 groups: one dataset a parameter.
+
+A free-running network is stored by its kind, the attribute ``model``; kinds are registered in `_KINDS`. A trained
+model is stored by its name in `organoid.models.MODELS`, its fixed properties and the state of its parameters.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, fields, is_dataclass, replace
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from organoid.models.contracts import TrainableModel
+from organoid.models.registry import MODELS
+from organoid.models.simulators.dense_lif import FreeLIF, FreeLIFParameters
+from organoid.models.simulators.event_connections import Rows
+from organoid.models.simulators.event_driven import EventLIF, EventLIFParameters
+from organoid.models.simulators.stepwise import FreeModel
+from organoid.models.spike_response.latent_drive import NO_DRIVE, LatentDrive
+from organoid.models.spike_response.network import EscapeLIF, EscapeLIFParameters
+from organoid.models.spike_response.population import PopulationFields
+from organoid.models.spike_response.stimulus import StimulusKernels
+from organoid.models.surrogate import SURROGATES
+from organoid.models.synapses.serialization import described, rebuilt
+
+from organoid.errors import ModelError
+
+_MODEL = "model"
+_FIELDS = "fields"
+_LATENT = "latent"
+_STIMULUS = "stimulus"  # absent where no pulses were fitted
+_ROWS = "rows"
+_STATE = "state"
+_TRAINED = "trained"
+
+
+class _Kind(NamedTuple):
+    """How one class of networks is written and read."""
+
+    network: type
+    put: Callable[[h5py.Group, Any], None]
+    take: Callable[[h5py.Group], Any]
+
+
+def put_network(group: h5py.Group, network: Any) -> None:
+    """Write a network into an empty group.
+
+    Raises
+    ------
+    ModelError
+        If this kind of network cannot be stored.
+    """
+    name = next((name for name, kind in _KINDS.items() if isinstance(network, kind.network)), None)
+    if name is None:
+        known = " or ".join(kind.network.__name__ for kind in _KINDS.values())
+        raise ModelError(f"a network of type {type(network).__name__} cannot be stored; expected {known}")
+    group.attrs[_MODEL] = name
+    _KINDS[name].put(group, network)
+
+
+def take_network(group: h5py.Group) -> Any:
+    """Read a network that `put_network` wrote; all numbers come back bit for bit.
+
+    Raises
+    ------
+    ModelError
+        If the group holds another model or lacks a parameter.
+    """
+    name = group.attrs.get(_MODEL)
+    if name not in _KINDS:
+        raise ModelError(f"group {group.name!r} holds model {name!r}; expected {' or '.join(map(repr, _KINDS))}")
+    return _KINDS[name].take(group)
+
+
+def _put_escape(group: h5py.Group, network: EscapeLIF) -> None:
+    for name, value in network.parameters._asdict().items():
+        if name in (_FIELDS, _LATENT):
+            for part, constants in value._asdict().items():
+                group.create_dataset(f"{name}/{part}", data=constants)
+        else:
+            group.create_dataset(name, data=value)
+    if network.stimulus is not None:
+        _put_kernels(group.create_group(_STIMULUS), network.stimulus)
+
+
+def _take_escape(group: h5py.Group) -> EscapeLIF:
+    later = EscapeLIFParameters._field_defaults  # files of earlier versions lack these
+    plain = [name for name in EscapeLIFParameters._fields if name not in (_FIELDS, _LATENT)]
+    names = [name for name in plain if name in group or name not in later]
+    parts = [part for part in PopulationFields._fields if part not in PopulationFields._field_defaults]
+    _check_present(group, (*names, *(f"{_FIELDS}/{part}" for part in parts)))
+    values = {name: _value(group[name]) for name in names}
+    stored = group[_FIELDS]  # files of earlier versions have no regions
+    constants = {part: np.asarray(stored[part][()]) for part in PopulationFields._fields if part in stored}
+    kernels = _take_kernels(group[_STIMULUS]) if _STIMULUS in group else None
+    latent = NO_DRIVE  # unknown to earlier versions
+    if _LATENT in group:
+        latent = LatentDrive(*(_value(group[_LATENT][part]) for part in LatentDrive._fields))
+    return EscapeLIF(EscapeLIFParameters(**values, fields=PopulationFields(**constants), latent=latent), kernels)
+
+
+def _put_kernels(group: h5py.Group, kernels: StimulusKernels) -> None:
+    for entry in fields(kernels):
+        value = getattr(kernels, entry.name)
+        if isinstance(value, np.ndarray):
+            group.create_dataset(entry.name, data=value)
+        else:
+            group.attrs[entry.name] = value
+
+
+def _take_kernels(group: h5py.Group) -> StimulusKernels:
+    names = [entry.name for entry in fields(StimulusKernels)]
+    absent = [name for name in names if name not in group and name not in group.attrs]
+    if absent:
+        raise ModelError(f"group {group.name!r} lacks the parameter {absent[0]!r} of the responses to pulses")
+    values: dict[str, Any] = {name: group[name][()] if name in group else group.attrs[name] for name in names}
+    return StimulusKernels(**values)
+
+
+def _put_lif(group: h5py.Group, network: FreeLIF) -> None:
+    for name, value in network.parameters._asdict().items():
+        group.create_dataset(name, data=value)
+
+
+def _take_lif(group: h5py.Group) -> FreeLIF:
+    _check_present(group, tuple(name for name in FreeLIFParameters._fields if name != "threshold"))
+    values = {name: _value(group[name]) for name in FreeLIFParameters._fields if name in group}
+    _one_for_each_unit(values)
+    numbers = [name for name, value in values.items() if isinstance(value, int | float | np.ndarray)]
+    if len(numbers) < len(values):
+        raise ModelError(f"group {group.name!r} holds {set(values) - set(numbers)} that are no numbers")
+    return FreeLIF(FreeLIFParameters(**values))
+
+
+def _one_for_each_unit(values: dict[str, Any]) -> None:
+    """Repeat constants that files of earlier versions hold once, the threshold of 1 not at all."""
+    values.setdefault("threshold", 1.0)
+    for name in ("membrane_decay", "threshold", "adaptation_decay"):
+        if isinstance(values[name], float):
+            values[name] = np.full(np.shape(values["bias"]), values[name])
+
+
+def _put_event(group: h5py.Group, network: EventLIF) -> None:
+    for name, value in network.parameters._asdict().items():
+        group.create_dataset(name, data=value)
+    for part, values in network.rows._asdict().items():
+        group.create_dataset(f"{_ROWS}/{part}", data=values)
+
+
+def _take_event(group: h5py.Group) -> EventLIF:
+    parts = [f"{_ROWS}/{part}" for part in Rows._fields]
+    _check_present(group, (*EventLIFParameters._fields, *parts))
+    values = {name: _value(group[name]) for name in EventLIFParameters._fields}
+    wrong = [name for name, value in values.items() if not isinstance(value, int | float | np.ndarray)]
+    if wrong:
+        raise ModelError(f"group {group.name!r} holds {wrong} that are no numbers")
+    return EventLIF(EventLIFParameters(**values), Rows(*(np.asarray(group[part][()]) for part in parts)))
+
+
+def _put_model(group: h5py.Group, network: FreeModel) -> None:
+    put_trained(group.create_group(_TRAINED), network.model)
+    group.attrs["rate_limit"] = network.rate_limit
+
+
+def _take_model(group: h5py.Group) -> FreeModel:
+    _check_present(group, (_TRAINED,))
+    model: Any = take_trained(group[_TRAINED])
+    return FreeModel(model, float(group.attrs["rate_limit"]))
+
+
+def _check_present(group: h5py.Group, names: tuple[str, ...]) -> None:
+    absent = [name for name in names if name not in group]
+    if absent:
+        raise ModelError(f"group {group.name!r} lacks the parameter {absent[0]!r} of {group.attrs.get(_MODEL)}")
+
+
+def _value(dataset: h5py.Dataset) -> Any:
+    value = dataset[()]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+_KINDS: dict[str, _Kind] = {
+    "escape_lif": _Kind(EscapeLIF, _put_escape, _take_escape),
+    "event_lif": _Kind(EventLIF, _put_event, _take_event),
+    "free_lif": _Kind(FreeLIF, _put_lif, _take_lif),
+    "free_model": _Kind(FreeModel, _put_model, _take_model),
+}
+
+
+def put_trained(group: h5py.Group, model: TrainableModel) -> None:
+    """Write a trained model into an empty group.
+
+    Raises
+    ------
+    ModelError
+        If it is not of a class registered in `organoid.models.MODELS`, or its spike function not in `SURROGATES`.
+    """
+    name = registered_name(model)
+    if name is None or not isinstance(model, torch.nn.Module):
+        raise ModelError(
+            f"a trained {type(model).__name__} cannot be stored; expected a model registered in organoid.models.MODELS"
+        )
+    fixed = getattr(model, "fixed", None)
+    group.attrs[_MODEL] = name
+    group.attrs["n_units"], group.attrs["dt"] = model.n_units, model.dt
+    group.attrs["fixed"] = json.dumps(asdict(fixed) if is_dataclass(fixed) and not isinstance(fixed, type) else None)
+    group.attrs["spike"] = json.dumps(_spike_of(model))
+    synapses: Any = getattr(model, "synapses", None)
+    group.attrs["synapses"] = json.dumps(None if synapses is None else described(synapses))
+    for key, tensor in model.state_dict().items():
+        group.create_dataset(f"{_STATE}/{key}", data=tensor.detach().cpu().numpy())
+
+
+def take_trained(group: h5py.Group) -> TrainableModel:
+    """Read a model that `put_trained` wrote; it computes the same numbers bit for bit.
+
+    Raises
+    ------
+    ModelError
+        If its class is not registered here, or a parameter is missing or does not fit.
+    """
+    name = group.attrs.get(_MODEL)
+    if name not in MODELS:
+        raise ModelError(f"group {group.name!r} holds a trained {name!r}; expected one of {', '.join(MODELS)}")
+    try:
+        state = {key: np.array(values[()]) for key, values in group[_STATE].items()}
+        model = _build(name, dict(group.attrs), state)
+        model.load_state_dict({key: torch.from_numpy(values) for key, values in state.items()}, assign=True)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"group {group.name!r} holds no complete {name}: {reason}") from None
+    trained: TrainableModel = model
+    return trained
+
+
+def registered_name(model: Any) -> str | None:
+    """Return the name of a model's class in `organoid.models.MODELS`, or None."""
+    return next((name for name, make in MODELS.items() if make is type(model)), None)
+
+
+def _build(name: str, attributes: dict[str, Any], state: dict[str, NDArray[Any]]) -> Any:
+    """Return an untrained model with the fixed properties and the spike function that were stored."""
+    make, n_units, dt = MODELS[name], int(attributes["n_units"]), float(attributes["dt"])
+    fixed, spike = json.loads(attributes["fixed"]), json.loads(attributes["spike"])
+    options: dict[str, Any] = {} if spike is None else {"spike": SURROGATES[spike["name"]](**spike["settings"])}
+    synapses = json.loads(attributes.get("synapses", "null"))  # absent in files of earlier versions
+    if synapses is not None:
+        prefix = "synapses."
+        own = {key.removeprefix(prefix): values for key, values in state.items() if key.startswith(prefix)}
+        options["synapses"] = rebuilt(synapses, n_units, dt, own)
+    if fixed is None:
+        return make(n_units, dt, **options)
+    # A default model tells the class of the fixed properties.
+    usual: Any = make(1, dt)
+    return make(n_units, dt, _filled(usual.fixed, fixed), **options)
+
+
+def _filled(usual: Any, values: dict[str, Any]) -> Any:
+    """Return a copy of a (nested) dataclass with the values that `asdict` and JSON made of another."""
+    found = {}
+    for entry in fields(usual):
+        before = getattr(usual, entry.name)
+        value = values.get(entry.name, before)  # absent in files of earlier versions
+        if is_dataclass(before):
+            value = _filled(before, value)
+        found[entry.name] = tuple(value) if isinstance(before, tuple) else value
+    return replace(usual, **found)
+
+
+def _spike_of(model: torch.nn.Module) -> dict[str, Any] | None:
+    spike: Any = next((part.spike for part in model.modules() if hasattr(part, "spike")), None)
+    if spike is None:
+        return None
+    name = next((name for name, kind in SURROGATES.items() if kind is type(spike)), None)
+    if name is None:
+        raise ModelError(f"the spike function {spike!r} cannot be stored; expected one of {', '.join(SURROGATES)}")
+    return {"name": name, "settings": asdict(spike)}

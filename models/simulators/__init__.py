@@ -1,0 +1,1 @@
+"""Free-running forms of networks: dense, stepwise and event-driven."""

@@ -1,0 +1,1 @@
+"""The spike-response network: potential, escape noise, population features, stimulus filters, latent drive."""

@@ -1,0 +1,312 @@
+r"""Escape-noise LIF network with saturating synapses and population fields.
+
+In spike-response form, with ``y_i(t)`` the spikes of unit ``i`` in step ``t``:
+
+.. math::
+
+    s_{jk}(t+1) &= s_{jk}(t) e^{-dt/\tau_k}, \text{ then } s_{jk} \mathrel{+}= 1 - s_{jk}/S
+                   \text{ for each spike of } j \text{ in step } t \\
+    V_i(t)      &= b_i + \mathrm{clip}\Big(\sum_{jk} A_{kji} s_{jk}(t)\Big) + \sum_f B_{fi} g_f(t) + l_i x(t) \\
+    y_i(t)      &\sim \mathrm{Binomial}(K_i, \mathrm{logistic}(V_i(t)))
+
+``A_{k i i}`` is a unit's own history (reset, refractoriness, after-currents), ``g`` are the population
+fields of `organoid.models.spike_response.population`, ``x`` is the shared drive of
+`organoid.models.spike_response.latent_drive`, where there is one. ``K_i`` is 1 for a sorted unit and larger where one
+electrode picks up several neurons. Clipping keeps ``V`` inside the range seen in the recording.
+"""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from organoid.models.compiled.spike_response.step import advance_kernel
+from organoid.models.free_running import Advance, Injection, check_injection
+from organoid.models.rng import stream_key
+from organoid.models.spike_response.latent_drive import NO_DRIVE, LatentDrive, drive_key, first_value
+from organoid.models.spike_response.population import PopulationFields, no_fields
+from organoid.models.spike_response.stimulus import StimulusKernels
+
+from organoid.errors import ModelError
+
+Array = NDArray[np.float64]
+
+ACTIVITY_TAU = 2.0  # s, memory of the population rate that is watched for runaway
+
+
+class EscapeLIFParameters(NamedTuple):
+    """Parameters of an `EscapeLIF`.
+
+    Parameters
+    ----------
+    dt : float
+        Step, s.
+    tau : ndarray, shape (n_tau,)
+        Synaptic time constants, s.
+    saturation : float
+        ``S``: a trace cannot exceed it; infinity means linear synapses.
+    weights : ndarray, shape (n_tau, n_units, n_units)
+        ``A[k, pre, post]``, dimensionless (logit per unit of trace).
+    bias : ndarray, shape (n_units,)
+        Logit.
+    capacity : ndarray of int64, shape (n_units,)
+        Largest number of spikes of one unit in one step.
+    fields : PopulationFields
+    field_weights : ndarray, shape (n_features, n_units)
+        ``B[f, post]``, logit.
+    drive_low, drive_high : ndarray, shape (n_units,)
+        Range the summed synaptic drive is clipped to, logit.
+    ceiling : ndarray, shape (n_units,)
+        Largest ``V``, logit.
+    rate_limit : float
+        Population rate averaged over about 2 s above which the network counts as run away, spikes/s.
+    lags : ndarray, shape (n_lagged, n_lags)
+        ``phi[b, l - 1]``: further functions of the time since a spike, of finite length; none unless given.
+    lag_weights : ndarray, shape (n_lagged, n_units, n_units)
+        Couplings through these, ``A[b, pre, post]``, logit.
+    latent : LatentDrive
+        Shared by all units; felt in free runs only, predictions know its mean effect.
+    """
+
+    dt: float
+    tau: Array
+    saturation: float
+    weights: Array
+    bias: Array
+    capacity: NDArray[np.int64]
+    fields: PopulationFields
+    field_weights: Array
+    drive_low: Array
+    drive_high: Array
+    ceiling: Array
+    rate_limit: float
+    lags: Array = np.empty((0, 0))
+    lag_weights: Array = np.empty((0, 0, 0))
+    latent: LatentDrive = NO_DRIVE
+
+
+@dataclass(frozen=True)
+class EscapeLIFState:
+    """State of an `EscapeLIF` before step number `step`.
+
+    Parameters
+    ----------
+    key : int
+        Random stream of the run.
+    step : int
+        Steps done since the start.
+    traces, drive : ndarray, shape (n_tau, n_units)
+        ``s`` of every unit as a sender, and the summed input of every unit as a receiver.
+    population : ndarray, shape (n_fields,)
+        Traces of the summed spike count, one a field time constant.
+    activity : float
+        Leaky population rate, spikes/s.
+    latent : float
+        ``x``.
+    future : ndarray, shape (n_lags, n_units)
+        Drive still to come through functions of finite length; row ``t % n_lags`` is that of step ``t``.
+    """
+
+    key: int
+    step: int
+    traces: Array
+    drive: Array
+    population: Array
+    activity: float
+    latent: float = 0.0
+    future: Array = field(default_factory=lambda: np.empty((0, 0)))
+
+
+class EscapeLIF:
+    """The network the likelihood fit returns; see the module docstring for its equations.
+
+    Parameters
+    ----------
+    parameters : EscapeLIFParameters
+    stimulus : StimulusKernels, optional
+        How pulses act on the membranes, where that is known. The network itself does not know of pulses: whoever gives
+        them works out the drive and passes it to `advance`.
+
+    Raises
+    ------
+    ModelError
+        If shapes do not fit together or a value is not finite.
+    """
+
+    def __init__(self, parameters: EscapeLIFParameters, stimulus: StimulusKernels | None = None) -> None:
+        _check(parameters)
+        if stimulus is not None and (stimulus.n_units, stimulus.dt) != (parameters.bias.size, parameters.dt):
+            raise ModelError(
+                f"kernels of {stimulus.n_units} units and steps of {stimulus.dt:g} s for a network of "
+                f"{parameters.bias.size} units and steps of {parameters.dt:g} s; they must be the same"
+            )
+        self.parameters = parameters
+        self.stimulus = stimulus
+
+    @property
+    def n_units(self) -> int:
+        """Number of units."""
+        return int(self.parameters.bias.size)
+
+    @property
+    def dt(self) -> float:
+        """Length of a step, s."""
+        return self.parameters.dt
+
+    def initial_state(self, seed: int) -> EscapeLIFState:
+        """Return the resting state: no recent spikes, population fields at their mean.
+
+        Parameters
+        ----------
+        seed : int
+            Fixes everything that follows.
+        """
+        shape = (self.parameters.tau.size, self.n_units)
+        key = int(stream_key(seed, "escape_lif"))
+        return EscapeLIFState(
+            key=key,
+            step=0,
+            traces=np.zeros(shape),
+            drive=np.zeros(shape),
+            population=self.parameters.fields.mean.copy(),
+            activity=0.0,
+            future=np.zeros((self.parameters.lags.shape[1], self.n_units)),
+            latent=first_value(self.parameters.latent, key),
+        )
+
+    def state_from_traces(self, traces: Array, population: Array, seed: int) -> EscapeLIFState:
+        """Return a state with given traces, such as those a recording leaves behind."""
+        if self.parameters.lags.size:
+            raise ModelError("traces do not hold all that a network with couplings of finite length remembers")
+        drive = np.einsum("kj,kji->ki", traces, self.parameters.weights)
+        start = self.initial_state(seed)
+        return replace(start, traces=traces.copy(), drive=drive, population=population.copy())
+
+    def advance(self, state: EscapeLIFState, n_steps: int, injection: Injection | None = None) -> Advance:
+        """Run `n_steps` steps; see `organoid.models.free_running.FreeRunningNetwork`."""
+        inject = _nothing(n_steps) if injection is None else check_injection(injection, n_steps, self.n_units, True)
+        traces, drive, population = state.traces.copy(), state.drive.copy(), state.population.copy()
+        future = state.future.copy()
+        activity, latent, done, runaway = state.activity, state.latent, 0, False
+        latent_key = drive_key(state.key)
+        parts: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+        while done < n_steps and not runaway:
+            steps, units, done, activity, latent, runaway = advance_kernel(
+                self.parameters,
+                traces,
+                drive,
+                population,
+                activity,
+                ACTIVITY_TAU,
+                latent,
+                latent_key,
+                np.uint64(state.key),
+                state.step,
+                done,
+                n_steps,
+                inject,
+                future,
+            )
+            parts.append((steps, units))
+        return Advance(
+            steps=np.concatenate([part[0] for part in parts]) if parts else np.empty(0, np.int64),
+            units=np.concatenate([part[1] for part in parts]) if parts else np.empty(0, np.int64),
+            state=EscapeLIFState(
+                state.key, state.step + done, traces, drive, population, float(activity), float(latent), future
+            ),
+            n_steps=done,
+            runaway=bool(runaway),
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Return model name, size, step and a hash of all parameters."""
+        found = {"model": "escape_lif", "n_units": self.n_units, "dt": self.dt, "sha256": self._hash()}
+        return found if self.stimulus is None else {**found, "stimulus": self.stimulus.describe()}
+
+    def _hash(self) -> str:
+        digest = hashlib.sha256()
+        nested = self.parameters.latent if self.parameters.latent.loadings.size else ()
+        for value in (*self.parameters, *self.parameters.fields, *nested):
+            if not isinstance(value, PopulationFields | LatentDrive):
+                digest.update(np.ascontiguousarray(value).tobytes())
+        return digest.hexdigest()
+
+
+def _nothing(n_steps: int) -> Injection:
+    empty = np.empty(0, dtype=np.int64)
+    return Injection(empty, empty, 1.0, np.zeros(n_steps))
+
+
+def plain_parameters(
+    *,
+    dt: float,
+    tau: Array,
+    weights: Array,
+    bias: Array,
+    saturation: float = 3.0,
+    capacity: NDArray[np.int64] | None = None,
+    fields: PopulationFields | None = None,
+    field_weights: Array | None = None,
+    rate_limit: float = np.inf,
+) -> EscapeLIFParameters:
+    """Return parameters with nothing clipped, one spike a step and no fields unless given."""
+    n = bias.size
+    fields = no_fields() if fields is None else fields
+    return EscapeLIFParameters(
+        dt=dt,
+        tau=np.asarray(tau, dtype=np.float64),
+        saturation=saturation,
+        weights=np.asarray(weights, dtype=np.float64),
+        bias=np.asarray(bias, dtype=np.float64),
+        capacity=np.ones(n, dtype=np.int64) if capacity is None else np.asarray(capacity, dtype=np.int64),
+        fields=fields,
+        field_weights=np.zeros((fields.n_features, n)) if field_weights is None else field_weights,
+        drive_low=np.full(n, -np.inf),
+        drive_high=np.full(n, np.inf),
+        ceiling=np.full(n, np.inf),
+        rate_limit=rate_limit,
+    )
+
+
+def _check(p: EscapeLIFParameters) -> None:
+    n, n_tau = p.bias.size, p.tau.size
+    expected = {
+        "weights": (n_tau, n, n),
+        "capacity": (n,),
+        "field_weights": (p.fields.n_features, n),
+        "drive_low": (n,),
+        "drive_high": (n,),
+        "ceiling": (n,),
+    }
+    for name, shape in expected.items():
+        if getattr(p, name).shape != shape:
+            raise ModelError(f"{name} has shape {getattr(p, name).shape}; expected {shape} for {n} units")
+    if p.lags.size and p.lag_weights.shape != (len(p.lags), n, n):
+        raise ModelError(f"lag_weights has shape {p.lag_weights.shape}; expected {(len(p.lags), n, n)} for {n} units")
+    for name in ("lags", "lag_weights", "weights", "bias", "field_weights", "tau"):
+        if not np.all(np.isfinite(getattr(p, name))):
+            raise ModelError(f"{name} holds NaN or infinite values")
+    _check_regions(p.fields, n)
+    _check_drive(p.latent, n)
+    if not (p.dt > 0 and np.all(p.tau > 0) and p.saturation > 1 and np.all(p.capacity >= 1)):
+        raise ModelError("dt and tau must be positive (s), saturation above 1, capacity 1 or more")
+
+
+def _check_regions(fields: PopulationFields, n_units: int) -> None:
+    home, region = fields.home, fields.region
+    if home.size != (n_units if region.size else 0) or region.size > fields.decay.size:
+        raise ModelError(
+            f"{region.size} local fields with a region for {home.size} units; expected one region for each of "
+            f"{n_units} units, and none without local fields"
+        )
+    if region.size and (min(home.min(), region.min()) < 0 or home.max() > region.max()):
+        raise ModelError("regions of units and of local fields must be 0 or more, and every unit's must have a field")
+
+
+def _check_drive(latent: LatentDrive, n_units: int) -> None:
+    if latent.loadings.size not in (0, n_units) or not np.all(np.isfinite(latent.loadings)) or not latent.tau > 0:
+        raise ModelError(
+            f"a latent drive with {latent.loadings.size} loadings and a time constant of {latent.tau!r} s; expected "
+            f"a finite loading for each of {n_units} units (none without a drive), and a positive time constant"
+        )

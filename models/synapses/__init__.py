@@ -1,0 +1,1 @@
+"""Synapses between neurons: kinetics, short-term depression, connectivity, plasticity."""

@@ -1,0 +1,1 @@
+"""Potentials under recorded spikes, worked out in parallel over time."""

@@ -1,0 +1,277 @@
+"""The command line: options and help; what commands do is in `organoid.cli.work`, imported when needed."""
+
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from organoid._version import __version__
+from organoid.cli.support import check_output, make_folder, print_json, sentence, shows_progress
+from organoid.errors import OrganoidError
+
+BAD_INPUT, BUG, DIFFERENT, NOT_COMPARABLE = 2, 1, 3, 4
+_LARGEST_SEED = 2**63 - 1
+
+app = typer.Typer(
+    name="organoid",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
+Seed = Annotated[int, typer.Option(min=0, max=_LARGEST_SEED, help="Same seed, same result.")]
+Well = Annotated[str | None, typer.Option(help="Which well, where the file holds several.")]
+Which = Annotated[str | None, typer.Option("--recording", help="Which recording, where the file holds several.")]
+Report = Annotated[Path | None, typer.Option("--report", help="Also write a report, one HTML page.")]
+Recorded = Annotated[Path, typer.Argument(metavar="FILE", help="A recording, in any format read.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"organoid {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="Exit codes: 0 done, 2 bad input (one sentence says what), 1 a bug in this program.")
+def _organoid(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of every error.")] = False,
+) -> None:
+    """From a recording of cultured neurons to a network that lives like it and rehearses closed-loop protocols."""
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("organoid-demo"),
+    as_json: Json = False,
+) -> None:
+    """Run the whole chain on a sample culture.
+
+    Reads, fits, trains, simulates, closes the loop, replays, and writes a report at the end.
+    """
+    make_folder(out)
+    from organoid.demo import run_demo
+
+    found = run_demo(out, say=(lambda line: None) if as_json else print, progress=shows_progress(as_json))
+    if as_json:
+        print_json(found)
+
+
+@app.command()
+def info(file: Recorded, as_json: Json = False) -> None:
+    """Say what is in a file."""
+    from organoid.cli.text import info_text
+    from organoid.io.info import file_info
+
+    found = file_info(file)
+    _show(found, as_json, info_text)
+
+
+@app.command()
+def formats(as_json: Json = False) -> None:
+    """List the formats read, and on what evidence."""
+    from organoid.cli.text import table
+    from organoid.io.registry import formats as known
+
+    rows = [{"name": fmt.name, "title": fmt.title, "evidence": str(fmt.evidence)} for fmt in known()]
+    _show(rows, as_json, lambda found: table(("name", "title", "evidence"), [tuple(row.values()) for row in found]))
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A recording, in any format read.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write, in the layout of this project.")],
+    well: Well = None,
+    recording: Which = None,
+    stimuli: Annotated[Path | None, typer.Option(help="Stimulation log kept beside the recording (CSV).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a recording as an organoid file.
+
+    An HDF5 file in a documented layout, which is read back exactly.
+    """
+    check_output(out, inputs=(source,))
+    from organoid.io.organoid_hdf5 import write_recording
+    from organoid.io.registry import read_recording
+
+    rec = read_recording(source, well=well, recording=recording, stimuli=stimuli)
+    write_recording(rec, out)
+    found = {"out": out, "n_units": rec.n_units, "n_spikes": rec.n_spikes, "n_stimuli": len(rec.stimuli)}
+    _show(found, as_json, lambda _: f"{out}: {rec.n_units} units, {rec.n_spikes} spikes")
+
+
+@app.command()
+def analyze(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings, in any format read.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for tables and reports.")],
+    as_json: Json = False,
+) -> None:
+    """Write statistics as tables and reports.
+
+    One folder a culture, with CSV tables and report.html, and summary.csv over all of them.
+    """
+    make_folder(out)
+    from organoid.cli.statistics import analyze_files
+    from organoid.cli.text import analysis_text
+
+    _show(analyze_files(files, out, shows_progress(as_json)), as_json, analysis_text)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A recording.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another one, or a simulation of the first.")],
+    well: Well = None,
+    recording: Which = None,
+    as_json: Json = False,
+) -> None:
+    """Print the statistics of two recordings.
+
+    Network bursts of both are found with the thresholds of the first.
+    """
+    from organoid.cli.statistics import compare_files
+    from organoid.cli.text import comparison_text
+
+    _show(compare_files(first, second, well, recording), as_json, comparison_text)
+
+
+@app.command()
+def fit(
+    file: Recorded,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FIT.h5", help="Where to write the fit (a folder with --all-wells).")
+    ] = None,
+    well: Well = None,
+    recording: Which = None,
+    report: Report = None,
+    model: Annotated[str, typer.Option(help="escape_lif, lif, adaptive_lif or another registered one.")] = "escape_lif",
+    loss: Annotated[str, typer.Option(help="likelihood, van_rossum, rate or another registered one.")] = "likelihood",
+    seed: Seed = 0,
+    free_run: Annotated[
+        bool, typer.Option("--free-run/--no-free-run", help="Score free runs against the recording.")
+    ] = True,
+    basis: Annotated[str, typer.Option(help="What units are coupled through: traces, or (raised) cosines.")] = "traces",
+    delay: Annotated[
+        list[float] | None,
+        typer.Option(metavar="S", help="A further trace, which begins S seconds after a spike; may be repeated."),
+    ] = None,
+    latent_drive: Annotated[
+        bool,
+        typer.Option("--latent-drive", help="Add a slow drive shared by all units, if free runs lack correlation."),
+    ] = False,
+    all_wells: Annotated[
+        bool, typer.Option("--all-wells", help="Fit every well; --out (and --report) name folders.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Fit a spiking network to a recording.
+
+    It is scored on held-out data and left alone (free run). The last fifth of the recording is never fitted to.
+    """
+    from organoid.cli.text import fit_text, wells_text
+    from organoid.cli.work import FitRequest, fit_file
+
+    request = FitRequest(
+        file, well, recording, out, report, model, loss, seed, free_run, basis, tuple(delay or ()), latent_drive
+    )
+    if all_wells:
+        from organoid.cli.wells import fit_wells
+
+        _show(fit_wells(request, shows_progress(as_json)), as_json, wells_text)
+        return
+    _show(fit_file(request, shows_progress(as_json)), as_json, fit_text)
+
+
+@app.command()
+def simulate(
+    source: Annotated[str, typer.Argument(metavar="FIT.h5", help="A fit, or preset:NAME.")],
+    duration: Annotated[float, typer.Option(metavar="S", help="Seconds to simulate.")],
+    out: Annotated[Path, typer.Option(metavar="SIM.h5", help="Where to write the simulated recording.")],
+    seed: Seed = 0,
+    report: Report = None,
+    as_json: Json = False,
+) -> None:
+    """Let a fitted network spike on its own.
+
+    What it does is written as a recording, which every other command reads.
+    """
+    from organoid.cli.text import simulation_text
+    from organoid.cli.work import simulate_file
+
+    _show(simulate_file(source, duration, out, seed, report), as_json, simulation_text)
+
+
+@app.command()
+def run(
+    protocol: Annotated[
+        str, typer.Argument(metavar="PROTOCOL", help="periodic_pulses, rate_clamp, a .toml file, or file.py:Class.")
+    ],
+    culture: Annotated[str, typer.Option(metavar="CULTURE", help="FIT.h5, or preset:NAME.")],
+    out: Annotated[Path | None, typer.Option(metavar="SESSION.h5", help="The journal; a new file.")] = None,
+    duration: Annotated[float, typer.Option(metavar="S", help="Seconds to run.")] = 60.0,
+    seed: Seed = 0,
+    latency: Annotated[str, typer.Option(help="Latency profile: ideal, cl1, maxone, finalspark.")] = "ideal",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print pulses, charge and duration; run nothing.")] = False,
+    report: Report = None,
+    as_json: Json = False,
+) -> None:
+    """Run a protocol on a simulated culture."""
+    from organoid.cli import text as cli_text
+    from organoid.cli.work import SessionRequest, plan_session, run_protocol
+
+    request = SessionRequest(protocol, culture, out, duration, seed, latency, report)
+    if dry_run:
+        plan = plan_session(request)
+        _show(plan, as_json, lambda found: cli_text.dry_run_text(found, found["table"]))
+    else:
+        _show(run_protocol(request, shows_progress(as_json)), as_json, cli_text.session_text)
+
+
+@app.command(epilog="Exit codes: 0 same, 3 different, 4 not comparable (other versions or processor).")
+def replay(
+    session: Annotated[Path, typer.Argument(metavar="SESSION.h5", help="The journal of a session.")],
+    as_json: Json = False,
+) -> None:
+    """Run a session again and compare.
+
+    Says whether, and where first, it differs from its journal.
+    """
+    from organoid.cli.text import replay_text
+    from organoid.cli.work import replay_file
+
+    found = replay_file(session)
+    _show(found, as_json, replay_text)
+    code = {"same": 0, "different": DIFFERENT}.get(found["status"], NOT_COMPARABLE)
+    raise typer.Exit(code)
+
+
+def _show(found: Any, as_json: bool, as_text: Any) -> None:
+    if as_json:
+        print_json(found)
+    else:
+        print(as_text(found))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exit code 2 and one sentence on bad input, 1 on a bug."""
+    given = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in given
+    try:
+        app([argument for argument in given if argument != "--debug"], prog_name="organoid")
+    except (OrganoidError, OSError) as error:
+        _fail(f"Error: {sentence(error)}", BAD_INPUT, debug)
+    except Exception as error:
+        hint = "" if debug else "; run the same with --debug to see where"
+        _fail(f"Bug in organoid: {type(error).__name__}: {sentence(error)}{hint}", BUG, debug)
+
+
+def _fail(text: str, code: int, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    print(text, file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,243 @@
+"""What the long commands do; each returns what it found, as values for JSON or text."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from organoid.cli.support import OutputError, UsageError, check_output
+from organoid.closed_loop import Device, Protocol, Session, SessionError, run_session
+from organoid.culture import preset, simulate
+from organoid.devices import SimulatedCulture
+from organoid.errors import OrganoidError
+from organoid.fitting import fit, load_fit
+from organoid.io.organoid_hdf5 import write_recording
+from organoid.io.registry import read_recording
+from organoid.recording import SpikeRecording
+from organoid.report import write_report
+
+PRESET = "preset:"
+REPORT_RUN = 300.0  # s: longest free run shown in a report
+
+
+@dataclass(frozen=True)
+class FitRequest:
+    """What ``organoid fit`` was asked for."""
+
+    file: Path
+    well: str | None
+    recording: str | None
+    out: Path | None
+    report: Path | None
+    model: str
+    loss: str
+    seed: int
+    free_run: bool
+    basis: str = "traces"
+    delays: tuple[float, ...] = ()
+    latent_drive: bool = False
+
+    @property
+    def by_gradient(self) -> bool:
+        """Whether the model is trained by gradient."""
+        return (self.model, self.loss) != ("escape_lif", "likelihood")
+
+
+@dataclass(frozen=True)
+class SessionRequest:
+    """What ``organoid run`` was asked for."""
+
+    protocol: str
+    culture: str
+    out: Path | None
+    duration: float
+    seed: int
+    latency: str
+    report: Path | None
+
+
+def fit_file(request: FitRequest, progress: bool) -> dict[str, Any]:
+    """Fit a recording, save and report as asked."""
+    _check_fit(request)
+    rec = read_recording(request.file, well=request.well, recording=request.recording).culture()
+    result = fit(
+        rec,
+        model=request.model,
+        loss=request.loss,
+        free_run=request.free_run,
+        basis=request.basis,
+        delays=request.delays,
+        latent_drive=request.latent_drive,
+        seed=request.seed,
+        progress=progress,
+    )
+    if request.out is not None:
+        result.save(request.out)
+    if request.report is not None:
+        _report_fit(request, rec, result)
+    return _fit_found(request, rec, result)
+
+
+def _check_fit(request: FitRequest) -> None:
+    """Refuse, before any work, names nobody knows and outputs that cannot be written."""
+    check_names(request)
+    _check_different(request.out, request.report)
+    if request.out is None and request.report is None:
+        raise UsageError("nothing would be kept; give --out FIT.h5, --report PAGE.html, or both")
+    check_output(request.out, inputs=(request.file,))
+    check_output(request.report, inputs=(request.file,))
+
+
+def check_names(request: FitRequest) -> None:
+    """Refuse a model or a loss nobody knows."""
+    from organoid.losses import LOSSES
+    from organoid.models import MODELS
+
+    pairs = f"escape_lif with likelihood, or one of {', '.join(MODELS)} with one of {', '.join(LOSSES)}"
+    if request.by_gradient and (request.model not in MODELS or request.loss not in LOSSES):
+        raise UsageError(f"cannot fit model {request.model!r} with loss {request.loss!r}; choices: {pairs}")
+
+
+def _check_different(*paths: Path | None) -> None:
+    given = [path.resolve() for path in paths if path is not None]
+    if len(set(given)) < len(given):
+        raise OutputError(f"two outputs have the same name, {given[0]}; give different ones")
+
+
+def _report_fit(request: FitRequest, rec: SpikeRecording, result: Any) -> None:
+    assert request.report is not None
+    simulated = None
+    if request.free_run and result.network is not None:
+        simulated = simulate(result, min(rec.duration, REPORT_RUN), seed=request.seed)
+    write_report(
+        request.report,
+        recording=rec,
+        fit=result,
+        simulated=simulated,
+        gradient=result if request.by_gradient else None,
+        title=f"Fit of {request.file.name}",
+    )
+
+
+def _fit_found(request: FitRequest, rec: SpikeRecording, result: Any) -> dict[str, Any]:
+    return {
+        "file": request.file,
+        "model": request.model,
+        "loss": request.loss,
+        "seed": request.seed,
+        "out": request.out,
+        "report": request.report,
+        "n_units": rec.n_units,
+        "n_spikes": rec.n_spikes,
+        **dict(result.scores),
+        "free_run": dict(result.free_run),
+        "notes": list(result.notes),
+    }
+
+
+def simulate_file(source: str, duration: float, out: Path, seed: int, report: Path | None) -> dict[str, Any]:
+    """Simulate a fit or a preset, write the recording, report as asked."""
+    _check_different(out, report)
+    inputs = () if source.startswith(PRESET) else (Path(source),)
+    check_output(out, inputs=inputs)
+    check_output(report, inputs=inputs)
+    rec = simulate(load_culture(source), duration, seed=seed)
+    write_recording(rec, out)
+    if report is not None:
+        write_report(report, recording=rec, title=f"Simulation of {Path(source).name}")
+    return {
+        "out": out,
+        "report": report,
+        "n_units": rec.n_units,
+        "n_spikes": rec.n_spikes,
+        "duration_s": rec.duration,
+        "seed": seed,
+        "runaway": bool(rec.metadata.get("runaway", False)),
+        "notes": list(rec.notes),
+    }
+
+
+def load_culture(name: str) -> Any:
+    """Return a fit from a file, or a preset by ``preset:NAME``."""
+    if name.startswith(PRESET):
+        return preset(name.removeprefix(PRESET))
+    return load_fit(name)
+
+
+def load_protocol(name: str) -> Protocol:
+    """Return a protocol; whatever a protocol's own file raises is the user's to mend, not a bug of ours."""
+    from organoid import protocols
+
+    try:
+        return protocols.load_protocol(name)
+    except (OrganoidError, OSError):
+        raise
+    except Exception as error:
+        raise SessionError(f"protocol {name} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def plan_session(request: SessionRequest) -> dict[str, Any]:
+    """Say what a session would give."""
+    from organoid.protocols import dry_run
+
+    device = SimulatedCulture(load_culture(request.culture))
+    plan = dry_run(load_protocol(request.protocol), device.info, request.duration)
+    return {"protocol": request.protocol, **plan.summary, "table": plan.table.to_dict("records")}
+
+
+def run_protocol(request: SessionRequest, progress: bool) -> dict[str, Any]:
+    """Run a session, write its journal, report as asked."""
+    if request.out is None:
+        raise UsageError("give --out SESSION.h5 for the journal, or --dry-run to run nothing")
+    _check_different(request.out, request.report)
+    check_output(request.out, new=True)
+    check_output(request.report)
+    protocol = load_protocol(request.protocol)
+    device: Device = SimulatedCulture(load_culture(request.culture))
+    session = run_session(
+        protocol,
+        device,
+        request.duration,
+        journal=request.out,
+        seed=request.seed,
+        latency=request.latency,
+        progress=progress,
+    )
+    if request.report is not None:
+        write_report(request.report, session=session, title=f"Session {request.out.name}")
+    return session_found(request, session, device)
+
+
+def session_found(request: SessionRequest, session: Session, device: Device) -> dict[str, Any]:
+    """Return a session in numbers."""
+    commands = session.outcome.get("commands", {})
+    return {
+        "protocol": request.protocol,
+        "culture": request.culture,
+        "out": request.out,
+        "report": request.report,
+        "seed": request.seed,
+        "status": session.outcome["status"],
+        "duration_s": session.recording.duration,
+        "n_ticks": len(session.ticks),
+        "n_spikes": session.recording.n_spikes,
+        "n_pulses": commands.get("delivered", 0),
+        "commands": commands,
+        "values": session.outcome.get("values", {}),
+        "warnings": list(device.info.warnings),
+    }
+
+
+def replay_file(path: Path) -> dict[str, Any]:
+    """Replay a journal."""
+    from organoid.sessions import replay
+
+    report = replay(path)
+    return {
+        "session": path,
+        "status": report.status,
+        "mode": report.mode,
+        "n_ticks": report.n_ticks,
+        "n_datasets": report.n_datasets,
+        "difference": None if report.difference is None else str(report.difference),
+        "notes": list(report.notes),
+    }

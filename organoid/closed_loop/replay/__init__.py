@@ -1,0 +1,1 @@
+"""A session run again from its journal, and the first place where it differs."""

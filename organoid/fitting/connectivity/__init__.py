@@ -1,0 +1,1 @@
+"""Which units drive which: inference of connections with an empirical null."""

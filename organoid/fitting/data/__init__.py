@@ -1,0 +1,1 @@
+"""Recorded spikes cut into bins, histories and windows."""

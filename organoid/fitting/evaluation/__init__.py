@@ -1,0 +1,1 @@
+"""How well a fit predicts: goodness of fit on held-out time."""

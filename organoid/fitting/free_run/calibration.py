@@ -1,0 +1,290 @@
+"""Which weights to live with: the forced ones if they are alive already, else the gentlest correction that is.
+
+Everything is judged on the training part: free runs against its portrait, and the forced likelihood on its
+control bins. Corrections are tried from gentle to thorough: biases alone, then all weights, whole or in part.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from organoid.fitting.data.history import History
+from organoid.fitting.free_run.comparison import Portrait, free_run, free_run_scores, portray, rates_off, summarise
+from organoid.fitting.free_run.criteria import GOOD, LIMITS, discrepancy, reasons
+from organoid.fitting.free_run.latent_drive import fit_drive
+from organoid.fitting.free_run.moments import ALL, RATES, FreeFit, fit_free, longest_stretch
+from organoid.fitting.free_run.recorded_stimuli import with_recorded_pulses
+from organoid.fitting.teacher_forced.estimate import Design, ForcedFit, assemble, negative_log_likelihood
+from organoid.fitting.teacher_forced.model_selection import constant_rates
+from organoid.models.free_running import FreeRunningNetwork
+from organoid.models.spike_response.network import EscapeLIF, EscapeLIFParameters
+from organoid.models.spike_response.stimulus import StimulusKernels
+from organoid.recording import SpikeRecording
+from organoid.statistics import firing_rates
+
+Array = NDArray[np.float64]
+
+CHECK_RUNS = 4
+CHECK_DURATION = 300.0  # s
+CHECK_SEEDS, DRIVE_SEEDS, RATE_SEEDS = 1000, 2000, 3000  # apart from the seeds of the scores
+MAX_LOSS = {True: 0.036, False: 0.015}  # share of the gain over constant rates, where bursts count and where not
+_HALVINGS = 6
+RATE_ROUNDS, RATE_GAIN, MAX_STEP = 6, 0.6, 1.0  # of biases by whole runs; logit
+RATE_LOSS = 0.0015  # share of the gain that the mean rate may cost beyond
+NEAR = 2.0  # discrepancy (log units) below which biases alone are worth a try
+NOT_ALIVE = ("forced, not alive", "forced, other basis")
+MIN_STRETCH = 1.0  # s observed without a break, for windows to start and run in
+
+
+@dataclass(frozen=True)
+class FreeWeights:
+    """The network to simulate with, and how it was chosen.
+
+    Parameters
+    ----------
+    parameters : EscapeLIFParameters
+    choice : str
+        "forced" (alive as it was), "rates" (biases corrected), "free" (all weights corrected), "between" (a
+        part of that, or of the biases' correction), "forced, not alive", "forced, other basis" (not alive, and no
+        correction is made for couplings of finite length), or "driven" (neither of these, with a shared drive alive).
+    discrepancy : float
+        Of the choice; see `organoid.fitting.free_run.criteria`.
+    loss : float
+        Share of the likelihood gain given up, on the training part.
+    moments_off : tuple of float
+        How far moments were off in each step of the last correction.
+    """
+
+    parameters: EscapeLIFParameters
+    choice: str
+    discrepancy: float
+    loss: float
+    moments_off: tuple[float, ...] = ()
+
+
+def choose_free_weights(
+    rec: SpikeRecording,
+    training: History,
+    design: Design,
+    forced: ForcedFit,
+    *,
+    seed: int,
+    device: str | None = None,
+    progress: bool = False,
+) -> FreeWeights:
+    """Run the forced network freely; where it does not pass, correct it until it does, or keep what is best.
+
+    Parameters
+    ----------
+    rec : SpikeRecording
+        The training part.
+    training, design, forced
+        As fitted.
+    seed : int
+    device : str, optional
+        Where the windows of corrections run; see `organoid.fitting.free_run.windows.compare_windows`.
+    progress : bool
+    """
+    recorded = portray(rec)
+    stimulus = forced.stimulus
+    first = _check(EscapeLIF(forced.parameters, stimulus), training, recorded, seed)
+    best = _uncorrected(forced.parameters, first)
+    if first.passes:
+        return best
+    if design.basis.lags.size:
+        return best if first.alive else replace(best, choice="forced, other basis")
+    if longest_stretch(training.observed) * training.bin_width < MIN_STRETCH:
+        return best
+    plans = (RATES, ALL) if first.discrepancy < NEAR else (ALL,)
+    fits = (fit_free(training, design, forced, plan, seed=seed, device=device, progress=progress) for plan in plans)
+    loss, kept = _Loss(design, forced), forced.theta
+    for name, theta, off in _corrections(forced.theta, fits, loss, MAX_LOSS[recorded.bursts_count]):
+        parameters = assemble(training, design, theta)
+        found = _check(EscapeLIF(parameters, stimulus), training, recorded, seed)
+        if found.discrepancy < best.discrepancy:
+            best, kept = FreeWeights(parameters, name, found.discrepancy, loss(theta), off), theta
+        if found.passes:
+            return best
+        if found.alive and not recorded.bursts_count:  # without bursts, no more is to be had but the mean rate
+            break
+    if recorded.bursts_count:
+        return best
+    return _with_mean_rate(best, kept, loss, stimulus, training, recorded, seed)
+
+
+def _uncorrected(parameters: EscapeLIFParameters, found: "_Verdict") -> FreeWeights:
+    return FreeWeights(parameters, "forced" if found.alive else "forced, not alive", found.discrepancy, 0.0)
+
+
+def _with_mean_rate(
+    best: FreeWeights,
+    theta: Array,
+    loss: Callable[[Array], float],
+    stimulus: StimulusKernels | None,
+    training: History,
+    recorded: Portrait,
+    seed: int,
+) -> FreeWeights:
+    """Move all biases alike towards the recorded mean rate, as far as likelihood allows, if that helps."""
+    shift = _by_whole_runs(best.parameters, stimulus, training, recorded, seed, each=False).bias - best.parameters.bias
+    part = _share(theta, _shifted(theta, shift), loss, MAX_LOSS[False] + RATE_LOSS) * shift
+    parameters = _biased(best.parameters, part)
+    found = _check(EscapeLIF(parameters, stimulus), training, recorded, seed)
+    if found.discrepancy >= best.discrepancy:
+        return best
+    choice = "rates" if best.choice.startswith("forced") else best.choice
+    return FreeWeights(parameters, choice, found.discrepancy, loss(_shifted(theta, part)), best.moments_off)
+
+
+def choose_large_weights(
+    rec: SpikeRecording, training: History, design: Design, forced: ForcedFit, *, seed: int
+) -> FreeWeights:
+    """Do the same for a network too large for the moment stage: biases alone, corrected by whole free runs.
+
+    Parameters
+    ----------
+    rec : SpikeRecording
+        The training part.
+    training, design, forced
+        As fitted.
+    seed : int
+    """
+    recorded, parameters = portray(rec), forced.parameters
+    first = _check(EscapeLIF(parameters, forced.stimulus), training, recorded, seed)
+    if first.passes:
+        return _uncorrected(parameters, first)
+    parameters = _by_whole_runs(parameters, forced.stimulus, training, recorded, seed, each=True)
+    after = _check(EscapeLIF(parameters, forced.stimulus), training, recorded, seed)
+    if after.discrepancy >= first.discrepancy:
+        return _uncorrected(forced.parameters, first)
+    theta = _shifted(forced.theta, parameters.bias - forced.parameters.bias)
+    return FreeWeights(parameters, "rates", after.discrepancy, _Loss(design, forced)(theta))
+
+
+def _by_whole_runs(
+    parameters: EscapeLIFParameters,
+    stimulus: StimulusKernels | None,
+    training: History,
+    recorded: Portrait,
+    seed: int,
+    *,
+    each: bool,
+) -> EscapeLIFParameters:
+    """Return a network whose whole free runs have the recorded rates, of each unit or in the mean, by its biases."""
+    for k in range(RATE_ROUNDS):
+        network = with_recorded_pulses(EscapeLIF(parameters, stimulus), training)
+        simulated, _ = free_run(network, CHECK_DURATION, seed + RATE_SEEDS + k)
+        wanted, found = recorded.rates, firing_rates(simulated)
+        if not each:
+            wanted, found = (np.full_like(rates, rates.mean()) for rates in (wanted, found))
+        step = np.clip(rates_off(wanted, found), -MAX_STEP, MAX_STEP)
+        parameters = _biased(parameters, RATE_GAIN * step)
+    return parameters
+
+
+def _biased(parameters: EscapeLIFParameters, by: Array) -> EscapeLIFParameters:
+    """Return a network of other biases; the highest recorded potentials move with them."""
+    return parameters._replace(bias=parameters.bias + by, ceiling=parameters.ceiling + by)
+
+
+def _shifted(theta: Array, by: Array) -> Array:
+    """Return parameters with other biases."""
+    return np.vstack([theta[:-1], theta[-1] + by])
+
+
+def _corrections(
+    forced: Array, fits: Iterator[FreeFit], loss: Callable[[Array], float], max_loss: float
+) -> Iterator[tuple[str, Array, tuple[float, ...]]]:
+    """Yield weights from the gentlest correction on, each as far as its loss allows, then half as far.
+
+    A correction is worked out only when it is asked for.
+    """
+    for fit in fits:
+        share, whole = _share(forced, fit.theta, loss, max_loss), "free" if fit.plan.everything else "rates"
+        for part in (share, share / 2) if share > 0.0 else ():
+            name = whole if part == 1.0 else "between"
+            yield name, forced + part * (fit.theta - forced), fit.moments_off
+
+
+def _share(forced: Array, theta: Array, loss: Callable[[Array], float], max_loss: float) -> float:
+    """Return how much of the way to `theta` may be gone, 0 for none at all.
+
+    The loss grows along the way (it is convex and least at its start); 0 where a correction has diverged.
+    """
+    if not np.all(np.isfinite(theta)):
+        return 0.0
+    if loss(theta) <= max_loss:
+        return 1.0
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        allowed = loss(forced + middle * (theta - forced)) <= max_loss
+        low, high = (middle, high) if allowed else (low, middle)
+    return low
+
+
+def with_latent_drive(
+    weights: FreeWeights,
+    rec: SpikeRecording,
+    training: History,
+    stimulus: StimulusKernels | None = None,
+    *,
+    seed: int,
+) -> FreeWeights:
+    """Return weights with the drive their free runs lack, where it passes the check with it, or comes nearer to that.
+
+    Parameters
+    ----------
+    weights : FreeWeights
+    rec : SpikeRecording
+        The training part.
+    training : History
+        The same.
+    stimulus : StimulusKernels, optional
+    seed : int
+    """
+
+    def alone(parameters: EscapeLIFParameters) -> FreeRunningNetwork:
+        return with_recorded_pulses(EscapeLIF(parameters, stimulus), training)
+
+    recorded = portray(rec)
+    driven = fit_drive(weights.parameters, rec, alone, seed=seed + DRIVE_SEEDS)
+    if driven is weights.parameters:
+        return weights
+    both = (weights.parameters, driven)
+    before, after = (_check(EscapeLIF(each, stimulus), training, recorded, seed) for each in both)
+    if after.discrepancy > before.discrepancy and not after.passes:
+        return weights
+    choice = "driven" if after.alive and weights.choice in NOT_ALIVE else weights.choice
+    return replace(weights, parameters=driven, choice=choice, discrepancy=after.discrepancy)
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    discrepancy: float
+    passes: bool
+    alive: bool
+
+
+def _check(network: EscapeLIF, training: History, recorded: Portrait, seed: int) -> _Verdict:
+    """Compare free runs, in which the recorded pulses come, with the recording."""
+    pulsed = with_recorded_pulses(network, training)
+    runs = free_run_scores(pulsed, recorded, seed=seed + CHECK_SEEDS, n_runs=CHECK_RUNS, duration=CHECK_DURATION)
+    scores = summarise(runs)
+    passes, alive = (not list(reasons(scores, recorded.bursts_count, limits)) for limits in (GOOD, LIMITS))
+    return _Verdict(discrepancy(scores, recorded.bursts_count), passes, alive)
+
+
+class _Loss:
+    """The share of the forced fit's gain over constant rates that other weights give up, on the training part."""
+
+    def __init__(self, design: Design, forced: ForcedFit) -> None:
+        self.design = design
+        self.best = negative_log_likelihood(design, forced.theta)
+        constant = negative_log_likelihood(design, constant_rates(design, design.sample))
+        self.gain = max(constant - self.best, 1e-12)
+
+    def __call__(self, theta: Array) -> float:
+        return float((negative_log_likelihood(self.design, theta) - self.best) / self.gain)

@@ -1,0 +1,126 @@
+"""Short free runs from recorded states: what the network does, against what the culture did.
+
+Many windows start from the traces the recorded spikes leave at their start. In each the network runs
+freely; the sums of features over its spikes are compared with those over the recorded spikes of the
+same stretches. Windows are shared out in a fixed number of parts, so that sums do not depend on the
+number of threads.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from organoid.fitting.data.history import History
+from organoid.fitting.free_run.window_states import RecordedStates, Response, Windows
+from organoid.fitting.teacher_forced.features import Basis, sweep
+from organoid.models.compiled.spike_response.windows import free_windows
+from organoid.models.rng import stream_key
+from organoid.models.spike_response.network import EscapeLIFParameters
+from organoid.models.spike_response.stimulus import NO_PULSES, StimulusKernels
+
+Array = NDArray[np.float64]
+
+_PARTS = 8
+_IN_STEP = 4, 16  # windows that run in step, at least (where there are several) and at most
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean over bins of features times spikes, shape (n_features, n_units); and how windows ended.
+
+    Parameters
+    ----------
+    simulated, recorded : ndarray, shape (n_features, n_units)
+    share_given_up : float
+        Share of windows that were given up for firing far too much.
+    """
+
+    simulated: Array
+    recorded: Array
+    share_given_up: float
+
+
+def _no_response(n_units: int) -> tuple[NDArray[Any], ...]:
+    nothing = np.zeros(n_units)
+    return NO_PULSES.steps, NO_PULSES.curves, NO_PULSES.sizes, np.zeros((1, 1, n_units)), nothing, nothing
+
+
+def compare_windows(
+    training: History,
+    parameters: EscapeLIFParameters,
+    states: RecordedStates,
+    chosen: NDArray[np.int64],
+    n_steps: int,
+    seed: int,
+    *,
+    device: str | None = None,
+    stimulus: StimulusKernels | None = None,
+) -> Moments:
+    """Run windows of `n_steps` bins from the chosen states, and replay the recording beside them.
+
+    Parameters
+    ----------
+    training : History
+    parameters : EscapeLIFParameters
+    states : RecordedStates
+    chosen : ndarray of int64, shape (n_windows,)
+        Which states; the same one may be chosen twice.
+    n_steps : int
+    seed : int
+    device : str, optional
+        Where torch runs all windows as one batch ("cpu", "cuda"). Default: compiled loops on the processors. Both
+        draw from the same distribution, not the same spikes.
+    stimulus : StimulusKernels, optional
+        How the recorded pulses, which come in the windows when they came in the recording, act on the network.
+    """
+    response = Response.to_recorded(training, stimulus)
+    basis = Basis(parameters.tau, parameters.saturation, parameters.fields)
+    parts = [part for part in np.array_split(chosen, _PARTS) if part.size]
+    few, many = _IN_STEP
+    in_step = np.array_split(chosen, max(min(_PARTS, chosen.size // few), -(-chosen.size // many), 1))
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        replayed = list(pool.map(lambda part: _replay(training, basis, states, part, n_steps), parts))
+        if device is None:
+            ran = list(pool.map(lambda part: _run_part(parameters, states, part, n_steps, seed, response), in_step))
+        else:
+            from organoid.fitting.free_run.windows_torch import run_windows  # torch is only imported for a device
+
+            ran = [run_windows(parameters, states, chosen, n_steps, seed, device, response)]
+    simulated = np.sum([part.sums for part in ran], axis=0) / max(sum(part.n_bins for part in ran), 1)
+    recorded = np.sum(replayed, axis=0) / (chosen.size * n_steps)
+    return Moments(simulated.T, recorded.T, sum(part.n_given_up for part in ran) / chosen.size)
+
+
+def _replay(training: History, basis: Basis, states: RecordedStates, part: NDArray[np.int64], n_steps: int) -> Array:
+    """Return the sums of features over the recorded spikes of some windows, shape (n_units, n_features)."""
+    sums = np.zeros((1, training.n_units, basis.n_features(training.n_units)))
+    for state in part:
+        traces, population = states.traces[state].astype(np.float64), states.population[state].astype(np.float64)
+        start = int(states.bins[state])
+        sweep(training, basis, start, start + n_steps, traces, population, sums)
+    return np.asarray(sums[0])
+
+
+def _run_part(
+    parameters: EscapeLIFParameters,
+    states: RecordedStates,
+    part: NDArray[np.int64],
+    n_steps: int,
+    seed: int,
+    response: "Response | None",
+) -> Windows:
+    n_tau, n = parameters.tau.size, parameters.bias.size
+    sums, done = np.zeros((n, n_tau * n + parameters.fields.n_features + 1)), np.empty(part.size, dtype=np.int64)
+    traces = np.ascontiguousarray(states.traces[part].transpose(1, 0, 2), dtype=np.float64)
+    population = np.ascontiguousarray(states.population[part].T, dtype=np.float64)
+    drive = np.stack([traces[k] @ parameters.weights[k] for k in range(n_tau)])
+    keys = np.array([stream_key(seed, int(state)) for state in part], dtype=np.uint64)
+    pulses = _no_response(n) if response is None else response.packed
+    free_windows(
+        parameters, traces, drive, population, keys, states.allowed[:n_steps], sums, done, states.bins[part], pulses
+    )
+    return Windows(sums, int(done.sum()), int((done < n_steps).sum()))

@@ -1,0 +1,1 @@
+"""Training by surrogate gradients: steps, scores and results."""

@@ -1,0 +1,233 @@
+"""`GradientFit`: a network trained by gradient, with its scores, its free-running form, and how it is saved."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, is_dataclass
+from os import PathLike
+from typing import Any, ClassVar
+
+import h5py
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from organoid.errors import FitError, ModelError
+from organoid.fitting.data.history import bin_history
+from organoid.fitting.gradient.prediction import N_DRAWS, Counts, answers, as_recording, mixed
+from organoid.fitting.serialization import save_fit, take_json, to_json, whole_numbers
+from organoid.hdf5 import layout
+from organoid.losses import LOSSES, SpikeLoss
+from organoid.models import TrainableModel
+from organoid.models.free_running import FreeRunningNetwork
+from organoid.models.serialization import put_network, put_trained, take_network, take_trained
+from organoid.recording import SpikeRecording
+
+Array = NDArray[np.float64]
+
+_JSON = {"scores": dict, "free_run": dict, "notes": list, "settings": dict}
+_TABLES = ("edges", "per_unit", "units", "electrodes", "curve")
+_HELD_OUT = {
+    "fitted": "held_out_loss",
+    "silent": "held_out_loss_silent",
+    "constant_rate": "held_out_loss_constant_rate",
+    "shuffled": "held_out_loss_shuffled",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class GradientFit:
+    """A model trained by gradient descent, and how well it does.
+
+    Attributes
+    ----------
+    network : FreeRunningNetwork or None
+        The trained network left alone: what `organoid.simulate` and `organoid.SimulatedCulture` run. None where a
+        model of another kind has no free-running form.
+    model : TrainableModel
+        The trained model as torch knows it; its step is ``bin_width``.
+    loss : SpikeLoss
+        The loss it was trained with.
+    scores : Series
+        heldout_bits_per_spike (of `predict` on the held-out part), heldout_bits_per_spike_uncoupled (NaN: not
+        trained), held_out_loss, held_out_loss_silent, held_out_loss_constant_rate, held_out_loss_shuffled (NaN unless
+        asked for), n_units, n_spikes, seconds, peak_rss_mb.
+    free_run : dict
+        Free-run scores: medians and ranges over seeded runs; None where undefined; empty unless asked for.
+    edges : DataFrame
+        pre, post, weight, se, z, q, sign; empty: trained weights are no estimates of connections.
+    per_unit : DataFrame
+        name, rate_hz, bits_per_spike, bits_per_spike_uncoupled (NaN), coupled, capacity, training_mean_count
+        (a bin).
+    units, electrodes : DataFrame
+        Of the recording, for geometry.
+    bin_width : float
+        Bin of the data and step of the model, s.
+    notes : tuple of str
+        What a user must know about this fit: what was clipped, dropped or not done.
+    settings : dict
+        Model, loss, seed, window, where the training part ends, and how it was trained.
+    curve : DataFrame
+        step, loss (training batch), held_out_loss (NaN between evaluations).
+    """
+
+    network: FreeRunningNetwork | None
+    model: TrainableModel
+    loss: SpikeLoss
+    scores: pd.Series[Any]
+    free_run: dict[str, Any]
+    edges: pd.DataFrame
+    per_unit: pd.DataFrame
+    units: pd.DataFrame
+    electrodes: pd.DataFrame
+    bin_width: float
+    notes: tuple[str, ...]
+    settings: dict[str, Any]
+    curve: pd.DataFrame
+
+    HOW: ClassVar[str] = "gradient"
+
+    @property
+    def seed(self) -> int:
+        """Seed of initial weights, windows and noise."""
+        return int(self.settings["seed"])
+
+    @property
+    def seconds(self) -> float:
+        """Time the fit took, s."""
+        return float(self.scores["seconds"])
+
+    @property
+    def held_out(self) -> pd.Series[float]:
+        """Loss on the held-out part, all by the same function on the same windows.
+
+        ``fitted``; ``silent``, no spike at all; ``constant_rate``, independent spikes at the training rates;
+        ``shuffled``, the same model trained on the spikes of wrong units (NaN unless asked for).
+        """
+        return pd.Series({name: float(self.scores[key]) for name, key in _HELD_OUT.items()}, dtype=float)
+
+    def predict(
+        self,
+        data: SpikeRecording | Counts,
+        t_start: float | None = None,
+        t_stop: float | None = None,
+        *,
+        n_draws: int = N_DRAWS,
+        seed: int = 0,
+    ) -> Array:
+        """Return expected spike counts, each bin from earlier recorded spikes only.
+
+        A model trained on log-odds answers with their probabilities, averaged over draws of the noise. Any other
+        answers with its spikes, averaged over draws, with a share of the unit's training mean mixed in
+        (``settings["share_of_mean"]``, chosen on the training part): a hard threshold makes a model too sure, and
+        some draws without a spike do not prove that none can come.
+
+        Parameters
+        ----------
+        data : SpikeRecording, or ndarray of int, shape (bin, unit)
+            What was recorded, of the same units.
+        t_start, t_stop : float, optional, s
+            Bins are those of ``rec.counts(fit.bin_width, t_start, t_stop)``; spikes before `t_start` are used as
+            history.
+        n_draws : int
+            Draws of the background noise to average over.
+        seed : int
+            Seed of the noise.
+
+        Returns
+        -------
+        ndarray, shape (bin, unit)
+
+        Raises
+        ------
+        FitError
+            If the data have another number of units.
+        """
+        rec = as_recording(data, self.bin_width)
+        if rec.n_units != self.model.n_units:
+            raise FitError(f"the data have {rec.n_units} units, the fit {self.model.n_units}; they must be the same")
+        history = bin_history(rec, self.bin_width, t_start, t_stop)
+        mean, share = self.per_unit["training_mean_count"].to_numpy(dtype=np.float64), self.settings["share_of_mean"]
+        found = answers(self.model, self.loss.reads, history, history.first_bin, n_draws, seed)
+        parts = [mixed(answer, mean, share) for _, answer in found]
+        return np.concatenate([np.empty((0, rec.n_units)), *parts])
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the fit to an HDF5 file, which appears under its name only when complete.
+
+        Raises
+        ------
+        FitError
+            If model or loss are not registered by name, so that no file could bring them back.
+        """
+        save_fit(self, path)
+
+    def write_to(self, group: h5py.Group) -> None:
+        """Write the fit into an empty group."""
+        try:
+            put_trained(group.create_group("model"), self.model)
+            if self.network is not None:
+                put_network(group.create_group("network"), self.network)
+        except ModelError as error:
+            raise FitError(f"this fit cannot be saved: {error}") from None
+        _put_loss(group.create_group("loss"), self.loss)
+        group.attrs["bin_width"] = self.bin_width
+        for name in _TABLES:
+            layout.put_table(group, name, getattr(self, name))
+        for name in _JSON:
+            group.create_dataset(name, data=to_json(getattr(self, name)))
+
+    @classmethod
+    def read_from(cls, group: h5py.Group) -> GradientFit:
+        """Read a fit that `write_to` wrote."""
+        absent = [name for name in ("model", "loss", *_TABLES, *_JSON) if name not in group]
+        if absent:
+            raise FitError(f"{group.file.filename}: {absent[0]!r} is missing; the file is not a complete fit")
+        values = {name: take_json(group, name, kind) for name, kind in _JSON.items()}
+        tables = {name: layout.take_table(group, name) for name in _TABLES}
+        for name in ("edges", "per_unit", "curve"):
+            tables[name] = whole_numbers(tables[name])
+        return cls(
+            network=take_network(group["network"]) if "network" in group else None,
+            model=take_trained(group["model"]),
+            loss=_take_loss(group["loss"]),
+            scores=pd.Series(values["scores"], dtype=object),
+            free_run=values["free_run"],
+            bin_width=float(group.attrs["bin_width"]),
+            notes=tuple(values["notes"]),
+            settings=values["settings"],
+            **tables,
+        )
+
+    def __repr__(self) -> str:
+        loss, silent = self.held_out["fitted"], self.held_out["silent"]
+        what = f"{self.settings['model']}, {self.settings['loss']}, {self.model.n_units} units"
+        return f"GradientFit({what}, held-out loss {loss:.3g}, silent {silent:.3g})"
+
+
+def _put_loss(group: h5py.Group, loss: SpikeLoss) -> None:
+    name = loss_name(loss)
+    if name not in LOSSES or not is_dataclass(loss):
+        raise FitError(f"this fit cannot be saved: its loss {name} is not registered in organoid.losses.LOSSES")
+    try:
+        group.attrs["settings"] = json.dumps(asdict(loss))
+    except TypeError as error:
+        raise FitError(f"this fit cannot be saved: settings of its loss {name} are no plain values: {error}") from None
+    group.attrs["name"] = name
+
+
+def _take_loss(group: h5py.Group) -> SpikeLoss:
+    name = group.attrs.get("name")
+    if name not in LOSSES:
+        raise FitError(f"{group.file.filename}: trained with the loss {name!r}; expected one of {', '.join(LOSSES)}")
+    try:
+        settings = json.loads(group.attrs["settings"])
+        plain = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+        return LOSSES[name](**plain)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise FitError(f"{group.file.filename}: settings of the loss {name} cannot be used: {error}") from None
+
+
+def loss_name(loss: SpikeLoss) -> str:
+    """Return the name of a loss's class in `LOSSES`, or of the class itself where it is not registered."""
+    return next((name for name, make in LOSSES.items() if make is type(loss)), type(loss).__name__)

@@ -1,0 +1,1 @@
+"""Ways to fit a recording, one file each."""

@@ -1,0 +1,304 @@
+"""The likelihood path of `fit`: escape-noise LIF network, forced likelihood, held-out and free-run scores."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from organoid.errors import FitError
+from organoid.fitting.connectivity.inference import EDGE_COLUMNS, check_null, infer_edges
+from organoid.fitting.data.history import History, bin_history
+from organoid.fitting.evaluation.goodness_of_fit import Goodness
+from organoid.fitting.free_run.calibration import (
+    FreeWeights,
+    choose_free_weights,
+    choose_large_weights,
+    with_latent_drive,
+)
+from organoid.fitting.free_run.comparison import judge_free_runs
+from organoid.fitting.free_run.latent_drive import described
+from organoid.fitting.free_run.recorded_stimuli import with_recorded_pulses
+from organoid.fitting.result import FitResult
+from organoid.fitting.teacher_forced import notes as fit_notes
+from organoid.fitting.teacher_forced.coupling_basis import TRACES, check_basis
+from organoid.fitting.teacher_forced.coupling_drive import MAX_COUPLED
+from organoid.fitting.teacher_forced.design import Design, forced_design
+from organoid.fitting.teacher_forced.estimate import CONSTANT, FIELDS_ONLY, OWN, PLAIN, ForcedFit, fit_forced
+from organoid.fitting.teacher_forced.prediction import assess, bits_per_spike
+from organoid.fitting.teacher_forced.priors import STRUCTURES
+from organoid.fitting.teacher_forced.regions import Regions, find_regions, places
+from organoid.models.spike_response.network import EscapeLIF
+from organoid.parallel import one_torch_thread, peak_rss_mb
+from organoid.recording import SpikeRecording
+from organoid.statistics import firing_rates
+
+BIN_WIDTH = 0.001  # s
+MIN_TRAINING_SPIKES = 50
+MIN_DURATION = 10.0  # s
+_SIMPLER = {"fields_only": FIELDS_ONLY, "own_history": OWN, "constant_rate": CONSTANT}
+
+
+def fit_likelihood(
+    rec: SpikeRecording,
+    *,
+    free_run: bool = True,
+    bin_width: float = BIN_WIDTH,
+    refit: bool = False,
+    exact: bool = False,
+    edge_null: str = "empirical",
+    coupling_prior: str = PLAIN,
+    basis: str = TRACES,
+    delays: Sequence[float] = (),
+    latent_drive: bool = False,
+    seed: int = 0,
+    device: str | None = None,
+    progress: bool = False,
+) -> FitResult:
+    """Fit the escape-noise LIF network to one culture; see `organoid.fit`."""
+    began = time.perf_counter()
+    check_null(edge_null)
+    check_device(device)
+    if latent_drive and rec.n_units > MAX_COUPLED:
+        raise FitError(f"a latent drive is fitted to at most {MAX_COUPLED} units, got {rec.n_units}; select fewer")
+    history = bin_history(rec, bin_width)
+    check_enough(rec, history)
+    training = history.training()
+    options = _Options(exact, coupling_prior, _distances(rec, coupling_prior))
+    couplings = _Basis(find_regions(places(rec)), basis, check_basis(basis, delays, bin_width), device)
+    with tqdm(total=5, desc="fit", disable=not progress) as bar, one_torch_thread():
+        design = forced_design(training, np.random.default_rng(seed), **vars(couplings))
+        forced = fit_forced(training, design, **vars(options))
+        bar.update()
+        coupled, alone = assess(history, [forced.parameters, forced.uncoupled], [forced.stimulus, None])
+        bar.update()
+        edges = _edges(training, seed, edge_null)
+        bar.update()
+        used, seen = _Fitted(design, forced), training
+        if refit:
+            used, seen = _refitted(history, seed, couplings, options), history
+        weights = _free_weights(rec, seen, used, free_run, seed, device, progress)
+        if latent_drive:
+            weights = with_latent_drive(weights, _part(rec, seen), seen, used.forced.stimulus, seed=seed)
+        bar.update()
+        network = EscapeLIF(weights.parameters, used.forced.stimulus)
+        pulsed = with_recorded_pulses(network, history)
+        summary = judge_free_runs(pulsed, rec, seed=seed, progress=progress) if free_run else {}
+        bar.update()
+    notes = [
+        fit_notes.CHOICES[weights.choice] if free_run else fit_notes.NOT_CALIBRATED,
+        *summary.get("reasons", ()),
+        *summary.get("drift", ()),
+        *fit_notes.of_response(history, used.forced),
+        *((described(weights.parameters.latent),) if latent_drive else ()),
+    ]
+    return FitResult(
+        network=network,
+        forced=EscapeLIF(used.forced.parameters, used.forced.stimulus),
+        uncoupled=EscapeLIF(used.forced.uncoupled),
+        scores=_scores(rec, history, forced, coupled, alone, None if refit else weights, time.perf_counter() - began),
+        free_run=summary,
+        edges=edges,
+        per_unit=_per_unit(rec, forced, coupled, alone),
+        goodness=coupled.curves,
+        units=rec.units,
+        electrodes=rec.electrodes,
+        bin_width=bin_width,
+        notes=(*notes, *fit_notes.of_fit(rec, history, forced, refit)),
+        settings={
+            "model": "escape_lif",
+            "loss": "likelihood",
+            "seed": seed,
+            "bin_width": bin_width,
+            "t_start": rec.t_start,
+            "t_stop": rec.t_stop,
+            "training_stop": rec.t_start + training.n_bins * bin_width,
+            "refit": refit,
+            "edge_null": edge_null,
+            "basis": basis,
+            "delays": list(couplings.delays),
+            "latent_drive": latent_drive,
+            **_how(forced, options, weights),
+        },
+    )
+
+
+@dataclass(frozen=True)
+class _Basis:
+    """What units are coupled through; see `organoid.fitting.teacher_forced.design.forced_design`."""
+
+    regions: Regions | None
+    basis: str
+    delays: tuple[float, ...]
+    device: str | None
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What a user may ask of `fit_forced`."""
+
+    exact: bool
+    coupling_prior: str
+    distance: NDArray[np.float64] | None
+
+
+def _how(forced: ForcedFit, options: _Options, weights: FreeWeights) -> dict[str, Any]:
+    """Return what was chosen, and the certificate of the solver."""
+    return {
+        "exact": options.exact,
+        "coupling_prior": options.coupling_prior,
+        "chosen": forced.chosen,
+        "validation": forced.validation,
+        "gradient_norm": forced.gradient_norm,
+        "sampling_error": forced.sampling_error,
+        "converged": forced.converged,
+        "free_run_weights": weights.choice,
+        "free_run_loss": weights.loss,
+    }
+
+
+def _distances(rec: SpikeRecording, coupling_prior: str) -> NDArray[np.float64] | None:
+    """Return the distances between units, um, where the prior needs them."""
+    if coupling_prior not in (PLAIN, *STRUCTURES):
+        raise FitError(f"coupling_prior={coupling_prior!r}; expected one of {', '.join((PLAIN, *STRUCTURES))}")
+    if coupling_prior != "distance":
+        return None
+    place = places(rec)
+    if not np.isfinite(place).all():
+        raise FitError("coupling_prior='distance' needs the position of every unit (x_um, y_um); some are unknown")
+    return np.asarray(np.hypot(*(place[:, None] - place[None]).transpose(2, 0, 1)))
+
+
+def _edges(training: History, seed: int, null: str) -> pd.DataFrame:
+    if training.n_units > MAX_COUPLED:
+        return pd.DataFrame({name: pd.Series(dtype=float) for name in EDGE_COLUMNS})
+    return infer_edges(training, np.random.default_rng(seed + 1), null=null)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    design: Design
+    forced: ForcedFit
+
+
+def _free_weights(
+    rec: SpikeRecording,
+    seen: History,
+    fitted: _Fitted,
+    free_run: bool,
+    seed: int,
+    device: str | None,
+    progress: bool,
+) -> FreeWeights:
+    """Choose the weights to simulate with from the bins that were fitted, and no others."""
+    if not free_run:
+        return FreeWeights(fitted.forced.parameters, "forced", np.nan, 0.0)
+    known = _part(rec, seen), seen, fitted.design, fitted.forced
+    if seen.n_units > MAX_COUPLED:
+        return choose_large_weights(*known, seed=seed)
+    return choose_free_weights(*known, seed=seed, device=device, progress=progress)
+
+
+def _part(rec: SpikeRecording, seen: History) -> SpikeRecording:
+    """Return the part of a recording that was fitted."""
+    return rec.select(t_stop=min(rec.t_start + seen.n_bins * seen.bin_width, rec.t_stop))
+
+
+def check_enough(rec: SpikeRecording, history: History) -> None:
+    """Refuse a recording that is too short or too silent to fit."""
+    if rec.duration < MIN_DURATION:
+        raise FitError(f"the recording lasts {rec.duration:g} s; a fit needs {MIN_DURATION:g} s or more")
+    training = history.training()
+    n_spikes = int(training.observed[training.bins].sum())
+    if n_spikes < MIN_TRAINING_SPIKES:
+        raise FitError(
+            f"the first 80 % of the recording hold {n_spikes} observed spikes of {rec.n_units} units; "
+            f"a fit needs {MIN_TRAINING_SPIKES} or more"
+        )
+    if not training.observed.any() or not history.observed[history.n_train :].any():
+        raise FitError("nothing was observed in the first 80 % or in the last 20 % of the recording; see rec.observed")
+
+
+def check_device(device: str | None) -> None:
+    """Refuse a device that torch cannot use here."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise FitError(f"torch cannot use device {device!r} here ({reason}); leave `device` out, or 'cpu'") from error
+
+
+def _refitted(history: History, seed: int, couplings: "_Basis", options: _Options) -> _Fitted:
+    """Fit again on the whole recording; scores remain those of the fit to the training part."""
+    design = forced_design(history, np.random.default_rng(seed), **vars(couplings))
+    return _Fitted(design, fit_forced(history, design, **vars(options)))
+
+
+def _scores(
+    rec: SpikeRecording,
+    history: History,
+    forced: ForcedFit,
+    coupled: Goodness,
+    alone: Goodness,
+    weights: FreeWeights | None,
+    seconds: float,
+) -> "pd.Series[Any]":
+    free = np.nan
+    if weights is not None:
+        same = weights.parameters is forced.parameters
+        free = coupled.scores["bits_per_spike"] if same else _score(history, weights, forced)
+    return pd.Series(
+        {
+            "heldout_bits_per_spike": coupled.scores["bits_per_spike"],
+            "heldout_bits_per_spike_uncoupled": alone.scores["bits_per_spike"],
+            "heldout_bits_per_spike_free": free,
+            **{f"heldout_{name}": value for name, value in coupled.scores.items()},
+            "heldout_pseudo_r2_uncoupled": alone.scores["pseudo_r2"],
+            "heldout_calibration_slope_uncoupled": alone.scores["calibration_slope"],
+            "n_units": rec.n_units,
+            "n_spikes": rec.n_spikes,
+            "n_coupled_units": int(forced.coupled.sum()),
+            **_pulse_scores(history, forced),
+            **{f"n_{name}_units": int((forced.kind == kind).sum()) for name, kind in _SIMPLER.items()},
+            "chosen": forced.chosen,
+            "converged": forced.converged,
+            "seconds": seconds,
+            "peak_rss_mb": peak_rss_mb(),
+        },
+        dtype=object,
+    )
+
+
+def _score(history: History, weights: FreeWeights, forced: ForcedFit) -> float:
+    return bits_per_spike(history, weights.parameters, forced.stimulus)[0]
+
+
+def _pulse_scores(history: History, forced: ForcedFit) -> dict[str, int]:
+    """Return how many pulses and electrodes the response to pulses rests on; nothing for recordings without any."""
+    if not history.pulses.bins.size:
+        return {}
+    kernels = forced.stimulus
+    return {
+        "n_response_pulses": 0 if kernels is None else int(kernels.n_pulses.sum()),
+        "n_response_electrodes": 0 if kernels is None else int(kernels.electrodes.size),
+    }
+
+
+def _per_unit(rec: SpikeRecording, forced: ForcedFit, coupled: Goodness, alone: Goodness) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "name": rec.units["name"],
+            "rate_hz": firing_rates(rec),
+            "bits_per_spike": coupled.per_unit["bits_per_spike"],
+            "bits_per_spike_uncoupled": alone.per_unit["bits_per_spike"],
+            "coupled": forced.coupled,
+            "follows": forced.kind,
+            "capacity": forced.parameters.capacity,
+            **{name: coupled.per_unit[name] for name in coupled.per_unit if name != "bits_per_spike"},
+        }
+    )

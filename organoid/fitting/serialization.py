@@ -1,0 +1,65 @@
+"""Fits in files: what every kind of fit is saved through."""
+
+import json
+import os
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from organoid._version import __version__
+from organoid.errors import FitError
+from organoid.hdf5 import layout
+
+KIND = "fit"
+HOW = "fit_by"  # root attribute: which class of fit the file holds; absent in files with a FitResult only
+
+
+class Fit(Protocol):
+    """What can be saved as a fit."""
+
+    HOW: ClassVar[str]
+
+    def write_to(self, group: h5py.Group) -> None:
+        """Write the fit into an empty group."""
+
+
+def save_fit(fit: Fit, path: str | PathLike[str]) -> None:
+    """Write a fit to an HDF5 file, which appears under its name only when complete."""
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with h5py.File(temporary, "w") as h5:
+            layout.mark(h5, KIND, __version__)
+            h5.attrs[HOW] = fit.HOW
+            fit.write_to(h5)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def to_json(value: Any) -> str:
+    """Return JSON text of plain values, numpy values or a Series."""
+    return json.dumps(value.to_dict() if isinstance(value, pd.Series) else value, default=_plain)
+
+
+def take_json(group: h5py.Group, name: str, kind: type) -> Any:
+    """Read what `to_json` made, and refuse anything but the kind (dict or list) that was written."""
+    value = layout.take_json(group, name, None)
+    if not isinstance(value, kind):
+        raise FitError(f"{group.file.filename}: {name!r} holds a {type(value).__name__}; expected a {kind.__name__}")
+    return value
+
+
+def whole_numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose whole numbers, which come back from a file as nullable ones, are plain."""
+    return table.astype({c: "int64" for c in table if table[c].dtype == "Int64"})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not JSON-able")

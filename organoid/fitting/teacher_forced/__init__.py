@@ -1,0 +1,1 @@
+"""Stage 1: the convex fit on recorded histories, its features, priors and choices."""

@@ -1,0 +1,93 @@
+"""One self-contained HTML page on a recording, a fit, a simulation, a training run or a session."""
+
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+from organoid._version import __version__
+from organoid.errors import RecordingError
+from organoid.recording import SpikeRecording
+from organoid.report.page import page, read_panels
+from organoid.report.sections import lead, notes, sections
+
+
+def write_report(
+    path: str | os.PathLike[str],
+    *,
+    recording: SpikeRecording | None = None,
+    fit: Any = None,
+    simulated: SpikeRecording | None = None,
+    gradient: Any = None,
+    session: Any = None,
+    title: str | None = None,
+) -> Path:
+    """Write a report: notes first, then a summary, then a section for everything given.
+
+    The page holds everything it needs and opens without a network. It is written under a temporary name
+    and renamed, so an earlier report stays whole until the new one is.
+
+    Parameters
+    ----------
+    path : path
+        The HTML file; an existing one is replaced.
+    recording : SpikeRecording, optional
+    fit : FitResult, optional
+    simulated : SpikeRecording, optional
+        A free run of the fit, compared with `recording` where that is given.
+    gradient : GradientFit, optional
+    session : Session, optional
+    title : str, optional
+
+    Returns
+    -------
+    Path
+        Where it was written.
+
+    Raises
+    ------
+    RecordingError
+        If there is nothing to report on.
+    OSError
+        If the file cannot be written.
+    """
+    from plotly.offline import get_plotlyjs
+
+    given = {"recording": recording, "fit": fit, "simulated": simulated, "gradient": gradient, "session": session}
+    if all(value is None for value in given.values()):
+        raise RecordingError("nothing to report on; give a recording, fit, simulated, gradient or session")
+    text = page(
+        title or "Report on a culture",
+        lead(**given),
+        notes(**given),
+        sections(**given),
+        get_plotlyjs(),
+        f"Written by organoid {__version__}. Figures can be zoomed; a double click resets them.",
+    )
+    return _write(Path(path), text)
+
+
+def _write(path: Path, text: str) -> Path:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def panel_data(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
+    """Read back what the panels of a report show.
+
+    Parameters
+    ----------
+    path : path
+        A page `write_report` wrote.
+
+    Returns
+    -------
+    dict
+        Panel name to its figure, ``{"data": [traces], "layout": {...}}``, arrays as ndarrays.
+    """
+    return read_panels(Path(path).read_text(encoding="utf-8"))
