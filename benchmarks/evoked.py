@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from organoid.models.spike_response.network import EscapeLIF
+from organoid.models.spike_response.network import SpikeResponseNetwork
 
 import organoid
 from organoid import SpikeRecording
 from organoid.culture import Recruitment, StimulationCalibration, simulate
 from organoid.fitting.data.history import History, bin_history
-from organoid.fitting.free_run.comparison import free_run_scores, portray, summarise
+from organoid.fitting.free_run.comparison import free_run_scores, summarise, summarize_activity
 from organoid.fitting.free_run.moments import ALL, fit_free
 from organoid.fitting.free_run.recorded_stimuli import with_recorded_pulses
 from organoid.fitting.methods.likelihood import BIN_WIDTH
@@ -112,16 +112,16 @@ def run(preset: str, duration: float) -> dict[str, Any]:
         found[name] = {"heldout_bits_per_spike": score, "chosen": forced.chosen, "cpu_s": time.process_time() - began}
         corrected = fit_free(training, design, forced, ALL)
         for weights, parameters in (("forced", forced.parameters), ("corrected", corrected.parameters)):
-            network = EscapeLIF(parameters, forced.stimulus)
+            network = SpikeResponseNetwork(parameters, forced.stimulus)
             twin = _Twin(network, culture.units, culture.electrodes)
             responses = compare(evoked(simulate(twin, TEST_DURATION, stimuli=unseen, seed=4)), truth)
             found[name][weights] = {**responses, "free_run": alone(network, history, seen)}
     return found
 
 
-def alone(network: EscapeLIF, history: History, rec: SpikeRecording) -> dict[str, Any]:
+def alone(network: SpikeResponseNetwork, history: History, rec: SpikeRecording) -> dict[str, Any]:
     """Return how the network lives when it gets the recorded pulses."""
-    runs = free_run_scores(with_recorded_pulses(network, history), portray(rec), n_runs=3, duration=300.0)
+    runs = free_run_scores(with_recorded_pulses(network, history), summarize_activity(rec), n_runs=3, duration=300.0)
     summary = summarise(runs)
     return {key: summary[key] for key in ("rate_ratio", "burst_rate_ratio", "sttc_correlation")}
 
@@ -129,7 +129,7 @@ def alone(network: EscapeLIF, history: History, rec: SpikeRecording) -> dict[str
 class _Twin:
     """A network with its places, as a fit has them."""
 
-    def __init__(self, network: EscapeLIF, units: pd.DataFrame, electrodes: pd.DataFrame) -> None:
+    def __init__(self, network: SpikeResponseNetwork, units: pd.DataFrame, electrodes: pd.DataFrame) -> None:
         self.network, self.units, self.electrodes = network, units, electrodes
 
 

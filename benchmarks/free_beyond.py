@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from organoid.models.spike_response.network import EscapeLIF
+from organoid.models.spike_response.network import SpikeResponseNetwork
 
 import organoid
 from organoid.fitting.data.history import History, bin_history
 from organoid.fitting.free_run.calibration import FreeWeights, choose_free_weights, with_latent_drive
-from organoid.fitting.free_run.comparison import Portrait, compare, free_run, portray
+from organoid.fitting.free_run.comparison import ActivitySummary, compare, free_run, summarize_activity
 from organoid.fitting.methods.likelihood import BIN_WIDTH
 from organoid.fitting.teacher_forced.design import forced_design
 from organoid.fitting.teacher_forced.estimate import fit_forced
@@ -48,11 +48,11 @@ def drive(path: Path) -> dict[str, Any]:
     weights, part, training = fitted(first)
     plain = weights.parameters
     driven = with_latent_drive(weights, part, training, seed=0).parameters
-    truth = portray(second)
-    rows = {"first half": _row(truth, portray(first, truth.thresholds))}
+    truth = summarize_activity(second)
+    rows = {"first half": _row(truth, summarize_activity(first, truth.thresholds))}
     for name, parameters in {"without": plain, "with": driven}.items():
-        runs = [free_run(EscapeLIF(parameters), RUN, seed) for seed in range(N_RUNS)]
-        found = [_row(truth, portray(rec, truth.thresholds)) | {"runaway": stopped} for rec, stopped in runs]
+        runs = [free_run(SpikeResponseNetwork(parameters), RUN, seed) for seed in range(N_RUNS)]
+        found = [_row(truth, summarize_activity(rec, truth.thresholds)) | {"runaway": stopped} for rec, stopped in runs]
         rows[name] = _medians(found)
     loaded = driven.latent.loadings
     return {
@@ -80,11 +80,11 @@ def _medians(rows: list[dict[str, Any]]) -> dict[str, float]:
     return {key: float(np.median([row[key] for row in rows])) for key in rows[0]}
 
 
-def _mean_sttc(portrait: Portrait) -> float:
+def _mean_sttc(portrait: ActivitySummary) -> float:
     return float(np.nanmean(portrait.sttc[~np.eye(len(portrait.sttc), dtype=bool)]))
 
 
-def _row(truth: Portrait, found: Portrait) -> dict[str, float]:
+def _row(truth: ActivitySummary, found: ActivitySummary) -> dict[str, float]:
     scores = compare(truth, found)
     names = ("rate_ratio", "rate_correlation", "sttc_correlation", "isi_cv_ratio", "extra_bursts_per_minute")
     return {"mean_sttc": _mean_sttc(found), **{name: scores[name] for name in names}}
@@ -94,7 +94,7 @@ def drift(path: Path) -> dict[str, Any]:
     """Compare the wandering of rates of both halves with that of free runs of a fit to the first."""
     first, second = halves(path)
     weights, _, _ = fitted(first)
-    runs = [free_run(EscapeLIF(weights.parameters), first.duration, seed)[0] for seed in range(N_RUNS)]
+    runs = [free_run(SpikeResponseNetwork(weights.parameters), first.duration, seed)[0] for seed in range(N_RUNS)]
     found = [wander(rec) for rec in runs]
     return {
         "file": path.name,
@@ -147,7 +147,7 @@ SHORT_BURSTS = Activity(48.0, 0.15, -0.3, 2.3, 3.0)
 def dense(activity: Activity, duration: float = 300.0) -> dict[str, Any]:
     """Fit a culture of 15 Hz and more a unit, and leave the fit alone."""
     rec = izhikevich_culture(activity, duration, 3)
-    fit, portrait = organoid.fit(rec), portray(rec)
+    fit, portrait = organoid.fit(rec), summarize_activity(rec)
     scores = ("heldout_bits_per_spike", "heldout_bits_per_spike_uncoupled", "heldout_bits_per_spike_free", "seconds")
     return {
         "rate_hz": float(portrait.rates.mean()),
@@ -194,7 +194,7 @@ def drifting_culture(name: str, common: float, own: float) -> organoid.SpikeReco
     p, each, n = network.parameters, 30.0, 30
     by = common + own * rng.normal(size=p.bias.size)
     parts = [
-        free_run(EscapeLIF(p._replace(bias=p.bias + place * by)), each, seed)[0]
+        free_run(SpikeResponseNetwork(p._replace(bias=p.bias + place * by)), each, seed)[0]
         for seed, place in enumerate(np.linspace(-1.0, 1.0, n))
     ]
     times = np.concatenate([part.spike_times + k * each for k, part in enumerate(parts)])

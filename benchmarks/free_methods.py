@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from organoid.models.spike_response.network import EscapeLIF, EscapeLIFParameters
+from organoid.models.spike_response.network import SpikeResponseNetwork, SpikeResponseParameters
 
 import organoid
 from benchmarks.free_run import measure
@@ -38,7 +38,7 @@ def compare_ways(path: Path, ways: list[str], seed: int = 0) -> list[dict[str, A
         design = forced_design(training, np.random.default_rng(seed))
         forced = fit_forced(training, design)
         bits, _ = bits_per_spike(history, forced.parameters)
-        make: dict[str, Callable[[], EscapeLIFParameters]] = {
+        make: dict[str, Callable[[], SpikeResponseParameters]] = {
             "forced": lambda: forced.parameters,
             "moments": lambda: fit_free(training, design, forced, ALL, seed=seed).parameters,
             "gradient": lambda: fit_free_by_gradient(training, design, forced, seed=seed).parameters,
@@ -48,7 +48,7 @@ def compare_ways(path: Path, ways: list[str], seed: int = 0) -> list[dict[str, A
             began, cpu = time.perf_counter(), time.process_time()
             parameters = make[way]()
             spent = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - cpu}
-            row = {"file": path.name, "way": way, **spent, **measure(EscapeLIF(parameters), rec, bits, seed)}
+            row = {"file": path.name, "way": way, **spent, **measure(SpikeResponseNetwork(parameters), rec, bits, seed)}
             print(json.dumps(row, default=float), flush=True)
             out.append(row)
     return out

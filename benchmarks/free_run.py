@@ -22,7 +22,7 @@ from organoid.models.free_running import FreeRunningNetwork
 
 import organoid
 from organoid.fitting.data.history import bin_history
-from organoid.fitting.free_run.comparison import SCORE_NAMES, free_run_scores, portray, split_half, summarise
+from organoid.fitting.free_run.comparison import SCORE_NAMES, free_run_scores, split_half, summarise, summarize_activity
 from organoid.fitting.teacher_forced.prediction import bits_per_spike
 
 RECORDINGS = Path(__file__).resolve().parent.parent.parent / "shared" / "recordings" / "carmen"
@@ -85,7 +85,7 @@ def measure(
     dict
         scores, ranges, split_half, bars (name to whether it is met), passes, kind.
     """
-    recorded = portray(rec)
+    recorded = summarize_activity(rec)
     runs = free_run_scores(network, recorded, seed=seed, n_runs=N_RUNS, duration=DURATION)
     summary = summarise(runs)
     scores = {name: summary[name] for name in SCORE_NAMES} | {"runaway": summary["runaway"]}
@@ -113,7 +113,7 @@ def _meets(value: float | None, bar: Bar) -> bool:
 
 def stability(network: FreeRunningNetwork, rec: organoid.SpikeRecording, n_runs: int, duration: float) -> pd.DataFrame:
     """Return many free runs, one a row."""
-    return free_run_scores(network, portray(rec), seed=10_000, n_runs=n_runs, duration=duration)
+    return free_run_scores(network, summarize_activity(rec), seed=10_000, n_runs=n_runs, duration=duration)
 
 
 def _stable(runs: pd.DataFrame) -> dict[str, Any]:

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from organoid.models.spike_response.network import EscapeLIF
+from organoid.models.spike_response.network import SpikeResponseNetwork
 
 import organoid
 from organoid.fitting.data.history import bin_history
 from organoid.fitting.free_run.calibration import choose_free_weights
-from organoid.fitting.free_run.comparison import STTC_DT, compare, free_run, portray
+from organoid.fitting.free_run.comparison import STTC_DT, compare, free_run, summarize_activity
 from organoid.fitting.methods.likelihood import BIN_WIDTH
 from organoid.fitting.teacher_forced.design import forced_design
 from organoid.fitting.teacher_forced.estimate import fit_forced
@@ -59,19 +59,19 @@ def measure(rec: organoid.SpikeRecording, local: bool, correct: bool) -> dict[st
         "seconds": fitted[0],
         "cpu_s": fitted[1],
         "weights": how,
-        **free_scores(EscapeLIF(parameters), rec),
+        **free_scores(SpikeResponseNetwork(parameters), rec),
         "all_cpu_s": time.process_time() - cpu,
         "peak_rss_mb": peak_rss_mb(),
     }
 
 
-def free_scores(network: EscapeLIF, rec: organoid.SpikeRecording) -> dict[str, Any]:
+def free_scores(network: SpikeResponseNetwork, rec: organoid.SpikeRecording) -> dict[str, Any]:
     """Return medians over free runs: rates, agreement of STTC, and its course with distance beside the recorded one."""
-    recorded, place = portray(rec), places(rec)
+    recorded, place = summarize_activity(rec), places(rec)
     rows, courses = [], []
     for seed in range(N_RUNS):
         simulated, stopped = free_run(network, RUN, seed)
-        rows.append(compare(recorded, portray(simulated, recorded.thresholds)) | {"runaway": float(stopped)})
+        rows.append(compare(recorded, summarize_activity(simulated, recorded.thresholds)) | {"runaway": float(stopped)})
         courses.append(by_distance(sttc(simulated, STTC_DT), place))
     names = ("rate_ratio", "rate_correlation", "sttc_correlation", "runaway")
     course, simulated_course = by_distance(recorded.sttc, place), np.mean(courses, axis=0)

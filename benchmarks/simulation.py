@@ -28,7 +28,7 @@ import numpy as np
 from organoid.models.neurons.lif import LIFParameters
 from organoid.models.simulators.event_builder import event_lif
 from organoid.models.simulators.event_connections import Connections, random_connections
-from organoid.models.simulators.event_driven import EventLIF
+from organoid.models.simulators.event_driven import EventDrivenLIF
 
 import organoid
 from benchmarks.finished import Finished
@@ -61,7 +61,7 @@ def definition(noise_sd: float) -> dict[str, Any]:
     }
 
 
-def ours(net: dict[str, Any], noise_sd: float) -> EventLIF:
+def ours(net: dict[str, Any], noise_sd: float) -> EventDrivenLIF:
     """Return the same network as one of ours."""
     cells = LIFParameters(
         tau_mem=net["tau_mem"], tau_syn=(net["tau_syn"],), refractory=net["refractory"], noise_sd=noise_sd
@@ -70,7 +70,7 @@ def ours(net: dict[str, Any], noise_sd: float) -> EventLIF:
     return event_lif(N_UNITS, DT, wires, cells, bias=net["bias"])
 
 
-def time_ours(network: EventLIF, threads: int) -> dict[str, Any]:
+def time_ours(network: EventDrivenLIF, threads: int) -> dict[str, Any]:
     """Return seconds and statistics of each run, with another seed in each."""
     took, found = [], []
     numba.set_num_threads(threads)

@@ -26,7 +26,7 @@ import numpy as np
 from organoid.models.neurons.lif import LIFParameters
 from organoid.models.simulators.event_builder import event_lif
 from organoid.models.simulators.event_connections import Connections, random_connections
-from organoid.models.simulators.event_driven import EventLIF
+from organoid.models.simulators.event_driven import EventDrivenLIF
 
 DT, DELAY, FAN_OUT = 1e-4, 1.5e-3, 100
 CELLS = LIFParameters(tau_mem=0.02, tau_syn=(0.005,), refractory=0.002, delay=DELAY, noise_sd=0.1)
@@ -70,12 +70,12 @@ def bias_for(rate: float) -> float:
     return high
 
 
-def network(n: int, wires: Wires, noise_sd: float, bias: float) -> EventLIF:
+def network(n: int, wires: Wires, noise_sd: float, bias: float) -> EventDrivenLIF:
     """Return a network whose connections carry spikes and change nothing."""
     return event_lif(n, DT, Connections(*wires, np.float32(1e-9)), replace(CELLS, noise_sd=noise_sd), bias=bias)
 
 
-def time_of(net: EventLIF) -> tuple[float, float]:
+def time_of(net: EventDrivenLIF) -> tuple[float, float]:
     """Return seconds a simulated second (median), and the rate, Hz."""
     state = net.advance(net.initial_state(0), 20).state
     state.voltage[:] = np.random.default_rng(0).random(net.n_units)  # no volleys: units at all phases

@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 from organoid.io.entries import choose
 from organoid.io.frames import rate_of, runs_of_frames
-from organoid.io.maxwell_common import build, take_electrodes, take_events, take_spikes
+from organoid.io.maxwell_common import build, read_electrodes, read_events, read_spikes
 from organoid.io.maxwell_legacy import read_legacy
 from organoid.io.registry import Entry, Evidence, Format, NoSpikesError
 from organoid.io.source import Source, dataset, group, holds, number_at, open_hdf5, text_at
@@ -113,15 +113,15 @@ def _read_entry(h5: h5py.File, found: h5py.Group, well: str | None, recording: s
         if runs:
             raise NoSpikesError(f"recognised, holds no detected spikes (no dataset '{found.name}/spikes')")
         notes.append("recognised, holds no detected spikes and no frames")
-    spikes = take_spikes(found, "spikes")
+    spikes = read_spikes(found, "spikes")
     names = {key: value for key, value in (("well", well), ("recording", recording)) if value}
     return build(
         spikes,
         runs,
         rate,
-        take_electrodes(found, "settings/mapping", well, notes),
+        read_electrodes(found, "settings/mapping", well, notes),
         well,
-        stimuli=take_events(found, "events", runs[0][0] if runs else spikes.origin, rate, notes),
+        stimuli=read_events(found, "events", runs[0][0] if runs else spikes.origin, rate, notes),
         wall_clock=_wall_clock(found),
         metadata={**_file_metadata(h5, notes), **_entry_metadata(h5, found, well, notes), **names},
         notes=notes,

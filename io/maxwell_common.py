@@ -36,7 +36,7 @@ class Spikes:
         return int(self.frames.min()) if self.frames.size else 0
 
 
-def take_spikes(h5: h5py.Group, name: str) -> Spikes:
+def read_spikes(h5: h5py.Group, name: str) -> Spikes:
     """Read the spikes, or none where the dataset is absent."""
     if not holds(h5, name):
         return Spikes(np.empty(0, np.int64), np.empty(0, np.int64), name)
@@ -46,7 +46,7 @@ def take_spikes(h5: h5py.Group, name: str) -> Spikes:
     return Spikes(held["frameno"], held["channel"], name)
 
 
-def take_electrodes(h5: h5py.Group, name: str, well: str | None, notes: list[str]) -> pd.DataFrame:
+def read_electrodes(h5: h5py.Group, name: str, well: str | None, notes: list[str]) -> pd.DataFrame:
     """Return the routed electrodes, one row a channel; without a mapping there are none, with a note."""
     try:
         mapping = pd.DataFrame(columns(h5, name, _MAPPING))
@@ -107,7 +107,7 @@ def units_of(
     return units, table
 
 
-def take_events(h5: h5py.Group, name: str, origin: int, rate: float, notes: list[str]) -> pd.DataFrame | None:
+def read_events(h5: h5py.Group, name: str, origin: int, rate: float, notes: list[str]) -> pd.DataFrame | None:
     """Read stored events as stimuli of unknown strength, by field name where the fields are there."""
     if not holds(h5, name):
         notes.append(f"no dataset {name!r}: stimulation, if there was any, is not in the file")

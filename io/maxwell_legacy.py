@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 from organoid.io.frames import rate_of
-from organoid.io.maxwell_common import build, take_electrodes, take_events, take_spikes
+from organoid.io.maxwell_common import build, read_electrodes, read_events, read_spikes
 from organoid.io.registry import NoSpikesError
 from organoid.io.source import holds, number_at, text_at
 
@@ -33,15 +33,15 @@ def read_legacy(h5: h5py.File, metadata: dict[str, Any], notes: list[str]) -> Sp
         if runs:
             raise NoSpikesError(f"recognised, holds no detected spikes (no dataset {SPIKES!r})")
         notes.append("recognised, holds no detected spikes and no frames (header only)")
-    spikes = take_spikes(h5, SPIKES)
+    spikes = read_spikes(h5, SPIKES)
     settings = {name: number_at(h5, f"settings/{name}", notes) for name in ("gain", "hpf", "lsb")}
     return build(
         spikes,
         runs,
         rate,
-        take_electrodes(h5, "mapping", None, notes),
+        read_electrodes(h5, "mapping", None, notes),
         None,
-        stimuli=take_events(h5, "bits", runs[0][0] if runs else spikes.origin, rate, notes),
+        stimuli=read_events(h5, "bits", runs[0][0] if runs else spikes.origin, rate, notes),
         wall_clock=None,
         metadata={**metadata, **{key: value for key, value in settings.items() if value is not None}, **_clock(h5)},
         notes=notes,

@@ -42,10 +42,10 @@ def distinct_in(h5: h5py.Group, name: str, kinds: str = "iu") -> tuple[NDArray[n
         Naming the dataset, what it is and what was expected.
     """
     found = numeric(h5, name, ndim=1, kinds=kinds)
-    return distinct_of_parts(found.size or 0, lambda: whole_numbers(parts(found, name), name))
+    return distinct_of_parts(found.size or 0, lambda: as_integers(parts(found, name), name))
 
 
-def whole_numbers(held: Iterable[NDArray[Any]], name: str) -> Iterator[NDArray[Any]]:
+def as_integers(held: Iterable[NDArray[Any]], name: str) -> Iterator[NDArray[Any]]:
     """Yield the parts again, refusing numbers that are not whole."""
     for part in held:
         if not are_whole(part):

@@ -28,7 +28,7 @@ def read(path: Path, well: str | None, recording: str | None) -> SpikeRecording:
     with open_hdf5(path) as h5:
         check_heaps(h5.filename)
         kind = _kind(h5)
-        rec = layout.take_recording(h5, interrupted=kind == "session")
+        rec = layout.read_recording(h5, interrupted=kind == "session")
     return rec if well is None else rec.select(well=well)
 
 
@@ -63,7 +63,7 @@ def write_recording(rec: SpikeRecording, path: str | PathLike[str]) -> None:
     try:
         with h5py.File(temporary, "w") as h5:
             layout.mark(h5, "recording", __version__)
-            layout.put_recording(h5, rec)
+            layout.write_recording(h5, rec)
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)

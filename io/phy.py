@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from organoid.io.frames import checked_rate, frame_times
 from organoid.io.npy import Files, open_files
-from organoid.io.numbering import distinct_of_parts, whole_numbers
+from organoid.io.numbering import as_integers, distinct_of_parts
 from organoid.io.registry import Evidence, Format
 from organoid.io.source import Source
 from organoid.io.window import inferred_window
@@ -104,7 +104,7 @@ def _clusters(files: Files, notes: list[str]) -> tuple[NDArray[np.int64], NDArra
     if name == "spike_templates.npy":
         notes.append("no spike_clusters.npy: units are the templates of the sorter")
     size, parts = files.parts(name)
-    return distinct_of_parts(size, lambda: whole_numbers(parts(), name))
+    return distinct_of_parts(size, lambda: as_integers(parts(), name))
 
 
 def _unit_columns(files: Files, numbers: NDArray[np.int64], notes: list[str]) -> dict[str, Any]:

@@ -9,20 +9,20 @@ from organoid.models.neurons.izhikevich import Izhikevich, IzhikevichParameters
 from organoid.models.neurons.leaky_readout import LeakyReadout
 from organoid.models.neurons.lif import LIF, LIFParameters
 from organoid.models.registry import MODELS, SYNAPSES
-from organoid.models.simulators.event_builder import event_form, event_lif
+from organoid.models.simulators.event_builder import event_lif, to_event_driven
 from organoid.models.simulators.event_connections import Connections, random_connections
-from organoid.models.simulators.event_driven import EventLIF
+from organoid.models.simulators.event_driven import EventDrivenLIF
 from organoid.models.surrogate import SURROGATES, SpikeFunction, Surrogate
 from organoid.models.synapses.connectivity import distance_mask, random_mask, small_world_mask
 from organoid.models.synapses.dales_law import DalesLaw
 from organoid.models.synapses.exponential import ExponentialSynapses
 from organoid.models.synapses.plasticity import (
+    CombinedRule,
     HomeostaticScaling,
     PairSTDP,
     PlasticityRule,
     PlasticNetwork,
     RewardModulatedSTDP,
-    Together,
     TripletSTDP,
 )
 from organoid.models.synapses.short_term import ShortTermPlasticity, ShortTermSparseSynapses, ShortTermSynapses
@@ -40,7 +40,7 @@ __all__ = [
     "AdaptiveLIF",
     "AdaptiveLIFParameters",
     "Connections",
-    "EventLIF",
+    "EventDrivenLIF",
     "HomeostaticScaling",
     "Izhikevich",
     "IzhikevichParameters",
@@ -58,14 +58,14 @@ __all__ = [
     "SpikeFunction",
     "SpikingModel",
     "Surrogate",
-    "Together",
+    "CombinedRule",
     "TrainableModel",
     "Trajectory",
     "TripletSTDP",
     "backend",
     "check_model",
     "distance_mask",
-    "event_form",
+    "to_event_driven",
     "event_lif",
     "random_connections",
     "random_mask",

@@ -59,7 +59,9 @@ def _check_drive(injection: Injection, n_steps: int, n_units: int, takes_drive: 
     if not steps.size:
         return
     if not takes_drive:
-        raise ModelError("this network cannot be driven through its membranes; of those left alone EscapeLIF can")
+        raise ModelError(
+            "this network cannot be driven through its membranes; of those left alone SpikeResponseNetwork can"
+        )
     if drive.shape != (steps.size, n_units):
         raise ModelError(f"the drive has shape {drive.shape}; expected ({steps.size}, {n_units}), a row a driven step")
     if np.any(np.diff(steps) <= 0) or not (0 <= steps[0] and steps[-1] < n_steps):

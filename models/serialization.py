@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from organoid.models.contracts import TrainableModel
 from organoid.models.registry import MODELS
-from organoid.models.simulators.dense_lif import FreeLIF, FreeLIFParameters
+from organoid.models.simulators.dense_lif import FreeLIFParameters, LIFSimulator
 from organoid.models.simulators.event_connections import Rows
-from organoid.models.simulators.event_driven import EventLIF, EventLIFParameters
-from organoid.models.simulators.stepwise import FreeModel
+from organoid.models.simulators.event_driven import EventDrivenLIF, EventLIFParameters
+from organoid.models.simulators.stepwise import StepwiseSimulator
 from organoid.models.spike_response.latent_drive import NO_DRIVE, LatentDrive
-from organoid.models.spike_response.network import EscapeLIF, EscapeLIFParameters
+from organoid.models.spike_response.network import SpikeResponseNetwork, SpikeResponseParameters
 from organoid.models.spike_response.population import PopulationFields
 from organoid.models.spike_response.stimulus import StimulusKernels
 from organoid.models.surrogate import SURROGATES
@@ -45,7 +45,7 @@ class _Kind(NamedTuple):
     take: Callable[[h5py.Group], Any]
 
 
-def put_network(group: h5py.Group, network: Any) -> None:
+def write_network(group: h5py.Group, network: Any) -> None:
     """Write a network into an empty group.
 
     Raises
@@ -61,8 +61,8 @@ def put_network(group: h5py.Group, network: Any) -> None:
     _KINDS[name].put(group, network)
 
 
-def take_network(group: h5py.Group) -> Any:
-    """Read a network that `put_network` wrote; all numbers come back bit for bit.
+def read_network(group: h5py.Group) -> Any:
+    """Read a network that `write_network` wrote; all numbers come back bit for bit.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def take_network(group: h5py.Group) -> Any:
     return _KINDS[name].take(group)
 
 
-def _put_escape(group: h5py.Group, network: EscapeLIF) -> None:
+def _put_escape(group: h5py.Group, network: SpikeResponseNetwork) -> None:
     for name, value in network.parameters._asdict().items():
         if name in (_FIELDS, _LATENT):
             for part, constants in value._asdict().items():
@@ -86,9 +86,9 @@ def _put_escape(group: h5py.Group, network: EscapeLIF) -> None:
         _put_kernels(group.create_group(_STIMULUS), network.stimulus)
 
 
-def _take_escape(group: h5py.Group) -> EscapeLIF:
-    later = EscapeLIFParameters._field_defaults  # files of earlier versions lack these
-    plain = [name for name in EscapeLIFParameters._fields if name not in (_FIELDS, _LATENT)]
+def _take_escape(group: h5py.Group) -> SpikeResponseNetwork:
+    later = SpikeResponseParameters._field_defaults  # files of earlier versions lack these
+    plain = [name for name in SpikeResponseParameters._fields if name not in (_FIELDS, _LATENT)]
     names = [name for name in plain if name in group or name not in later]
     parts = [part for part in PopulationFields._fields if part not in PopulationFields._field_defaults]
     _check_present(group, (*names, *(f"{_FIELDS}/{part}" for part in parts)))
@@ -99,7 +99,9 @@ def _take_escape(group: h5py.Group) -> EscapeLIF:
     latent = NO_DRIVE  # unknown to earlier versions
     if _LATENT in group:
         latent = LatentDrive(*(_value(group[_LATENT][part]) for part in LatentDrive._fields))
-    return EscapeLIF(EscapeLIFParameters(**values, fields=PopulationFields(**constants), latent=latent), kernels)
+    return SpikeResponseNetwork(
+        SpikeResponseParameters(**values, fields=PopulationFields(**constants), latent=latent), kernels
+    )
 
 
 def _put_kernels(group: h5py.Group, kernels: StimulusKernels) -> None:
@@ -120,19 +122,19 @@ def _take_kernels(group: h5py.Group) -> StimulusKernels:
     return StimulusKernels(**values)
 
 
-def _put_lif(group: h5py.Group, network: FreeLIF) -> None:
+def _put_lif(group: h5py.Group, network: LIFSimulator) -> None:
     for name, value in network.parameters._asdict().items():
         group.create_dataset(name, data=value)
 
 
-def _take_lif(group: h5py.Group) -> FreeLIF:
+def _take_lif(group: h5py.Group) -> LIFSimulator:
     _check_present(group, tuple(name for name in FreeLIFParameters._fields if name != "threshold"))
     values = {name: _value(group[name]) for name in FreeLIFParameters._fields if name in group}
     _one_for_each_unit(values)
     numbers = [name for name, value in values.items() if isinstance(value, int | float | np.ndarray)]
     if len(numbers) < len(values):
         raise ModelError(f"group {group.name!r} holds {set(values) - set(numbers)} that are no numbers")
-    return FreeLIF(FreeLIFParameters(**values))
+    return LIFSimulator(FreeLIFParameters(**values))
 
 
 def _one_for_each_unit(values: dict[str, Any]) -> None:
@@ -143,32 +145,32 @@ def _one_for_each_unit(values: dict[str, Any]) -> None:
             values[name] = np.full(np.shape(values["bias"]), values[name])
 
 
-def _put_event(group: h5py.Group, network: EventLIF) -> None:
+def _put_event(group: h5py.Group, network: EventDrivenLIF) -> None:
     for name, value in network.parameters._asdict().items():
         group.create_dataset(name, data=value)
     for part, values in network.rows._asdict().items():
         group.create_dataset(f"{_ROWS}/{part}", data=values)
 
 
-def _take_event(group: h5py.Group) -> EventLIF:
+def _take_event(group: h5py.Group) -> EventDrivenLIF:
     parts = [f"{_ROWS}/{part}" for part in Rows._fields]
     _check_present(group, (*EventLIFParameters._fields, *parts))
     values = {name: _value(group[name]) for name in EventLIFParameters._fields}
     wrong = [name for name, value in values.items() if not isinstance(value, int | float | np.ndarray)]
     if wrong:
         raise ModelError(f"group {group.name!r} holds {wrong} that are no numbers")
-    return EventLIF(EventLIFParameters(**values), Rows(*(np.asarray(group[part][()]) for part in parts)))
+    return EventDrivenLIF(EventLIFParameters(**values), Rows(*(np.asarray(group[part][()]) for part in parts)))
 
 
-def _put_model(group: h5py.Group, network: FreeModel) -> None:
-    put_trained(group.create_group(_TRAINED), network.model)
+def _put_model(group: h5py.Group, network: StepwiseSimulator) -> None:
+    write_trained(group.create_group(_TRAINED), network.model)
     group.attrs["rate_limit"] = network.rate_limit
 
 
-def _take_model(group: h5py.Group) -> FreeModel:
+def _take_model(group: h5py.Group) -> StepwiseSimulator:
     _check_present(group, (_TRAINED,))
-    model: Any = take_trained(group[_TRAINED])
-    return FreeModel(model, float(group.attrs["rate_limit"]))
+    model: Any = read_trained(group[_TRAINED])
+    return StepwiseSimulator(model, float(group.attrs["rate_limit"]))
 
 
 def _check_present(group: h5py.Group, names: tuple[str, ...]) -> None:
@@ -183,14 +185,14 @@ def _value(dataset: h5py.Dataset) -> Any:
 
 
 _KINDS: dict[str, _Kind] = {
-    "escape_lif": _Kind(EscapeLIF, _put_escape, _take_escape),
-    "event_lif": _Kind(EventLIF, _put_event, _take_event),
-    "free_lif": _Kind(FreeLIF, _put_lif, _take_lif),
-    "free_model": _Kind(FreeModel, _put_model, _take_model),
+    "escape_lif": _Kind(SpikeResponseNetwork, _put_escape, _take_escape),
+    "event_lif": _Kind(EventDrivenLIF, _put_event, _take_event),
+    "free_lif": _Kind(LIFSimulator, _put_lif, _take_lif),
+    "free_model": _Kind(StepwiseSimulator, _put_model, _take_model),
 }
 
 
-def put_trained(group: h5py.Group, model: TrainableModel) -> None:
+def write_trained(group: h5py.Group, model: TrainableModel) -> None:
     """Write a trained model into an empty group.
 
     Raises
@@ -214,8 +216,8 @@ def put_trained(group: h5py.Group, model: TrainableModel) -> None:
         group.create_dataset(f"{_STATE}/{key}", data=tensor.detach().cpu().numpy())
 
 
-def take_trained(group: h5py.Group) -> TrainableModel:
-    """Read a model that `put_trained` wrote; it computes the same numbers bit for bit.
+def read_trained(group: h5py.Group) -> TrainableModel:
+    """Read a model that `write_trained` wrote; it computes the same numbers bit for bit.
 
     Raises
     ------

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from organoid.models import LIF, AdaptiveLIF, AdaptiveLIFParameters, LIFParameters
 from organoid.models.free_running import Advance
-from organoid.models.simulators.dense_lif import FreeLIF
+from organoid.models.simulators.dense_lif import LIFSimulator
 from organoid.models.simulators.stepwise import free_network
 
 N, DT = 7, 0.002
@@ -35,9 +35,9 @@ def trained(fixed: LIFParameters | AdaptiveLIFParameters, *, n: int = N, seed: i
     return model.double()
 
 
-def lively(n: int = N, seed: int = 0) -> FreeLIF:
+def lively(n: int = N, seed: int = 0) -> LIFSimulator:
     network = free_network(trained(CELLS[3], n=n, seed=seed))
-    assert isinstance(network, FreeLIF)
+    assert isinstance(network, LIFSimulator)
     return network
 
 
@@ -47,9 +47,9 @@ def raster(advance: Advance, n_steps: int, n: int = N) -> NDArray[np.float64]:
     return out
 
 
-def lively_of(model: Any) -> FreeLIF:
+def lively_of(model: Any) -> LIFSimulator:
     network = free_network(model)
-    assert isinstance(network, FreeLIF)
+    assert isinstance(network, LIFSimulator)
     return network
 
 

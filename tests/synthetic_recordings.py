@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from organoid.models.spike_response.network import EscapeLIF, plain_parameters
+from organoid.models.spike_response.network import SpikeResponseNetwork, plain_parameters
 
 from organoid import SpikeRecording
 
@@ -25,17 +25,19 @@ SYNAPSES = (  # pre, post, logit per unit of the 12 ms trace
 )
 
 
-def known_network(bias: float = -4.3) -> EscapeLIF:
+def known_network(bias: float = -4.3) -> SpikeResponseNetwork:
     """Eight units, ten strong connections, a reset; time constants that are not those of the fit."""
     n = 8
     weights = np.zeros((2, n, n))
     weights[0, np.arange(n), np.arange(n)] = -4.0
     for pre, post, weight in SYNAPSES:
         weights[1, pre, post] = weight
-    return EscapeLIF(plain_parameters(dt=DT, tau=np.array([0.003, 0.012]), weights=weights, bias=np.full(n, bias)))
+    return SpikeResponseNetwork(
+        plain_parameters(dt=DT, tau=np.array([0.003, 0.012]), weights=weights, bias=np.full(n, bias))
+    )
 
 
-def recorded(network: EscapeLIF, duration: float, seed: int, *, t_start: float = 0.0) -> SpikeRecording:
+def recorded(network: SpikeResponseNetwork, duration: float, seed: int, *, t_start: float = 0.0) -> SpikeRecording:
     """What a network does when left alone, each spike in the middle of its step."""
     done = network.advance(network.initial_state(seed), round(duration / network.dt))
     return SpikeRecording(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from organoid.models.free_running import FreeRunningNetwork
-from organoid.models.spike_response.network import EscapeLIF, plain_parameters
+from organoid.models.spike_response.network import SpikeResponseNetwork, plain_parameters
 from stub_network import StubNetwork, StubResult, line
 
 import organoid
@@ -33,10 +33,10 @@ QUIET = 0.0
 DISTANCES = np.array([[0.0, 50.0, 100.0, 150.0, 200.0, 300.0, 400.0, 1e4, np.inf]])
 
 
-def escape_network(n: int = 6, dt: float = 1e-3, capacity: int = 1) -> EscapeLIF:
+def escape_network(n: int = 6, dt: float = 1e-3, capacity: int = 1) -> SpikeResponseNetwork:
     weights = np.random.default_rng(3).normal(0.0, 0.8, (2, n, n))
     weights[0, np.arange(n), np.arange(n)] = -6.0
-    return EscapeLIF(
+    return SpikeResponseNetwork(
         plain_parameters(
             dt=dt,
             tau=np.array([0.005, 0.05]),

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from organoid.models.free_running import Advance, Injection
-from organoid.models.spike_response.network import EscapeLIF, EscapeLIFParameters, plain_parameters
+from organoid.models.spike_response.network import SpikeResponseNetwork, SpikeResponseParameters, plain_parameters
 from organoid.models.spike_response.population import PopulationFields, no_fields
 from scipy.stats import binom, chi2
 
@@ -49,7 +49,7 @@ def random_fields(
 LOCAL = 1000  # random networks with a number from here on have fields of regions
 
 
-def random_parameters(seed: int, **changes: Any) -> EscapeLIFParameters:
+def random_parameters(seed: int, **changes: Any) -> SpikeResponseParameters:
     """A lively network of any shape: several spikes a step, fields with products, clipped, saturating."""
     rng = np.random.default_rng(seed)
     n, n_tau = int(rng.integers(1, 7)), int(rng.integers(1, 4))
@@ -58,7 +58,7 @@ def random_parameters(seed: int, **changes: Any) -> EscapeLIFParameters:
     if seed >= LOCAL:
         n = n + 2
         fields = random_fields(rng, n_fields, products=bool(seed % 2), home=rng.permutation(np.arange(n) % 3))
-    p = EscapeLIFParameters(
+    p = SpikeResponseParameters(
         dt=DT,
         tau=rng.uniform(0.002, 0.05, n_tau),
         saturation=float(rng.choice([1.5, 3.0, np.inf])),
@@ -97,7 +97,7 @@ def random_injection(rng: np.random.Generator, n_units: int, n_steps: int) -> tu
 @pytest.mark.parametrize("seed", [*range(24), *range(LOCAL, LOCAL + 8)])
 def test_spike_for_spike_as_the_reference(seed: int) -> None:
     p = random_parameters(seed)
-    net = EscapeLIF(p)
+    net = SpikeResponseNetwork(p)
     done = net.advance(net.initial_state(seed), 400)
     reference = oracle.simulate(p, oracle.key_of(seed, "escape_lif"), 400)
     assert reference.counts.sum() > 20
@@ -113,7 +113,7 @@ def test_spike_for_spike_as_the_reference(seed: int) -> None:
 @pytest.mark.parametrize("seed", [*range(100, 116), *range(LOCAL, LOCAL + 8)])
 def test_stimulated_spike_for_spike_as_the_reference(seed: int) -> None:
     p = random_parameters(seed)
-    net, rng = EscapeLIF(p), np.random.default_rng(seed)
+    net, rng = SpikeResponseNetwork(p), np.random.default_rng(seed)
     injection, forced = random_injection(rng, net.n_units, 300)
     done = net.advance(net.initial_state(seed), 300, injection)
     reference = oracle.simulate(
@@ -132,7 +132,7 @@ def test_stimulated_spike_for_spike_as_the_reference(seed: int) -> None:
 
 def test_state_from_traces_continues_as_the_reference() -> None:
     p, rng = random_parameters(4), np.random.default_rng(1)
-    net = EscapeLIF(p)
+    net = SpikeResponseNetwork(p)
     traces = rng.uniform(0, 1.2, (p.tau.size, net.n_units))
     population = rng.uniform(0, 9, p.fields.mean.size)
     before = traces.copy(), population.copy()
@@ -149,7 +149,7 @@ def test_forced_spikes_fill_the_capacity() -> None:
     p = plain_parameters(
         dt=DT, tau=np.array([0.01]), weights=np.zeros((1, 1, 1)), bias=np.array([20.0]), capacity=np.array([2])
     )
-    net = EscapeLIF(p)
+    net = SpikeResponseNetwork(p)
     injection = Injection(np.array([1, 1, 2, 3, 3, 3]), np.zeros(6, dtype=np.int64), 1.0, np.zeros(5))
     done = net.advance(net.initial_state(0), 5, injection)
     assert np.bincount(done.steps, minlength=5).tolist() == [2, 0, 1, 0, 2]
@@ -157,7 +157,7 @@ def test_forced_spikes_fill_the_capacity() -> None:
 
 def test_traces_never_exceed_the_saturation() -> None:
     p = random_parameters(2, saturation=1.5, bias=np.full(random_parameters(2).bias.size, 3.0))
-    net = EscapeLIF(p)
+    net = SpikeResponseNetwork(p)
     state = net.advance(net.initial_state(0), 500).state
     assert 0.5 < state.traces.max() <= 1.5
 
@@ -173,7 +173,7 @@ def test_traces_never_exceed_the_saturation() -> None:
 )
 def test_cutting_a_run_changes_nothing(seed: int, cuts: list[int], stimulated: bool) -> None:
     p = random_parameters(seed)
-    net = EscapeLIF(p)
+    net = SpikeResponseNetwork(p)
     injection = random_injection(np.random.default_rng(seed), net.n_units, 300)[0] if stimulated else None
     whole = net.advance(net.initial_state(seed), 300, injection)
     state, pieces = net.initial_state(seed), []
@@ -198,7 +198,7 @@ def test_a_run_longer_than_the_output_buffer() -> None:
     """More spikes than one internal buffer holds (65,536) come out complete and in order."""
     n = 40
     p = plain_parameters(dt=DT, tau=np.array([0.01]), weights=np.zeros((1, n, n)), bias=np.full(n, 1.0))
-    net = EscapeLIF(p)
+    net = SpikeResponseNetwork(p)
     done = net.advance(net.initial_state(1), 5000)
     assert done.steps.size > 2 * 65536 and done.n_steps == 5000
     assert np.all(np.diff(done.steps) >= 0)
@@ -209,7 +209,7 @@ def test_a_run_longer_than_the_output_buffer() -> None:
 
 
 def test_a_state_can_be_used_twice() -> None:
-    net = EscapeLIF(random_parameters(11))
+    net = SpikeResponseNetwork(random_parameters(11))
     state = net.advance(net.initial_state(3), 50).state
     kept = {f.name: np.copy(getattr(state, f.name)) for f in dataclasses.fields(state)}
     one, other = net.advance(state, 100), net.advance(state, 100)
@@ -219,7 +219,7 @@ def test_a_state_can_be_used_twice() -> None:
 
 
 def test_no_steps_is_no_spikes() -> None:
-    net = EscapeLIF(random_parameters(0))
+    net = SpikeResponseNetwork(random_parameters(0))
     done = net.advance(net.initial_state(0), 0)
     assert done.steps.size == done.units.size == done.n_steps == 0 and not done.runaway
 
@@ -228,7 +228,7 @@ def test_no_steps_is_no_spikes() -> None:
 
 
 def test_same_seed_same_bytes_other_seed_other_spikes() -> None:
-    net = EscapeLIF(random_parameters(5))
+    net = SpikeResponseNetwork(random_parameters(5))
     runs = [net.advance(net.initial_state(seed), 500) for seed in (0, 0, 1, 2)]
     assert runs[0].steps.tobytes() == runs[1].steps.tobytes() and runs[0].units.tobytes() == runs[1].units.tobytes()
     assert len({run.steps.tobytes() + run.units.tobytes() for run in runs}) == 3
@@ -244,7 +244,7 @@ def test_counts_of_capacity_three_are_binomial() -> None:
         bias=np.log(probability / (1 - probability)),
         capacity=np.full(4, 3),
     )
-    net = EscapeLIF(p)
+    net = SpikeResponseNetwork(p)
     n_steps = 60_000
     counts = dense(4, net.advance(net.initial_state(7), n_steps))
     for unit in range(4):
@@ -261,7 +261,7 @@ def test_extreme_potentials_are_never_and_always(bias: float, rate: int) -> None
     p = plain_parameters(
         dt=DT, tau=np.array([0.01]), weights=np.zeros((1, 2, 2)), bias=np.full(2, bias), capacity=np.full(2, 3)
     )
-    net = EscapeLIF(p)
+    net = SpikeResponseNetwork(p)
     assert np.all(dense(2, net.advance(net.initial_state(0), 100)) == rate)
 
 
@@ -270,21 +270,21 @@ def test_a_network_that_runs_away_is_stopped_where_the_reference_stops() -> None
     p = plain_parameters(
         dt=DT, tau=np.array([0.01]), weights=np.full((1, n, n), 2.0), bias=np.full(n, -4.0), rate_limit=800.0
     )
-    net = EscapeLIF(p)
+    net = SpikeResponseNetwork(p)
     done = net.advance(net.initial_state(1), 20_000)
     reference = oracle.simulate(p, oracle.key_of(1, "escape_lif"), 5000)
     assert done.runaway and reference.runaway
     assert done.n_steps == done.state.step == len(reference.counts) < 5000
     assert np.array_equal(dense(n, done), reference.counts)
     assert done.state.activity > 800
-    calm = EscapeLIF(p._replace(rate_limit=np.inf)).advance(net.initial_state(1), 5000)
+    calm = SpikeResponseNetwork(p._replace(rate_limit=np.inf)).advance(net.initial_state(1), 5000)
     assert not calm.runaway and calm.n_steps == 5000
 
 
 @pytest.mark.parametrize("piece", [1, 7, 1000])
 def test_runaway_does_not_depend_on_how_a_run_is_cut(piece: int) -> None:
     n = 5
-    net = EscapeLIF(
+    net = SpikeResponseNetwork(
         plain_parameters(
             dt=DT, tau=np.array([0.01]), weights=np.full((1, n, n), 2.0), bias=np.full(n, -4.0), rate_limit=800.0
         )
@@ -304,7 +304,7 @@ def test_forced_spikes_count_for_runaway() -> None:
     p = plain_parameters(
         dt=DT, tau=np.array([0.01]), weights=np.zeros((1, 2, 2)), bias=np.full(2, -30.0), rate_limit=10.0
     )
-    net = EscapeLIF(p)
+    net = SpikeResponseNetwork(p)
     steps = np.arange(100)
     done = net.advance(net.initial_state(0), 100, Injection(steps, steps % 2, 1.0, np.zeros(100)))
     assert done.runaway and done.steps.size == 0
@@ -335,10 +335,10 @@ def test_describe_changes_with_every_parameter() -> None:
             changed = value.copy()
             changed.flat[-1] += 1 if name == "capacity" else 1e-9
             variants.append(p._replace(**{name: changed}))
-    said = [EscapeLIF(variant).describe() for variant in variants]
+    said = [SpikeResponseNetwork(variant).describe() for variant in variants]
     assert len({d["sha256"] for d in said}) == len(variants) == 1 + len(p._fields) - 1 + len(p.fields._fields)
     again = random_parameters(seed, rate_limit=1000.0, saturation=3.0)._replace(**lagged)
-    assert said[0] == EscapeLIF(again).describe()
+    assert said[0] == SpikeResponseNetwork(again).describe()
     assert said[0]["n_units"] == p.bias.size and said[0]["model"] == "escape_lif" and said[0]["dt"] == DT
 
 
@@ -361,7 +361,7 @@ def test_describe_changes_with_every_parameter() -> None:
 def test_impossible_parameters_are_refused(changes: dict[str, Any]) -> None:
     p = plain_parameters(dt=DT, tau=np.array([0.01]), weights=np.zeros((1, 2, 2)), bias=np.zeros(2))
     with pytest.raises(ModelError):
-        EscapeLIF(p._replace(**changes))
+        SpikeResponseNetwork(p._replace(**changes))
 
 
 NOTHING = np.empty(0, dtype=np.int64)
@@ -377,6 +377,6 @@ NOTHING = np.empty(0, dtype=np.int64)
     ids=["volley too short", "no such unit", "not in order"],
 )
 def test_impossible_injections_are_refused(injection: Injection) -> None:
-    net = EscapeLIF(random_parameters(0))
+    net = SpikeResponseNetwork(random_parameters(0))
     with pytest.raises(ModelError):
         net.advance(net.initial_state(0), 10, injection)

@@ -20,9 +20,9 @@ from organoid.models import serialization as model_storage
 from organoid.models.compiled.event import step as kernels
 from organoid.models.compiled.event.noise import gaussian, logistic
 from organoid.models.free_running import Advance, Injection
-from organoid.models.simulators.event_builder import event_form, event_lif
+from organoid.models.simulators.event_builder import event_lif, to_event_driven
 from organoid.models.simulators.event_connections import Connections, random_connections
-from organoid.models.simulators.event_driven import EventLIF, EventLIFState
+from organoid.models.simulators.event_driven import EventDrivenLIF, EventLIFState
 from organoid.models.synapses.sparse import SparseSynapses
 from scipy.stats import kstest
 
@@ -53,7 +53,7 @@ def wires(n: int, fan_out: int, rng: np.random.Generator, delays: tuple[float, f
 
 def lively(
     n: int = N, seed: int = 0, delays: tuple[int, int] = (2, 5), soft: bool = False, adapt: bool = True, **lif: Any
-) -> EventLIF:
+) -> EventDrivenLIF:
     rng = np.random.default_rng(seed)
     cells: Any = LIFParameters(**{"refractory": 0.004, **lif})
     cells = AdaptiveLIFParameters(cells, increment=0.2) if adapt else cells
@@ -65,7 +65,7 @@ def lively(
 
 
 def assert_equals_torch(model: Any, n_steps: int = 400) -> None:
-    network = event_form(model)
+    network = to_event_driven(model)
     state = network.initial_state(3)
     x = torch.from_numpy(network.noise(state, n_steps))
     with torch.no_grad():
@@ -104,14 +104,14 @@ def test_it_equals_a_torch_model_with_trained_constants() -> None:
 # --- it is a plain loop, bit for bit ------------------------------------------------------------------------------
 
 
-def logistic_numbers(network: EventLIF, state: EventLIFState, n_steps: int) -> Array:
+def logistic_numbers(network: EventDrivenLIF, state: EventLIFState, n_steps: int) -> Array:
     out = np.empty((n_steps, network.n_units + network.n_units % 2), dtype=np.float32)
     for t in range(n_steps):
         logistic(np.uint64(state.escape_key), state.step + t, out.shape[1] // 2, 0, out[t])
     return out[:, : network.n_units].astype(np.float64)
 
 
-def plain_reference(network: EventLIF, n_steps: int, forced: set[tuple[int, int]]) -> tuple[Array, Array, int]:
+def plain_reference(network: EventDrivenLIF, n_steps: int, forced: set[tuple[int, int]]) -> tuple[Array, Array, int]:
     """The equations of the docstring, step by step: own spikes, potential, connections crossed."""
     p, rows, n = network.parameters, network.rows, network.n_units
     state = network.initial_state(0)
@@ -207,7 +207,7 @@ def test_advance_leaves_its_state_alone() -> None:
 
 def test_more_spikes_than_fit_the_buffer() -> None:
     network = lively(BIG, noise_sd=0.0, refractory=0.0)
-    busy = EventLIF(network.parameters._replace(bias=np.full(BIG, 1e4)), network.rows)
+    busy = EventDrivenLIF(network.parameters._replace(bias=np.full(BIG, 1e4)), network.rows)
     n_steps = 3 * kernels._ROOM // BIG
     done = busy.advance(busy.initial_state(0), n_steps)
     assert done.steps.size == n_steps * BIG
@@ -217,7 +217,7 @@ def test_more_spikes_than_fit_the_buffer() -> None:
 def test_it_stops_where_it_runs_away() -> None:
     network = lively(delays=(5, 9))
     limit = 0.7 * network.advance(network.initial_state(0), 4000).state.activity
-    limited = EventLIF(network.parameters._replace(rate_limit=limit), network.rows)
+    limited = EventDrivenLIF(network.parameters._replace(rate_limit=limit), network.rows)
     done = limited.advance(limited.initial_state(0), 4000)
     assert done.runaway and done.n_steps < 4000 and done.state.step == done.n_steps
     assert done.state.activity > limit
@@ -315,8 +315,8 @@ def test_it_says_what_it_is() -> None:
     said = network.describe()
     assert (said["model"], said["n_units"], said["dt"]) == ("event_lif", N, DT)
     assert said == lively().describe()
-    heavier = EventLIF(network.parameters, network.rows._replace(weight=2 * network.rows.weight))
-    other = EventLIF(network.parameters._replace(escape_width=0.3), network.rows)
+    heavier = EventDrivenLIF(network.parameters, network.rows._replace(weight=2 * network.rows.weight))
+    other = EventDrivenLIF(network.parameters._replace(escape_width=0.3), network.rows)
     assert len({said["sha256"], heavier.describe()["sha256"], other.describe()["sha256"]}) == 3
 
 
@@ -324,9 +324,9 @@ def test_it_says_what_it_is() -> None:
 def test_a_file_gives_it_back_bit_for_bit(tmp_path: Path, of: Any) -> None:
     network = lively()
     with h5py.File(tmp_path / "n.h5", "w") as h5:
-        of.put_network(h5.create_group("net"), network)
+        of.write_network(h5.create_group("net"), network)
     with h5py.File(tmp_path / "n.h5") as h5:
-        back = of.take_network(h5["net"])
+        back = of.read_network(h5["net"])
     assert back.describe() == network.describe()
     state = network.initial_state(0)
     assert same_states(back.advance(state, 100).state, network.advance(state, 100).state)
@@ -335,12 +335,12 @@ def test_a_file_gives_it_back_bit_for_bit(tmp_path: Path, of: Any) -> None:
 @pytest.mark.parametrize(("name", "value"), [("rows/target", None), ("bias", b"text"), ("rows/delay", np.zeros(2))])
 def test_damaged_networks_are_refused(tmp_path: Path, name: str, value: Any) -> None:
     with h5py.File(tmp_path / "n.h5", "w") as h5:
-        model_storage.put_network(h5.create_group("net"), lively())
+        model_storage.write_network(h5.create_group("net"), lively())
         del h5["net"][name]
         if value is not None:
             h5["net"][name] = value
         with pytest.raises(OrganoidError):
-            model_storage.take_network(h5["net"])
+            model_storage.read_network(h5["net"])
 
 
 def test_a_session_on_it_is_replayed_from_its_journal(tmp_path: Path) -> None:
@@ -420,7 +420,7 @@ def test_rows_that_would_write_elsewhere_are_refused() -> None:
         {"weight": rows.weight[1:]},
     ):
         with pytest.raises(ModelError):
-            EventLIF(network.parameters, rows._replace(**change))
+            EventDrivenLIF(network.parameters, rows._replace(**change))
 
 
 def test_more_receivers_than_there_are() -> None:
@@ -430,4 +430,4 @@ def test_more_receivers_than_there_are() -> None:
 
 def test_models_of_other_kinds_have_no_event_form() -> None:
     with pytest.raises(ModelError, match="expected"):
-        event_form(organoid.models.AdEx(3, DT))  # type: ignore[attr-defined]
+        to_event_driven(organoid.models.AdEx(3, DT))  # type: ignore[attr-defined]

@@ -10,9 +10,9 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from organoid.models.serialization import put_network, take_network
+from organoid.models.serialization import read_network, write_network
 from organoid.models.spike_response.latent_drive import LatentDrive
-from organoid.models.spike_response.network import EscapeLIF, plain_parameters
+from organoid.models.spike_response.network import SpikeResponseNetwork, plain_parameters
 from organoid.models.spike_response.population import PopulationFields
 from synthetic_recordings import bursting, known_network, poisson, recorded
 
@@ -62,7 +62,7 @@ def path(result: FitResult, tmp_path: Path) -> Path:
     return tmp_path / "fit.h5"
 
 
-def parameters_of(network: EscapeLIF) -> list[Any]:
+def parameters_of(network: SpikeResponseNetwork) -> list[Any]:
     return [
         x
         for x in (*network.parameters, *network.parameters.fields, *network.parameters.latent)
@@ -251,8 +251,8 @@ def test_a_fit_without_its_bin_width(path: Path) -> None:
 def test_network_round_trip_keeps_infinite_bounds(tmp_path: Path) -> None:
     net = known_network()
     with h5py.File(tmp_path / "n.h5", "w") as h5:
-        put_network(h5.create_group("a"), net)
-        back = take_network(h5["a"])
+        write_network(h5.create_group("a"), net)
+        back = read_network(h5["a"])
     assert back.describe() == net.describe()
     assert np.isinf(back.parameters.ceiling).all() and back.parameters.rate_limit == np.inf
     state = net.initial_state(0)
@@ -262,10 +262,10 @@ def test_network_round_trip_keeps_infinite_bounds(tmp_path: Path) -> None:
 def test_other_things_are_not_networks(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "n.h5", "w") as h5:
         with pytest.raises(ModelError, match="dict"):
-            put_network(h5.create_group("a"), {})
+            write_network(h5.create_group("a"), {})
         with pytest.raises(ModelError, match="escape_lif"):
-            take_network(h5.create_group("b"))
-    plain = EscapeLIF(
+            read_network(h5.create_group("b"))
+    plain = SpikeResponseNetwork(
         plain_parameters(dt=1e-3, tau=np.array([0.01]), weights=np.zeros((1, 1, 1)), bias=np.array([-3.0]))
     )
     assert plain.n_units == 1

@@ -14,7 +14,7 @@ import organoid
 from organoid.errors import FitError
 from organoid.fitting.data.history import bin_history
 from organoid.fitting.free_run import calibration as gate
-from organoid.fitting.free_run.comparison import portray
+from organoid.fitting.free_run.comparison import summarize_activity
 from organoid.fitting.free_run.criteria import FAR, discrepancy, reasons
 from organoid.fitting.teacher_forced.notes import CHOICES
 
@@ -73,7 +73,7 @@ def test_a_single_run_far_above_the_recorded_rate_counts_whatever_the_median() -
 def test_all_biases_move_alike_to_the_recorded_mean_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "CHECK_DURATION", 60.0)
     rec = recorded(known_network(), 60.0, seed=1)
-    portrait, training = portray(rec), bin_history(rec, 1e-3)
+    portrait, training = summarize_activity(rec), bin_history(rec, 1e-3)
     true = known_network().parameters
     quiet = true._replace(bias=true.bias - 0.4)
     found = gate._by_whole_runs(quiet, None, training, portrait, 0, each=False)
@@ -85,7 +85,7 @@ def test_the_mean_rate_may_cost_only_so_much_likelihood(monkeypatch: pytest.Monk
     monkeypatch.setattr(gate, "CHECK_DURATION", 60.0)
     monkeypatch.setattr(gate, "CHECK_RUNS", 1)
     rec = recorded(known_network(), 60.0, seed=1)
-    portrait, training = portray(rec), bin_history(rec, 1e-3)
+    portrait, training = summarize_activity(rec), bin_history(rec, 1e-3)
     true = known_network().parameters
     quiet = gate.FreeWeights(true._replace(bias=true.bias - 0.4), "rates", 9.0, 0.0)
     theta = np.zeros((3, 8))
@@ -142,7 +142,7 @@ def test_weights_that_were_changed_are_not_called_those_of_the_record(monkeypatc
     monkeypatch.setattr(gate, "fit_drive", lambda *_, **__: other)
     for before, rates, driven in (("forced, not alive", "rates", "driven"), ("free", "free", "free")):
         best = gate.FreeWeights(p, before, 9.0, 0.0)
-        moved = gate._with_mean_rate(best, np.zeros((3, 8)), lambda _: 0.0, None, training, portray(rec), 0)
+        moved = gate._with_mean_rate(best, np.zeros((3, 8)), lambda _: 0.0, None, training, summarize_activity(rec), 0)
         assert moved.choice == rates and moved.parameters is not p
         assert gate.with_latent_drive(best, rec, training, seed=0).choice == driven
     assert {"rates", "driven", *gate.NOT_ALIVE} <= set(CHOICES)

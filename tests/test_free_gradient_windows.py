@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from organoid.models.rng import stream_key
-from organoid.models.spike_response.network import EscapeLIF, EscapeLIFParameters
+from organoid.models.spike_response.network import SpikeResponseNetwork, SpikeResponseParameters
 from test_escape_lif import LOCAL, random_parameters
 from torch import Tensor
 
@@ -18,12 +18,12 @@ SEEDS = (*range(8), LOCAL + 1, LOCAL + 4)
 N_WINDOWS, N_STEPS = 3, 40
 
 
-def weights_of(p: EscapeLIFParameters) -> Weights:
+def weights_of(p: SpikeResponseParameters) -> Weights:
     n = p.bias.size
     return Weights(*(torch.tensor(w.reshape(-1, n)) for w in (p.weights, p.field_weights)), torch.tensor(p.bias))
 
 
-def plan_of(p: EscapeLIFParameters, seed: int | None, memory: int | None = None) -> WindowPlan:
+def plan_of(p: SpikeResponseParameters, seed: int | None, memory: int | None = None) -> WindowPlan:
     """Windows that start in the middle of some activity."""
     rng = np.random.default_rng(5)
     traces = rng.uniform(0, 1.2, (N_WINDOWS, p.tau.size, p.bias.size))
@@ -31,7 +31,7 @@ def plan_of(p: EscapeLIFParameters, seed: int | None, memory: int | None = None)
     return WindowPlan(traces, population, N_STEPS, seed, memory)
 
 
-def unrolled(p: EscapeLIFParameters, weights: Weights, plan: WindowPlan, sampled: Tensor | None) -> Tensor:
+def unrolled(p: SpikeResponseParameters, weights: Weights, plan: WindowPlan, sampled: Tensor | None) -> Tensor:
     """The same windows in plain torch, from the equations; counts given, or expected."""
     f = {name: torch.tensor(value) for name, value in p.fields._asdict().items()}
     low, high, ceiling, capacity = (
@@ -75,7 +75,7 @@ def gradients(loss: Tensor, weights: Weights) -> list[Tensor]:
     return list(torch.autograd.grad(loss, list(weights), allow_unused=True, materialize_grads=True))
 
 
-def learnable(p: EscapeLIFParameters) -> Weights:
+def learnable(p: SpikeResponseParameters) -> Weights:
     return Weights(*(w.requires_grad_() for w in weights_of(p)))
 
 
@@ -84,7 +84,7 @@ def test_spikes_are_those_of_the_network(seed: int) -> None:
     p = random_parameters(seed)
     plan = plan_of(p, seed=11)
     spikes = run_windows(weights_of(p), p, plan).numpy()
-    network = EscapeLIF(p)
+    network = SpikeResponseNetwork(p)
     for window in range(N_WINDOWS):
         state = network.state_from_traces(plan.traces[window], plan.population[window], 0)
         done = network.advance(type(state)(**{**state.__dict__, "key": int(stream_key(11, window))}), N_STEPS)

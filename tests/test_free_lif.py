@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from organoid.models import LIF, MODELS, AdaptiveLIFParameters, LIFParameters
 from organoid.models.free_running import Injection
-from organoid.models.serialization import put_network, take_network
+from organoid.models.serialization import read_network, write_network
 from organoid.models.simulators import dense_lif as module
-from organoid.models.simulators.dense_lif import FreeLIF, FreeLIFParameters, FreeLIFState
+from organoid.models.simulators.dense_lif import FreeLIFParameters, FreeLIFState, LIFSimulator
 from organoid.models.simulators.stepwise import free_network
 from organoid.models.surrogate import FastSigmoid
 
@@ -143,7 +143,7 @@ def test_advance_leaves_its_state_alone() -> None:
 
 def test_more_spikes_than_fit_the_buffer() -> None:
     busy = lively().parameters._replace(bias=np.full(N, 50.0), refractory=0, increment=np.zeros(N))
-    network = FreeLIF(busy)
+    network = LIFSimulator(busy)
     n_steps = 3 * module._CHUNK_SPIKES // N
     done = network.advance(network.initial_state(0), n_steps)
     assert done.steps.size == n_steps * N
@@ -233,7 +233,7 @@ def test_impossible_injections_are_refused(steps: list[int], units: list[int], v
 
 
 def test_it_stops_when_it_runs_away() -> None:
-    network = FreeLIF(lively().parameters._replace(bias=np.full(N, 5.0), rate_limit=100.0))
+    network = LIFSimulator(lively().parameters._replace(bias=np.full(N, 5.0), rate_limit=100.0))
     done = network.advance(network.initial_state(0), 10_000)
     assert done.runaway
     assert done.n_steps < 10_000
@@ -247,7 +247,7 @@ def test_it_stops_when_it_runs_away() -> None:
 def test_below_its_limit_it_goes_on() -> None:
     network = lively()
     done = network.advance(network.initial_state(0), 10_000)
-    limited = FreeLIF(network.parameters._replace(rate_limit=1.5 * done.steps.size / (10_000 * DT)))
+    limited = LIFSimulator(network.parameters._replace(rate_limit=1.5 * done.steps.size / (10_000 * DT)))
     again = limited.advance(limited.initial_state(0), 10_000)
     assert not again.runaway
     assert np.array_equal(again.steps, done.steps)
@@ -264,11 +264,11 @@ def test_it_says_what_it_is() -> None:
     for name, value in network.parameters._asdict().items():
         changed = (not value) if isinstance(value, bool) else value + 1 if isinstance(value, int) else value * 0.9
         if name in ("increment", "rate_limit", "weights", "bias") or not np.array_equal(changed, value):
-            other = FreeLIF(network.parameters._replace(**{name: 1e6 if name == "rate_limit" else changed}))
+            other = LIFSimulator(network.parameters._replace(**{name: 1e6 if name == "rate_limit" else changed}))
             assert other.describe()["sha256"] != said["sha256"], name
 
 
-@pytest.mark.parametrize("module_of", [(put_network, take_network), (storage.put_network, storage.take_network)])
+@pytest.mark.parametrize("module_of", [(write_network, read_network), (storage.write_network, storage.read_network)])
 def test_a_file_gives_it_back_bit_for_bit(tmp_path: Path, module_of: tuple[Any, Any]) -> None:
     network, (put, take) = lively(), module_of
     with h5py.File(tmp_path / "n.h5", "w") as h5:
@@ -288,12 +288,12 @@ def test_a_file_gives_it_back_bit_for_bit(tmp_path: Path, module_of: tuple[Any, 
 )
 def test_damaged_networks_are_refused(tmp_path: Path, name: str, value: Any) -> None:
     with h5py.File(tmp_path / "n.h5", "w") as h5:
-        put_network(h5.create_group("net"), lively())
+        write_network(h5.create_group("net"), lively())
         del h5["net"][name]
         if value is not None:
             h5["net"][name] = value
         with pytest.raises(OrganoidError, match=name):
-            take_network(h5["net"])
+            read_network(h5["net"])
 
 
 def test_a_session_on_it_is_replayed_from_its_journal(tmp_path: Path) -> None:
@@ -341,4 +341,4 @@ def test_models_of_other_kinds() -> None:
 )
 def test_impossible_parameters(change: dict[str, Any]) -> None:
     with pytest.raises(ModelError):
-        FreeLIF(lively().parameters._replace(**change))
+        LIFSimulator(lively().parameters._replace(**change))

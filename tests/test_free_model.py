@@ -14,9 +14,9 @@ from free_networks import CELLS, DT, Bare, N, lively_of, raster, trained
 from organoid.models import LIF, MODELS, AdaptiveLIFParameters, LIFParameters
 from organoid.models.conformance import tensors
 from organoid.models.free_running import Advance, Injection
-from organoid.models.serialization import put_trained, take_trained
-from organoid.models.simulators.dense_lif import FreeLIF
-from organoid.models.simulators.stepwise import FreeModel, free_network
+from organoid.models.serialization import read_trained, write_trained
+from organoid.models.simulators.dense_lif import LIFSimulator
+from organoid.models.simulators.stepwise import StepwiseSimulator, free_network
 from organoid.models.surrogate import ArcTan, FastSigmoid
 from organoid.models.synapses.exponential import ExponentialSynapses
 
@@ -26,12 +26,12 @@ from organoid.culture import serialization as storage
 # --- networks of any cells ----------------------------------------------------------------------------------------
 
 
-def any_network(name: str = "lif", seed: int = 0, **options: Any) -> FreeModel:
+def any_network(name: str = "lif", seed: int = 0, **options: Any) -> StepwiseSimulator:
     model: Any = MODELS[name](N, DT, seed=seed)
     with torch.no_grad():
         model.bias.fill_(1.3)
         model.synapses.weight.mul_(3)
-    return FreeModel(model, **options)
+    return StepwiseSimulator(model, **options)
 
 
 def same_runs(a: Advance, b: Advance) -> bool:
@@ -71,7 +71,7 @@ def test_any_network_takes_forced_spikes_as_the_compiled_one_does() -> None:
     with torch.no_grad():
         model.log_noise.fill_(-50.0)  # the two draw different noise
         model.bias.sub_(0.3)
-    slow, fast = FreeModel(model), lively_of(model)
+    slow, fast = StepwiseSimulator(model), lively_of(model)
     rng = np.random.default_rng(0)
     steps, units = np.sort(rng.integers(0, 300, 100)), rng.integers(0, N, 100)
     inject = Injection(steps, units, 1.0, np.zeros(300))
@@ -106,9 +106,9 @@ def test_any_network_stops_when_it_runs_away() -> None:
 def test_any_network_comes_back_from_a_file(tmp_path: Path, name: str) -> None:
     network = any_network(name, rate_limit=1e4)
     with h5py.File(tmp_path / "n.h5", "w") as h5:
-        storage.put_network(h5.create_group("net"), network)
+        storage.write_network(h5.create_group("net"), network)
     with h5py.File(tmp_path / "n.h5") as h5:
-        back: Any = storage.take_network(h5["net"])
+        back: Any = storage.read_network(h5["net"])
     assert back.describe() == network.describe()
     assert back.describe() != any_network(name, seed=1, rate_limit=1e4).describe()
     assert back.describe() != any_network(name, rate_limit=1e5).describe()
@@ -118,8 +118,8 @@ def test_any_network_comes_back_from_a_file(tmp_path: Path, name: str) -> None:
 
 def test_cells_without_a_compiled_form_run_all_the_same() -> None:
     forms = {name: type(free_network(MODELS[name](N, DT))) for name in MODELS}
-    assert forms["lif"] is forms["adaptive_lif"] is FreeLIF
-    assert {form for name, form in forms.items() if "lif" not in name} <= {FreeModel}
+    assert forms["lif"] is forms["adaptive_lif"] is LIFSimulator
+    assert {form for name, form in forms.items() if "lif" not in name} <= {StepwiseSimulator}
 
 
 class OtherSynapses(ExponentialSynapses):
@@ -129,7 +129,7 @@ class OtherSynapses(ExponentialSynapses):
 def test_networks_with_synapses_of_another_kind_are_not_compiled() -> None:
     model = LIF(N, DT)
     model.synapses.__class__ = OtherSynapses
-    assert isinstance(free_network(model), FreeModel)
+    assert isinstance(free_network(model), StepwiseSimulator)
 
 
 # --- trained models in files --------------------------------------------------------------------------------------
@@ -143,8 +143,8 @@ def test_a_trained_model_comes_back_exactly(
     mask = torch.rand(N, N, generator=torch.Generator().manual_seed(0)) < 0.5
     model = trained(fixed, spike=ArcTan(alpha=3.0), mask=mask).to(precision)
     with h5py.File(tmp_path / "m.h5", "w") as h5:
-        put_trained(h5.create_group("m"), model)
-        back: Any = take_trained(h5["m"])
+        write_trained(h5.create_group("m"), model)
+        back: Any = read_trained(h5["m"])
     assert type(back) is type(model)
     assert back.fixed == model.fixed
     assert [type(part) for part in back.modules()] == [type(part) for part in model.modules()]
@@ -173,24 +173,24 @@ class Unregistered(LIF):
 )
 def test_models_nobody_could_build_again(tmp_path: Path, make: Callable[[], Any], message: str) -> None:
     with h5py.File(tmp_path / "m.h5", "w") as h5, pytest.raises(ModelError, match=message):
-        put_trained(h5.create_group("m"), make())
+        write_trained(h5.create_group("m"), make())
 
 
 @pytest.mark.parametrize("name", ["state/bias", "state", "state/synapses.weight"])
 def test_incomplete_models_are_refused(tmp_path: Path, name: str) -> None:
     with h5py.File(tmp_path / "m.h5", "w") as h5:
-        put_trained(h5.create_group("m"), trained(CELLS[0]))
+        write_trained(h5.create_group("m"), trained(CELLS[0]))
         del h5["m"][name]
         with pytest.raises(ModelError, match=name.split("/")[-1]):
-            take_trained(h5["m"])
+            read_trained(h5["m"])
 
 
 def test_models_of_unknown_name_or_wrong_size(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "m.h5", "w") as h5:
-        put_trained(h5.create_group("m"), trained(CELLS[0]))
+        write_trained(h5.create_group("m"), trained(CELLS[0]))
         h5["m"].attrs["n_units"] = N + 1
         with pytest.raises(ModelError, match="no complete lif"):
-            take_trained(h5["m"])
+            read_trained(h5["m"])
         h5["m"].attrs["model"] = "hodgkin_huxley"
         with pytest.raises(ModelError, match="hodgkin_huxley"):
-            take_trained(h5["m"])
+            read_trained(h5["m"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from organoid.models.spike_response.network import EscapeLIF, plain_parameters
+from organoid.models.spike_response.network import SpikeResponseNetwork, plain_parameters
 from synthetic_recordings import another_end, bursting, changed, known_network, poisson, recorded
 
 import organoid
@@ -18,12 +18,12 @@ from organoid.fitting.free_run import comparison as module
 from organoid.fitting.free_run.comparison import (
     SCORE_NAMES,
     compare,
+    evaluate_free_runs,
     free_run,
     free_run_scores,
-    judge_free_runs,
-    portray,
     split_half,
     summarise,
+    summarize_activity,
 )
 from organoid.fitting.free_run.criteria import GOOD, discrepancy, drift, reasons
 from organoid.fitting.free_run.moments import Plan
@@ -31,9 +31,9 @@ from organoid.fitting.free_run.moments import Plan
 RATIOS = ("rate_ratio", "burst_rate_ratio", "burst_duration_ratio", "ibi_cv_ratio", "isi_cv_ratio")
 
 
-def network_of(bias: float, n: int = 4, **changes: Any) -> EscapeLIF:
+def network_of(bias: float, n: int = 4, **changes: Any) -> SpikeResponseNetwork:
     p = plain_parameters(dt=1e-3, tau=np.array([0.01]), weights=np.zeros((1, n, n)), bias=np.full(n, bias))
-    return EscapeLIF(p._replace(**changes))
+    return SpikeResponseNetwork(p._replace(**changes))
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +48,9 @@ def culture() -> SpikeRecording:
 
 
 def test_a_recording_is_like_itself(culture: SpikeRecording) -> None:
-    recorded_portrait = portray(culture)
+    recorded_portrait = summarize_activity(culture)
     assert recorded_portrait.burst_rate > 0.2 and 0.5 < recorded_portrait.fraction_in_bursts < 1
-    scores = compare(recorded_portrait, portray(culture, recorded_portrait.thresholds))
+    scores = compare(recorded_portrait, summarize_activity(culture, recorded_portrait.thresholds))
     assert set(scores) == set(SCORE_NAMES)
     for name in RATIOS:
         assert scores[name] == 1.0, name
@@ -63,8 +63,8 @@ def test_scores_by_hand(culture: SpikeRecording) -> None:
     """Half the spikes, thrown out at random: rates halve, burst times stay, correlation of rates stays near 1."""
     keep = np.random.default_rng(1).uniform(size=culture.n_spikes) < 0.5
     thinner = changed(culture, times=culture.spike_times[keep], units=culture.spike_units[keep])
-    one = portray(culture)
-    other = portray(thinner, one.thresholds)
+    one = summarize_activity(culture)
+    other = summarize_activity(thinner, one.thresholds)
     scores = compare(one, other)
     assert scores["rate_ratio"] == pytest.approx(keep.mean())
     rates = [np.bincount(r.spike_units, minlength=6) / 120.0 for r in (culture, thinner)]
@@ -86,9 +86,9 @@ def test_scores_by_hand(culture: SpikeRecording) -> None:
 
 def test_interval_variation_only_of_units_with_fifty_spikes() -> None:
     rec = poisson([2.0, 0.3], 100.0, 0)
-    portrait = portray(rec)
+    portrait = summarize_activity(rec)
     assert np.isfinite(portrait.isi_cv[0]) and np.isnan(portrait.isi_cv[1])
-    few = compare(portrait, portray(poisson([0.2, 0.2], 100.0, 0), portrait.thresholds))
+    few = compare(portrait, summarize_activity(poisson([0.2, 0.2], 100.0, 0), portrait.thresholds))
     assert np.isnan(few["isi_cv_ratio"])
 
 
@@ -96,7 +96,7 @@ def test_rates_respect_holes(culture: SpikeRecording) -> None:
     spans = np.array([[0.0, 30.0], [60.0, 120.0]])
     inside = (culture.spike_times < 30) | (culture.spike_times >= 60)
     holey = changed(culture, times=culture.spike_times[inside], units=culture.spike_units[inside], observed=spans)
-    assert portray(holey).rates.sum() == pytest.approx(inside.sum() / 90.0)
+    assert summarize_activity(holey).rates.sum() == pytest.approx(inside.sum() / 90.0)
 
 
 def test_split_half_compares_the_second_half_with_the_first(culture: SpikeRecording) -> None:
@@ -108,11 +108,11 @@ def test_split_half_compares_the_second_half_with_the_first(culture: SpikeRecord
         times=np.concatenate([culture.spike_times, extra]),
         units=np.concatenate([culture.spike_units, culture.spike_units[late]]),
     )
-    before = split_half(culture, portray(culture))
-    after = split_half(doubled, portray(culture))
+    before = split_half(culture, summarize_activity(culture))
+    after = split_half(doubled, summarize_activity(culture))
     assert after["rate_ratio"] == pytest.approx(2 * before["rate_ratio"], rel=1e-3)
     assert after["rate_correlation"] == pytest.approx(before["rate_correlation"], abs=1e-3)
-    summary = judge_free_runs(network_of(-60.0, n=6), doubled, n_runs=1)
+    summary = evaluate_free_runs(network_of(-60.0, n=6), doubled, n_runs=1)
     assert summary["rate_ratio_split_half"] == pytest.approx(after["rate_ratio"])
     assert set(SCORE_NAMES) == {k.removesuffix("_split_half") for k in summary if k.endswith("_split_half")}
 
@@ -121,12 +121,12 @@ def test_split_half_compares_the_second_half_with_the_first(culture: SpikeRecord
 
 
 def test_a_dead_network_scores_zero_and_undefined(culture: SpikeRecording) -> None:
-    summary = judge_free_runs(network_of(-60.0, n=6), culture, n_runs=2)
+    summary = evaluate_free_runs(network_of(-60.0, n=6), culture, n_runs=2)
     assert summary["rate_ratio"] == 0.0 and summary["burst_rate_ratio"] == 0.0
     for name in ("rate_correlation", "burst_duration_ratio", "ibi_cv_ratio", "isi_cv_ratio", "sttc_correlation"):
         assert summary[name] is None and summary[f"{name}_range"] is None, name
     assert summary["runaway"] is False
-    assert summary["fraction_in_bursts_recorded"] == pytest.approx(portray(culture).fraction_in_bursts)
+    assert summary["fraction_in_bursts_recorded"] == pytest.approx(summarize_activity(culture).fraction_in_bursts)
     assert summary["alive"] is False
     said = summary["reasons"]
     assert any("0.00 times the recorded" in text for text in said)
@@ -134,23 +134,23 @@ def test_a_dead_network_scores_zero_and_undefined(culture: SpikeRecording) -> No
 
 
 def test_summary_is_strict_json(culture: SpikeRecording) -> None:
-    summary = summarise(free_run_scores(network_of(-60.0, n=6), portray(culture), n_runs=1))
+    summary = summarise(free_run_scores(network_of(-60.0, n=6), summarize_activity(culture), n_runs=1))
     text = json.dumps(summary, allow_nan=False)
     assert json.loads(text) == summary and "null" in text
 
 
 def test_a_wild_network_is_called_wild(culture: SpikeRecording) -> None:
     """Stopped by its own limit, or seen above five times the recording's highest rate."""
-    limit = 5 * portray(culture).highest_rate
+    limit = 5 * summarize_activity(culture).highest_rate
     for net in (network_of(3.0, n=6, rate_limit=limit), network_of(3.0, n=6)):
-        summary = judge_free_runs(net, culture, n_runs=1)
+        summary = evaluate_free_runs(net, culture, n_runs=1)
         assert summary["runaway"] is True and summary["alive"] is False
         assert [text.startswith("in free run the network runs away") for text in summary["reasons"]] == [True]
 
 
 def test_a_calm_network_is_not() -> None:
     rec = poisson([5.0] * 4, 60.0, 0)
-    summary = judge_free_runs(network_of(float(np.log(0.005 / 0.995))), rec, n_runs=1)
+    summary = evaluate_free_runs(network_of(float(np.log(0.005 / 0.995))), rec, n_runs=1)
     assert not summary["runaway"] and summary["rate_ratio"] == pytest.approx(1.0, abs=0.1)
     assert summary["alive"] is True and summary["reasons"] == [] and summary["drift"] == []
 
@@ -161,7 +161,7 @@ def test_a_recording_that_changes_is_told_from_a_network_that_fails() -> None:
     both = [poisson([4.0] * 4, 60.0, 0).spike_times, late.spike_times + 60.0]
     units = [poisson([4.0] * 4, 60.0, 0).spike_units, late.spike_units]
     rec = SpikeRecording(np.concatenate(both), np.concatenate(units), n_units=4, t_start=0.0, t_stop=120.0)
-    summary = judge_free_runs(network_of(float(np.log(0.006 / 0.994))), rec, n_runs=1)
+    summary = evaluate_free_runs(network_of(float(np.log(0.006 / 0.994))), rec, n_runs=1)
     assert summary["alive"] is True
     (said,) = summary["drift"]
     assert f"mean rate {summary['rate_ratio_split_half']:.2f} times" in said and "burst" not in said
@@ -198,15 +198,15 @@ def test_free_run_of_any_seed_ends_well() -> None:
 def test_seeds_are_consecutive_and_runs_repeat(monkeypatch: pytest.MonkeyPatch, culture: SpikeRecording) -> None:
     monkeypatch.setattr(module, "RUN_DURATION", 20.0)
     net = network_of(-5.0, n=6)
-    runs = free_run_scores(net, portray(culture), seed=10, n_runs=3)
+    runs = free_run_scores(net, summarize_activity(culture), seed=10, n_runs=3)
     assert len(runs) == 3 and runs["rate_hz"].nunique() == 3
-    again = free_run_scores(net, portray(culture), seed=11, n_runs=2)
+    again = free_run_scores(net, summarize_activity(culture), seed=11, n_runs=2)
     assert np.array_equal(runs["rate_hz"][1:], again["rate_hz"])
 
 
 def test_summary_is_the_median_of_what_is_defined(monkeypatch: pytest.MonkeyPatch, culture: SpikeRecording) -> None:
     monkeypatch.setattr(module, "RUN_DURATION", 20.0)
-    runs = free_run_scores(network_of(-5.0, n=6), portray(culture), n_runs=3)
+    runs = free_run_scores(network_of(-5.0, n=6), summarize_activity(culture), n_runs=3)
     runs.loc[:, "ibi_cv_ratio"] = [np.nan, 2.0, 4.0]
     summary = summarise(runs)
     assert summary["ibi_cv_ratio"] == 3.0 and summary["ibi_cv_ratio_range"] == [2.0, 4.0]
@@ -216,7 +216,7 @@ def test_summary_is_the_median_of_what_is_defined(monkeypatch: pytest.MonkeyPatc
 def test_the_network_of_a_recording_lives_like_it() -> None:
     """The true network, scored against 300 s of itself."""
     net = known_network()
-    summary = summarise(free_run_scores(net, portray(recorded(net, 300.0, 5)), n_runs=1))
+    summary = summarise(free_run_scores(net, summarize_activity(recorded(net, 300.0, 5)), n_runs=1))
     assert summary["rate_ratio"] == pytest.approx(1.0, abs=0.05)
     assert summary["rate_correlation"] > 0.98 and summary["sttc_correlation"] > 0.9
     assert summary["isi_cv_ratio"] == pytest.approx(1.0, abs=0.1) and not summary["runaway"]
@@ -224,7 +224,7 @@ def test_the_network_of_a_recording_lives_like_it() -> None:
 
 def test_a_recording_without_bursts_asks_for_none() -> None:
     rec = poisson([5.0] * 4, 60.0, 0)
-    portrait = portray(rec)
+    portrait = summarize_activity(rec)
     scores = compare(portrait, replace(portrait, burst_rate=0.1))
     assert portrait.burst_rate == 0.0 and np.isnan(scores["burst_rate_ratio"])
 

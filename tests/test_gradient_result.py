@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from organoid.models import LIF, MODELS, AdaptiveLIF, AdaptiveLIFParameters, LIFParameters
-from organoid.models.simulators.dense_lif import FreeLIF
+from organoid.models.simulators.dense_lif import LIFSimulator
 from organoid.models.surrogate import ArcTan
 
 import organoid
@@ -255,7 +255,7 @@ def test_scores_notes_and_tables(rec: SpikeRecording, result: GradientFit) -> No
 
 def test_the_rate_limit_is_five_times_the_highest_rate_of_the_training_part(rec: SpikeRecording) -> None:
     network = gradient(rec).network
-    assert isinstance(network, FreeLIF)
+    assert isinstance(network, LIFSimulator)
     highest = rec.select(t_stop=29.0).counts(2.0).sum(1).max() / 2.0
     assert network.parameters.rate_limit == pytest.approx(5 * highest)
 

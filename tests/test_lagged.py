@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from organoid.models.free_running import Injection
-from organoid.models.spike_response.network import EscapeLIF, plain_parameters
+from organoid.models.spike_response.network import SpikeResponseNetwork, plain_parameters
 from synthetic_recordings import DT, known_network, recorded
 from typer.testing import CliRunner
 
@@ -29,7 +29,7 @@ from organoid.fitting.teacher_forced.prediction import expected_counts
 N = 4
 
 
-def network(scale: float = 1.0) -> EscapeLIF:
+def network(scale: float = 1.0) -> SpikeResponseNetwork:
     """Four units coupled by a trace and by two functions of 5 and 9 steps."""
     rng = np.random.default_rng(1)
     p = plain_parameters(
@@ -37,7 +37,7 @@ def network(scale: float = 1.0) -> EscapeLIF:
     )
     lags = np.zeros((2, 9))
     lags[0, 2:5], lags[1] = 1.0, np.linspace(1, 0.1, 9)
-    return EscapeLIF(
+    return SpikeResponseNetwork(
         p._replace(
             lags=lags,
             lag_weights=scale * rng.normal(size=(2, N, N)),
@@ -149,7 +149,7 @@ def test_a_run_may_be_cut_anywhere() -> None:
 def test_what_does_not_fit_is_refused() -> None:
     p = network().parameters
     with pytest.raises(ModelError, match="lag_weights"):
-        EscapeLIF(p._replace(lag_weights=np.zeros((1, N, N))))
+        SpikeResponseNetwork(p._replace(lag_weights=np.zeros((1, N, N))))
     with pytest.raises(ModelError, match="remembers"):
         network().state_from_traces(np.zeros((1, N)), np.empty(0), 0)
 

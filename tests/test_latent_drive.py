@@ -8,9 +8,9 @@ import escape_oracle as oracle
 import h5py
 import numpy as np
 import pytest
-from organoid.models.serialization import put_network, take_network
+from organoid.models.serialization import read_network, write_network
 from organoid.models.spike_response.latent_drive import NO_DRIVE, LatentDrive
-from organoid.models.spike_response.network import EscapeLIF, EscapeLIFParameters, plain_parameters
+from organoid.models.spike_response.network import SpikeResponseNetwork, SpikeResponseParameters, plain_parameters
 from test_escape_lif import dense, random_parameters
 
 import organoid
@@ -31,7 +31,7 @@ def box_muller(key: int, step: int) -> float:
     return float(np.sqrt(-2 * np.log(u)) * np.cos(angle))
 
 
-def course(p: EscapeLIFParameters, seed: int, n_steps: int) -> np.ndarray:
+def course(p: SpikeResponseParameters, seed: int, n_steps: int) -> np.ndarray:
     key = oracle.key_of(seed, "escape_lif")
     x, keep = [box_muller(oracle.key_of(key, "latent drive starts"), 0)], np.exp(-p.dt / p.latent.tau)
     for t in range(n_steps):
@@ -39,12 +39,12 @@ def course(p: EscapeLIFParameters, seed: int, n_steps: int) -> np.ndarray:
     return np.array(x)
 
 
-def driven(seed: int, tau: float = 0.02) -> EscapeLIFParameters:
+def driven(seed: int, tau: float = 0.02) -> SpikeResponseParameters:
     p = random_parameters(seed)
     return p._replace(latent=LatentDrive(tau, np.random.default_rng(seed).normal(0.5, 0.5, p.bias.size)))
 
 
-def network(bias: float = -6.0) -> EscapeLIFParameters:
+def network(bias: float = -6.0) -> SpikeResponseParameters:
     """Units of 2 to 3 Hz with a reset and nothing between them."""
     weights = np.zeros((1, N, N))
     weights[0, np.arange(N), np.arange(N)] = -2.0
@@ -58,17 +58,17 @@ def network(bias: float = -6.0) -> EscapeLIFParameters:
 @pytest.mark.parametrize("seed", [0, 3, 5, 1002])
 def test_spike_for_spike_as_the_reference(seed: int) -> None:
     p = driven(seed)
-    net, x = EscapeLIF(p), course(p, seed, 300)
+    net, x = SpikeResponseNetwork(p), course(p, seed, 300)
     done = net.advance(net.initial_state(seed), 300)
     reference = oracle.simulate(p, oracle.key_of(seed, "escape_lif"), 300, extra=np.outer(x[:-1], p.latent.loadings))
     assert np.array_equal(dense(net.n_units, done), reference.counts)
     assert done.state.latent == pytest.approx(x[-1], abs=1e-5) and abs(x[-1]) > 0.01
-    plain = EscapeLIF(p._replace(latent=NO_DRIVE))
+    plain = SpikeResponseNetwork(p._replace(latent=NO_DRIVE))
     assert not np.array_equal(dense(net.n_units, plain.advance(plain.initial_state(seed), 300)), reference.counts)
 
 
 def test_a_run_cut_into_pieces_is_the_same_run() -> None:
-    net = EscapeLIF(driven(3))
+    net = SpikeResponseNetwork(driven(3))
     whole, state, parts = net.advance(net.initial_state(1), 300), net.initial_state(1), []
     for n in (7, 1, 150, 142):
         part = net.advance(state, n)
@@ -78,7 +78,7 @@ def test_a_run_cut_into_pieces_is_the_same_run() -> None:
 
 
 def test_the_drive_has_variance_one_and_its_time_constant() -> None:
-    net = EscapeLIF(network()._replace(latent=LatentDrive(0.004, np.full(N, 0.1))))
+    net = SpikeResponseNetwork(network()._replace(latent=LatentDrive(0.004, np.full(N, 0.1))))
     state, x = net.initial_state(2), []
     for _ in range(4000):
         x.append(state.latent)
@@ -88,20 +88,24 @@ def test_the_drive_has_variance_one_and_its_time_constant() -> None:
 
 
 def test_round_trip_and_name(tmp_path: Path) -> None:
-    net = EscapeLIF(driven(3))
+    net = SpikeResponseNetwork(driven(3))
     with h5py.File(tmp_path / "net.h5", "w") as h5:
-        put_network(h5.create_group("a"), net)
-        again = take_network(h5["a"])
+        write_network(h5.create_group("a"), net)
+        again = read_network(h5["a"])
         del h5["a/latent"]
-        earlier = take_network(h5["a"])
+        earlier = read_network(h5["a"])
     assert again.describe() == net.describe()
-    assert earlier.describe() == EscapeLIF(net.parameters._replace(latent=NO_DRIVE)).describe() != net.describe()
+    assert (
+        earlier.describe()
+        == SpikeResponseNetwork(net.parameters._replace(latent=NO_DRIVE)).describe()
+        != net.describe()
+    )
 
 
 @pytest.mark.parametrize("latent", [LatentDrive(1.0, np.ones(N + 1)), LatentDrive(0.0, np.ones(N))])
 def test_drives_that_do_not_fit_are_refused(latent: LatentDrive) -> None:
     with pytest.raises(ModelError, match="latent drive"):
-        EscapeLIF(network()._replace(latent=latent))
+        SpikeResponseNetwork(network()._replace(latent=latent))
 
 
 # --- estimation ---------------------------------------------------------------------------------------------------
@@ -116,7 +120,7 @@ def test_autocovariance_of_bin_means(tau: float) -> None:
 
 
 def test_correlations_of_counts_by_hand() -> None:
-    rec, _ = free_run(EscapeLIF(network(-5.0)), 20.0, 1)
+    rec, _ = free_run(SpikeResponseNetwork(network(-5.0)), 20.0, 1)
     found, z = correlate(rec), rec.counts(module.BIN).astype(float)
     z = (z - z.mean(0)) / z.std(0)
     for k in (0, 3):
@@ -143,14 +147,14 @@ def test_a_known_drive_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     tau = 0.3
     true = np.random.default_rng(1).uniform(0.1, 0.7, N)
     plain = network()
-    rec, _ = free_run(EscapeLIF(plain._replace(latent=LatentDrive(tau, true))), 600.0, 5)
+    rec, _ = free_run(SpikeResponseNetwork(plain._replace(latent=LatentDrive(tau, true))), 600.0, 5)
     found = fit_drive(plain, rec, seed=9)
     assert np.sqrt(np.mean((found.latent.loadings - true) ** 2)) < 0.1
     assert 1 / 1.5 < found.latent.tau / tau < 1.5
-    again, _ = free_run(EscapeLIF(found), 600.0, 77)
+    again, _ = free_run(SpikeResponseNetwork(found), 600.0, 77)
     assert again.n_spikes == pytest.approx(rec.n_spikes, rel=0.06)
     recorded, simulated, without = (
-        correlate(r).near[:3].sum() for r in (rec, again, free_run(EscapeLIF(plain), 600.0, 3)[0])
+        correlate(r).near[:3].sum() for r in (rec, again, free_run(SpikeResponseNetwork(plain), 600.0, 3)[0])
     )
     assert simulated == pytest.approx(recorded, rel=0.35) and without < 0.2 * recorded
 
@@ -158,11 +162,11 @@ def test_a_known_drive_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_a_drive_none_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RUN", 300.0)
     plain = network()
-    rec, _ = free_run(EscapeLIF(plain), 300.0, 5)
+    rec, _ = free_run(SpikeResponseNetwork(plain), 300.0, 5)
     assert fit_drive(plain, rec, seed=9) is plain
 
 
 def test_only_the_likelihood_fit_knows_it() -> None:
-    rec, _ = free_run(EscapeLIF(network()), 20.0, 5)
+    rec, _ = free_run(SpikeResponseNetwork(network()), 20.0, 5)
     with pytest.raises(FitError, match="latent_drive=True belongs to the likelihood fit"):
         organoid.fit(rec, model="lif", loss="rate", latent_drive=True)

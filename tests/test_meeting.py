@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numba import njit
-from organoid.models.compiled.event.barrier import close, meet, new_gate
+from organoid.models.compiled.event.barrier import close, meet, new_barrier
 from organoid.models.compiled.recurrent.threads import side_by_side
 
 
@@ -24,7 +24,7 @@ def relay(gate: Any, part: int, n_parts: int, values: Any) -> None:
 
 @pytest.mark.parametrize("n_parts", [1, 2, 3])
 def test_what_is_written_before_a_meeting_is_seen_after_it(n_parts: int) -> None:
-    gate, values = new_gate(), np.zeros((300, n_parts), np.int64)
+    gate, values = new_barrier(), np.zeros((300, n_parts), np.int64)
     side_by_side(lambda part: relay(gate, part, n_parts, values), n_parts, lambda: close(gate))
     expected = np.zeros_like(values)
     for k in range(1, len(values)):
@@ -34,7 +34,7 @@ def test_what_is_written_before_a_meeting_is_seen_after_it(n_parts: int) -> None
 
 @pytest.mark.parametrize("faulty", [0, 1])
 def test_what_a_thread_raises_reaches_the_caller_and_nobody_waits_for_it(faulty: int) -> None:
-    gate = new_gate()
+    gate = new_barrier()
 
     def work(part: int) -> None:
         if part == faulty:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from escape_oracle import after_spikes, entering, features_of, potential_of
 from numpy.typing import NDArray
-from organoid.models.spike_response.network import EscapeLIFParameters, plain_parameters
+from organoid.models.spike_response.network import SpikeResponseParameters, plain_parameters
 from organoid.models.spike_response.stimulus import StimulusKernels
 from synthetic_recordings import bursting
 
@@ -30,7 +30,7 @@ def training() -> History:
     return bin_history(bursting(N, 40.0, 2), 1e-3)
 
 
-def network(training: History, bias: NDArray[np.float64], scale: float, **changes: Any) -> EscapeLIFParameters:
+def network(training: History, bias: NDArray[np.float64], scale: float, **changes: Any) -> SpikeResponseParameters:
     rng = np.random.default_rng(0)
     regions = Regions(np.array([0, 1, 1, 0, 1]), np.array([0.02, 0.4]), np.ones((2, N), dtype=bool))
     fields = fit_fields(training, np.array([0.01, 0.1, 1.0, 10.0]), products=3, regions=regions)
@@ -46,7 +46,7 @@ def network(training: History, bias: NDArray[np.float64], scale: float, **change
     return p._replace(drive_low=np.full(N, -1.0), drive_high=np.full(N, 2.0), ceiling=np.full(N, 80.0), **changes)
 
 
-def states_of(training: History, p: EscapeLIFParameters) -> RecordedStates:
+def states_of(training: History, p: SpikeResponseParameters) -> RecordedStates:
     return collect_states(training, Basis(p.tau, p.saturation, p.fields), STEPS)
 
 
@@ -62,7 +62,7 @@ def pulsed(training: History) -> tuple[History, StimulusKernels]:
 
 def by_hand(
     training: History,
-    p: EscapeLIFParameters,
+    p: SpikeResponseParameters,
     states: RecordedStates,
     chosen: NDArray[Any],
     stimulus: StimulusKernels | None = None,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from synthetic_recordings import known_network, recorded
 
 import organoid
-from organoid.fitting.free_run.comparison import compare, portray
+from organoid.fitting.free_run.comparison import compare, summarize_activity
 from organoid.fitting.free_run.moments import ALL, DAMPING, RATES, _Natural
 
 N_COUPLINGS, N_FEATURES = 6, 10
@@ -78,8 +78,8 @@ def test_the_chain_closes_on_itself() -> None:
     simulated = organoid.simulate(first, 900.0, seed=5)
     second = organoid.fit(simulated, seed=2)
     again = organoid.simulate(second, 900.0, seed=6)
-    one = portray(simulated)
-    scores = compare(one, portray(again, one.thresholds))
+    one = summarize_activity(simulated)
+    scores = compare(one, summarize_activity(again, one.thresholds))
     assert second.free_run["alive"] is True
     assert scores["rate_ratio"] == pytest.approx(1.0, abs=0.1) and scores["rate_correlation"] > 0.99
     assert scores["isi_cv_ratio"] == pytest.approx(1.0, abs=0.1) and scores["sttc_correlation"] > 0.95

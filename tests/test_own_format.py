@@ -30,7 +30,7 @@ def file(tmp_path: Path) -> Path:
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = file.read_bytes()
-    monkeypatch.setattr("organoid.hdf5.layout.put_recording", lambda *_: 1 / 0)
+    monkeypatch.setattr("organoid.hdf5.layout.write_recording", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_recording(SpikeRecording([], []), file)
     assert file.read_bytes() == before

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from organoid.models import (
     LIF,
+    CombinedRule,
     HomeostaticScaling,
     LIFParameters,
     PairSTDP,
     PlasticNetwork,
     RewardModulatedSTDP,
-    Together,
     TripletSTDP,
 )
 from organoid.models.surrogate import Sigmoid
@@ -120,7 +120,7 @@ RULES = {
     "triplet": VISUAL_CORTEX,
     "reward": RewardModulatedSTDP(DT, PairSTDP(DT)),
     "homeostasis": HomeostaticScaling(DT, tau=0.5),
-    "together": Together((PairSTDP(DT), HomeostaticScaling(DT))),
+    "together": CombinedRule((PairSTDP(DT), HomeostaticScaling(DT))),
 }
 
 
@@ -221,7 +221,7 @@ def test_gradient_through_100_ms_of_plastic_run_passes_finite_differences(rule: 
         lambda: TripletSTDP(0.0),
         lambda: RewardModulatedSTDP(DT, PairSTDP(DT), tau_eligibility=math.inf),
         lambda: HomeostaticScaling(DT, target=0.0),
-        lambda: Together(()),
+        lambda: CombinedRule(()),
         lambda: plastic_lif(bounds=(1.0, 0.0)),
         lambda: plastic_lif(2).run(torch.zeros(1, 5, 3)),
         lambda: plastic_lif(2).run(torch.zeros(1, 5, 2), reward=torch.zeros(1, 4)),

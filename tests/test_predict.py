@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from organoid.models.spike_response.network import EscapeLIF, EscapeLIFParameters
+from organoid.models.spike_response.network import SpikeResponseNetwork, SpikeResponseParameters
 from organoid.models.spike_response.population import PopulationFields
 from synthetic_recordings import changed
 
@@ -20,12 +20,12 @@ BIN = 1e-3
 N = 4
 
 
-def network(seed: int = 0) -> EscapeLIF:
+def network(seed: int = 0) -> SpikeResponseNetwork:
     """Fields with products, several spikes a bin, clipping that bites."""
     rng = np.random.default_rng(seed)
     tau = np.array([0.003, 0.03])
-    return EscapeLIF(
-        EscapeLIFParameters(
+    return SpikeResponseNetwork(
+        SpikeResponseParameters(
             dt=BIN,
             tau=np.array([0.002, 0.02]),
             saturation=3.0,
@@ -51,7 +51,7 @@ def network(seed: int = 0) -> EscapeLIF:
     )
 
 
-def result_of(net: EscapeLIF) -> FitResult:
+def result_of(net: SpikeResponseNetwork) -> FitResult:
     """A result around a network: `forced` is the one that predicts."""
     import pandas as pd
 
@@ -89,7 +89,7 @@ def recording(seed: int = 0, duration: float = 4.0, t_start: float = 0.0, rate: 
     )
 
 
-def dense_prediction(net: EscapeLIF, counts: np.ndarray) -> np.ndarray:
+def dense_prediction(net: SpikeResponseNetwork, counts: np.ndarray) -> np.ndarray:
     p = net.parameters
     return oracle.expected_counts(p, oracle.forced_rows(counts, p.tau, p.saturation, p.fields, p.dt))
 

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from organoid.models.free_running import Injection
-from organoid.models.serialization import put_network, take_network
-from organoid.models.spike_response.network import EscapeLIF, plain_parameters
+from organoid.models.serialization import read_network, write_network
+from organoid.models.spike_response.network import SpikeResponseNetwork, plain_parameters
 from organoid.models.spike_response.stimulus import StimulusKernels
 from synthetic_recordings import DT, known_network
 
@@ -54,7 +54,7 @@ def known_kernels() -> StimulusKernels:
     return kernels_of(curves)
 
 
-def pulsed(network: EscapeLIF, duration: float, seed: int, every: float = 0.35) -> SpikeRecording:
+def pulsed(network: SpikeResponseNetwork, duration: float, seed: int, every: float = 0.35) -> SpikeRecording:
     """A recording with pulses on two electrodes in turn, at random times."""
     rng = np.random.default_rng(seed)
     times = np.round(np.cumsum(every * (0.5 + rng.uniform(size=int(duration / every)))), 3)
@@ -66,12 +66,12 @@ def pulsed(network: EscapeLIF, duration: float, seed: int, every: float = 0.35) 
 
 
 @pytest.fixture(scope="module")
-def truth() -> EscapeLIF:
-    return EscapeLIF(known_network().parameters, known_kernels())
+def truth() -> SpikeResponseNetwork:
+    return SpikeResponseNetwork(known_network().parameters, known_kernels())
 
 
 @pytest.fixture(scope="module")
-def rec(truth: EscapeLIF) -> SpikeRecording:
+def rec(truth: SpikeResponseNetwork) -> SpikeRecording:
     return pulsed(truth, 110.0, seed=1)
 
 
@@ -121,7 +121,9 @@ def test_drive_is_the_clipped_sum_of_kernels(start: int) -> None:
 def test_a_driven_network_spikes_as_one_with_that_bias() -> None:
     bias = np.array([-3.0, -2.0])
     nets = [
-        EscapeLIF(plain_parameters(dt=DT, tau=np.array([0.01]), weights=np.zeros((1, 2, 2)), bias=bias + more))
+        SpikeResponseNetwork(
+            plain_parameters(dt=DT, tau=np.array([0.01]), weights=np.zeros((1, 2, 2)), bias=bias + more)
+        )
         for more in (0.0, 1.5)
     ]
     steps = np.arange(100, 200)
@@ -158,8 +160,8 @@ def test_cosines_sum_to_a_constant_between_their_ends() -> None:
 # --- in a culture -----------------------------------------------------------------------------------------------
 
 
-def test_a_fitted_electrode_recruits_nobody_and_others_do(truth: EscapeLIF) -> None:
-    bare = EscapeLIF(truth.parameters)
+def test_a_fitted_electrode_recruits_nobody_and_others_do(truth: SpikeResponseNetwork) -> None:
+    bare = SpikeResponseNetwork(truth.parameters)
     geometry = organoid.culture.place(N)
     with_kernels, without = Tissue(truth, geometry), Tissue(bare, geometry)
     both = Pulse.biphasic((3, 4), 5e-6, 200e-6)
@@ -169,7 +171,7 @@ def test_a_fitted_electrode_recruits_nobody_and_others_do(truth: EscapeLIF) -> N
     assert not block.direct.any()
 
 
-def test_responses_without_a_table_of_electrodes_can_be_used(truth: EscapeLIF) -> None:
+def test_responses_without_a_table_of_electrodes_can_be_used(truth: SpikeResponseNetwork) -> None:
     units, nothing = pd.DataFrame(index=range(N)), pd.DataFrame({"channel": [], "electrode": []})
     found = organoid.culture.place(N, units, nothing, ELECTRODES)
     assert found.electrode_numbers.tolist() == ELECTRODES.tolist() and not found.unreachable.size
@@ -180,7 +182,7 @@ def test_responses_without_a_table_of_electrodes_can_be_used(truth: EscapeLIF) -
     assert organoid.culture.place(N, units, nothing, np.array([-1])).n_electrodes == N  # numbers unknown: as usual
 
 
-def test_a_run_with_kernels_can_be_cut_anywhere(truth: EscapeLIF) -> None:
+def test_a_run_with_kernels_can_be_cut_anywhere(truth: SpikeResponseNetwork) -> None:
     tissue = Tissue(truth, organoid.culture.place(N))
     pulses = [(frame, Pulse.biphasic(int(e), 1e-6, 200e-6)) for frame, e in ((105, 3), (1000, 5), (1010, 3), (4007, 5))]
     whole = tissue.advance(tissue.initial_state(2), 8000, pulses)
@@ -194,8 +196,8 @@ def test_a_run_with_kernels_can_be_cut_anywhere(truth: EscapeLIF) -> None:
     assert np.array_equal(np.concatenate(units), whole.spike_units)
 
 
-def test_a_pulse_in_another_unit_is_refused_where_amplitudes_count(truth: EscapeLIF) -> None:
-    scaled = EscapeLIF(truth.parameters, dataclasses.replace(known_kernels(), reference=1e-6))
+def test_a_pulse_in_another_unit_is_refused_where_amplitudes_count(truth: SpikeResponseNetwork) -> None:
+    scaled = SpikeResponseNetwork(truth.parameters, dataclasses.replace(known_kernels(), reference=1e-6))
     tissue = Tissue(scaled, organoid.culture.place(N))
     volts = Pulse.biphasic(3, 0.5, 200e-6, unit="V")
     with pytest.raises(StimulationError, match="fitted to pulses in A"):
@@ -203,11 +205,11 @@ def test_a_pulse_in_another_unit_is_refused_where_amplitudes_count(truth: Escape
     tissue.advance(tissue.initial_state(0), 100, [(0, dataclasses.replace(volts, electrodes=(4,)))])  # not fitted
 
 
-def test_kernels_are_stored_with_the_network(truth: EscapeLIF, tmp_path: Path) -> None:
+def test_kernels_are_stored_with_the_network(truth: SpikeResponseNetwork, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "net.h5", "w") as h5:
-        put_network(h5.create_group("a"), truth)
-        put_network(h5.create_group("b"), EscapeLIF(truth.parameters))
-        again, bare = take_network(h5["a"]), take_network(h5["b"])
+        write_network(h5.create_group("a"), truth)
+        write_network(h5.create_group("b"), SpikeResponseNetwork(truth.parameters))
+        again, bare = read_network(h5["a"]), read_network(h5["b"])
     assert again.describe() == truth.describe() and bare.stimulus is None
     assert again.stimulus.table().equals(truth.stimulus.table())
 
@@ -247,7 +249,7 @@ def test_columns_are_sums_of_cosines_after_pulses(rec: SpikeRecording) -> None:
         assert np.allclose(term[block], training.counts(a, b).T @ rows)
 
 
-def test_known_kernels_are_recovered(truth: EscapeLIF, fitted: FitResult) -> None:
+def test_known_kernels_are_recovered(truth: SpikeResponseNetwork, fitted: FitResult) -> None:
     found, known = fitted.forced.stimulus, known_kernels()
     assert found is not None and found.electrodes.tolist() == ELECTRODES.tolist()
     assert fitted.scores["n_response_electrodes"] == 2 and fitted.scores["n_response_pulses"] > 150
@@ -272,9 +274,9 @@ def test_the_response_pays_on_the_test_part_and_is_predicted(rec: SpikeRecording
         assert abs(seen - said) < 4 * np.sqrt(said)
 
 
-def test_pulses_that_evoke_nothing_get_no_response(truth: EscapeLIF) -> None:
+def test_pulses_that_evoke_nothing_get_no_response(truth: SpikeResponseNetwork) -> None:
     silent = dataclasses.replace(known_kernels(), curves=np.zeros((2, LAGS, N)))
-    training = bin_history(pulsed(EscapeLIF(truth.parameters, silent), 45.0, seed=3), DT).training()
+    training = bin_history(pulsed(SpikeResponseNetwork(truth.parameters, silent), 45.0, seed=3), DT).training()
     assert training.pulses.bins.size > 60
     assert forced_fit(training).stimulus is None
 
@@ -298,7 +300,7 @@ def test_no_choice_sees_pulses_of_the_test_part(rec: SpikeRecording) -> None:
         assert all(np.array_equal(*pair) for pair in zip(vars(found.track).values(), vars(columns[0].track).values()))
 
 
-def test_recorded_pulses_come_round_in_free_runs(truth: EscapeLIF, rec: SpikeRecording) -> None:
+def test_recorded_pulses_come_round_in_free_runs(truth: SpikeResponseNetwork, rec: SpikeRecording) -> None:
     history = bin_history(rec.select(t_stop=3.0), DT)
     network = with_recorded_pulses(truth, history)
     state = network.initial_state(5)

@@ -31,8 +31,8 @@ from organoid.models import (
     SparseSynapses,
     random_mask,
 )
-from organoid.models.serialization import put_trained, take_trained
-from organoid.models.simulators.dense_lif import FreeLIF
+from organoid.models.serialization import read_trained, write_trained
+from organoid.models.simulators.dense_lif import LIFSimulator
 from organoid.models.simulators.stepwise import free_network
 from organoid.models.synapses import sparse as sparse_synapses
 from torch import Tensor
@@ -228,7 +228,7 @@ def test_trained_constants_move_stay_positive_and_run_freely_as_trained(adaptive
     membrane = after.cell.membrane if adaptive else after.cell
     assert ((membrane.decay > 0) & (membrane.decay < 1) & (membrane.threshold > 0)).all()
     network = fit.network
-    assert isinstance(network, FreeLIF)
+    assert isinstance(network, LIFSimulator)
     state = network.initial_state(0)
     free = network.advance(state, 400)
     with torch.no_grad():
@@ -269,8 +269,8 @@ def test_synapses_of_every_kind_come_back_from_a_file(tmp_path: Path, kind: str)
         )
         model = AdaptiveLIF(4, DT, AdaptiveLIFParameters(FREE), synapses=synapses)
         with h5py.File(tmp_path / "model.h5", "w") as h5:
-            put_trained(h5.create_group("model"), model)
-            back: Any = take_trained(h5["model"])
+            write_trained(h5.create_group("model"), model)
+            back: Any = read_trained(h5["model"])
         assert type(back.synapses) is SYNAPSES[kind] and back.synapses.dale == dale
         x = input_to(4).float()
         assert torch.equal(back.run(x)[0], model.run(x)[0])
@@ -304,10 +304,10 @@ class OtherSynapses(ExponentialSynapses):
     pass
 
 
-def put_other(path: Path) -> None:
+def write_other(path: Path) -> None:
     other = OtherSynapses(3, DT, tau=(0.01,), delay=DT, mask=None, scale=1.0, generator=torch.Generator())
     with h5py.File(path / "x.h5", "w") as h5:
-        put_trained(h5.create_group("m"), LIF(3, DT, synapses=other))
+        write_trained(h5.create_group("m"), LIF(3, DT, synapses=other))
 
 
 @pytest.mark.parametrize(
@@ -329,7 +329,7 @@ def put_other(path: Path) -> None:
         (lambda p: AdEx(4, 2 * DT, synapses=sparse()), "must agree"),
         (lambda p: Izhikevich(4, DT, synapses=sparse(), mask=torch.ones(4, 4)), "must agree"),
         (lambda p: PlasticNetwork(LIF(4, DT, synapses=sparse()), PairSTDP(DT)), "one delay"),
-        (put_other, "cannot be stored"),
+        (write_other, "cannot be stored"),
     ],
 )
 def test_what_does_not_go_together_is_refused(tmp_path: Path, make: Callable[[Path], object], message: str) -> None:

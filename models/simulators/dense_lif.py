@@ -37,7 +37,7 @@ _CHUNK_SPIKES = 65536
 
 
 class FreeLIFParameters(NamedTuple):
-    """Parameters of a `FreeLIF`; potentials and inputs are in units of the threshold at rest.
+    """Parameters of a `LIFSimulator`; potentials and inputs are in units of the threshold at rest.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class FreeLIFParameters(NamedTuple):
 
 @dataclass(frozen=True)
 class FreeLIFState:
-    """State of a `FreeLIF` before step number `step`.
+    """State of a `LIFSimulator` before step number `step`.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class FreeLIFState:
     activity: float
 
 
-class FreeLIF:
+class LIFSimulator:
     """A network of LIF units that runs freely; see the module docstring for its equations.
 
     It keeps the contract of `organoid.models.free_running.FreeRunningNetwork`. A forced spike counts like one of the
@@ -220,13 +220,13 @@ def _copied(state: FreeLIFState) -> FreeLIFState:
     )
 
 
-def free_lif(model: RecurrentNetwork, rate_limit: float = math.inf) -> FreeLIF:
+def free_lif(model: RecurrentNetwork, rate_limit: float = math.inf) -> LIFSimulator:
     """Return a trained `LIF` or `AdaptiveLIF` left alone; see `organoid.models.simulators.stepwise.free_network`."""
     if not isinstance(model.cell, LIFCell | AdaptiveLIFCell):
         raise ModelError(f"cells of {type(model).__name__} are {type(model.cell).__name__}; expected (adaptive) LIF")
     adaptive = model.cell if isinstance(model.cell, AdaptiveLIFCell) else None
     membrane: LIFCell = model.cell.membrane if isinstance(model.cell, AdaptiveLIFCell) else model.cell
-    return FreeLIF(
+    return LIFSimulator(
         FreeLIFParameters(
             dt=model.dt,
             synapse_decay=numbers(model.synapses.decay_column(model.bias.double())[:, 0]),

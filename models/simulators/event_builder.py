@@ -15,7 +15,7 @@ from organoid.models.recurrent import RecurrentNetwork, check_size
 from organoid.models.simulators.dense_lif import noise_sd as noise_of
 from organoid.models.simulators.dense_lif import numbers, of_each_unit
 from organoid.models.simulators.event_connections import Connections, Rows, rows_of
-from organoid.models.simulators.event_driven import EventLIF, EventLIFParameters
+from organoid.models.simulators.event_driven import EventDrivenLIF, EventLIFParameters
 from organoid.models.surrogate import Sigmoid
 from organoid.models.synapses.exponential import ExponentialSynapses, steps
 from organoid.models.synapses.sparse import SparseSynapses
@@ -34,7 +34,7 @@ def event_lif(
     bias: ArrayLike = 0.0,
     soft: bool = False,
     rate_limit: float = math.inf,
-) -> EventLIF:
+) -> EventDrivenLIF:
     """Return a large network from lists of connections.
 
     Parameters
@@ -56,7 +56,7 @@ def event_lif(
 
     Returns
     -------
-    EventLIF
+    EventDrivenLIF
         For `organoid.simulate`.
 
     Raises
@@ -74,7 +74,7 @@ def event_lif(
     decay = math.exp(-dt / lif.tau_mem)
     adaptive = p if isinstance(p, AdaptiveLIFParameters) else None
     every = partial(np.full, n_units)
-    return EventLIF(
+    return EventDrivenLIF(
         EventLIFParameters(
             dt=float(dt),
             synapse_decay=np.exp(-dt / np.array(lif.tau_syn)),
@@ -94,7 +94,7 @@ def event_lif(
     )
 
 
-def event_form(model: RecurrentNetwork, rate_limit: float = math.inf) -> EventLIF:
+def to_event_driven(model: RecurrentNetwork, rate_limit: float = math.inf) -> EventDrivenLIF:
     """Return a trained network as an event-driven one, weights in single precision, those of 0 left out.
 
     Parameters
@@ -116,7 +116,7 @@ def event_form(model: RecurrentNetwork, rate_limit: float = math.inf) -> EventLI
     adaptive = cell if isinstance(cell, AdaptiveLIFCell) else None
     membrane: LIFCell = cell.membrane if adaptive else cell
     n = model.n_units
-    return EventLIF(
+    return EventDrivenLIF(
         EventLIFParameters(
             dt=model.dt,
             synapse_decay=numbers(model.synapses.decay_column(model.bias.double())[:, 0]),

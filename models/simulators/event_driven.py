@@ -46,7 +46,7 @@ _WORTH_THREADS = 16_384  # units x steps of a block: below, meeting costs more t
 
 
 class EventLIFParameters(NamedTuple):
-    """Properties of the cells of an `EventLIF`; potentials and inputs are in units of the threshold at rest.
+    """Properties of the cells of an `EventDrivenLIF`; potentials and inputs are in units of the threshold at rest.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class EventLIFParameters(NamedTuple):
 
 @dataclass(frozen=True)
 class EventLIFState:
-    """State of an `EventLIF` before step number `step`.
+    """State of an `EventDrivenLIF` before step number `step`.
 
     Parameters
     ----------
@@ -124,12 +124,12 @@ class EventLIFState:
     synaptic_operations: int
 
 
-class EventLIF:
+class EventDrivenLIF:
     """A large sparse LIF network that runs freely; see the module docstring for its equations.
 
     It keeps the contract of `organoid.models.free_running.FreeRunningNetwork`; forced spikes act as in
-    `organoid.models.simulators.dense_lif.FreeLIF`. Memory is proportional to the connections, plus ``n_units`` times
-    the longest delay in steps. `organoid.models.simulators.event_builder` makes them.
+    `organoid.models.simulators.dense_lif.LIFSimulator`. Memory is proportional to the connections, plus ``n_units``
+    times the longest delay in steps. `organoid.models.simulators.event_builder` makes them.
 
     Parameters
     ----------

@@ -36,8 +36,8 @@ def free_network(model: Any, rate_limit: float = math.inf) -> FreeRunningNetwork
     Parameters
     ----------
     model : TrainableModel
-        A network of (adaptive) LIF cells behind plain exponential synapses becomes a compiled `FreeLIF`, any other
-        model a `FreeModel`; one with a faster form brings a method ``free_running(rate_limit)`` of its own.
+        A network of (adaptive) LIF cells behind plain exponential synapses becomes a compiled `LIFSimulator`, any other
+        model a `StepwiseSimulator`; one with a faster form brings a method ``free_running(rate_limit)`` of its own.
     rate_limit : float
         Population rate averaged over about 2 s above which the network counts as run away, spikes/s.
 
@@ -57,7 +57,7 @@ def free_network(model: Any, rate_limit: float = math.inf) -> FreeRunningNetwork
             raise ModelError("the model's spike function may give fractions of spikes; expected a Surrogate")
     if isinstance(model, RecurrentNetwork) and _has_compiled_form(model):
         return free_lif(model, rate_limit)
-    return FreeModel(model, rate_limit)
+    return StepwiseSimulator(model, rate_limit)
 
 
 def _has_compiled_form(model: RecurrentNetwork) -> bool:
@@ -66,7 +66,7 @@ def _has_compiled_form(model: RecurrentNetwork) -> bool:
 
 @dataclass(frozen=True)
 class FreeModelState:
-    """State of a `FreeModel` before step number `step`.
+    """State of a `StepwiseSimulator` before step number `step`.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class FreeModelState:
     activity: float
 
 
-class FreeModel:
+class StepwiseSimulator:
     """Any trained model that runs freely, stepped by torch on one thread, under noise drawn by the model itself.
 
     It keeps the contract of `organoid.models.free_running.FreeRunningNetwork`, some hundred times slower than a

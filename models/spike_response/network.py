@@ -35,8 +35,8 @@ Array = NDArray[np.float64]
 ACTIVITY_TAU = 2.0  # s, memory of the population rate that is watched for runaway
 
 
-class EscapeLIFParameters(NamedTuple):
-    """Parameters of an `EscapeLIF`.
+class SpikeResponseParameters(NamedTuple):
+    """Parameters of an `SpikeResponseNetwork`.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class EscapeLIFParameters(NamedTuple):
 
 @dataclass(frozen=True)
 class EscapeLIFState:
-    """State of an `EscapeLIF` before step number `step`.
+    """State of an `SpikeResponseNetwork` before step number `step`.
 
     Parameters
     ----------
@@ -118,12 +118,12 @@ class EscapeLIFState:
     future: Array = field(default_factory=lambda: np.empty((0, 0)))
 
 
-class EscapeLIF:
+class SpikeResponseNetwork:
     """The network the likelihood fit returns; see the module docstring for its equations.
 
     Parameters
     ----------
-    parameters : EscapeLIFParameters
+    parameters : SpikeResponseParameters
     stimulus : StimulusKernels, optional
         How pulses act on the membranes, where that is known. The network itself does not know of pulses: whoever gives
         them works out the drive and passes it to `advance`.
@@ -134,7 +134,7 @@ class EscapeLIF:
         If shapes do not fit together or a value is not finite.
     """
 
-    def __init__(self, parameters: EscapeLIFParameters, stimulus: StimulusKernels | None = None) -> None:
+    def __init__(self, parameters: SpikeResponseParameters, stimulus: StimulusKernels | None = None) -> None:
         _check(parameters)
         if stimulus is not None and (stimulus.n_units, stimulus.dt) != (parameters.bias.size, parameters.dt):
             raise ModelError(
@@ -249,11 +249,11 @@ def plain_parameters(
     fields: PopulationFields | None = None,
     field_weights: Array | None = None,
     rate_limit: float = np.inf,
-) -> EscapeLIFParameters:
+) -> SpikeResponseParameters:
     """Return parameters with nothing clipped, one spike a step and no fields unless given."""
     n = bias.size
     fields = no_fields() if fields is None else fields
-    return EscapeLIFParameters(
+    return SpikeResponseParameters(
         dt=dt,
         tau=np.asarray(tau, dtype=np.float64),
         saturation=saturation,
@@ -269,7 +269,7 @@ def plain_parameters(
     )
 
 
-def _check(p: EscapeLIFParameters) -> None:
+def _check(p: SpikeResponseParameters) -> None:
     n, n_tau = p.bias.size, p.tau.size
     expected = {
         "weights": (n_tau, n, n),

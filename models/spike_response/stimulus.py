@@ -7,9 +7,9 @@ With pulses ``p`` on electrode ``e_p`` in step ``b_p``, of relative size ``a_p``
     U_i(t) = \mathrm{clip}\Big(\sum_p a_p\, \kappa_{e_p i}(t - b_p)\Big), \qquad a_p = \log(1 + u_p / u_0)
              \text{, or } 1 \text{ where amplitudes were unknown or all the same}
 
-``U`` is added to ``V`` of an `organoid.models.spike_response.network.EscapeLIF` after all clipping of the network's
-own drive, and is 0 where no pulse is recent. Clipping keeps it inside the range the recorded pulses span. A kernel
-begins in the step of the pulse and so holds what the pulse evokes directly, too.
+``U`` is added to ``V`` of an `organoid.models.spike_response.network.SpikeResponseNetwork` after all clipping of the
+network's own drive, and is 0 where no pulse is recent. Clipping keeps it inside the range the recorded pulses span. A
+kernel begins in the step of the pulse and so holds what the pulse evokes directly, too.
 """
 
 import hashlib

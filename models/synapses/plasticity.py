@@ -280,7 +280,7 @@ class HomeostaticScaling:
 
 
 @dataclass(frozen=True)
-class Together:
+class CombinedRule:
     """Several rules at once: their changes add up.
 
     Parameters
@@ -293,7 +293,7 @@ class Together:
 
     def __post_init__(self) -> None:
         if not self.rules:
-            raise ModelError("Together: expected one or more rules, got none")
+            raise ModelError("CombinedRule: expected one or more rules, got none")
 
     def initial_state(self, batch: int, n_units: int, like: Tensor) -> tuple[Any, ...]:
         """Return the traces of all rules."""

@@ -1,4 +1,4 @@
-"""The gate every command passes between protocol and device: latency, end of session, guard, switch, device."""
+"""The filter every command passes between protocol and device: latency, end of session, guard, switch, device."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from organoid.stimulation import StimulationGuard
 
 
 @dataclass(frozen=True)
-class Fate:
+class CommandOutcome:
     """What became of one command.
 
     Parameters
@@ -40,7 +40,7 @@ class Fate:
     reason: str = ""
 
 
-class Gate:
+class CommandFilter:
     """Let commands through to a device, or say why not.
 
     Parameters
@@ -59,7 +59,7 @@ class Gate:
         self._guard = StimulationGuard(info.profile)
         self._guard_frames = info.profile.frame_rate / info.frame_rate
 
-    def pass_on(self, commands: Sequence[Command], now: int, latency: float) -> list[Fate]:
+    def pass_on(self, commands: Sequence[Command], now: int, latency: float) -> list[CommandOutcome]:
         """Settle the commands of one tick.
 
         Parameters
@@ -72,7 +72,7 @@ class Gate:
 
         Returns
         -------
-        list of Fate, one for each command, in their order
+        list of CommandOutcome, one for each command, in their order
         """
         if not commands:
             return []
@@ -91,16 +91,16 @@ class Gate:
         self._guard.forget(self._on_guard_clock(now))
         return fates
 
-    def _judge(self, command: Command, now: int, earliest: int) -> Fate:
+    def _judge(self, command: Command, now: int, earliest: int) -> CommandOutcome:
         asked = now if command.at_frame is None else max(int(command.at_frame), now)
         due = max(asked, earliest)
-        fate = Fate(replace(command, at_frame=due), command.at_frame, due > asked, False, schema.AT_SESSION)
+        fate = CommandOutcome(replace(command, at_frame=due), command.at_frame, due > asked, False, schema.AT_SESSION)
         if due >= self._end and self._guard.check(command.pulse):
             return replace(fate, reason=f"due at frame {due}, but the session ends at frame {self._end}")
         verdict = self._guard.admit(command.pulse, self._on_guard_clock(due))
         return replace(fate, accepted=verdict.accepted, stage=schema.AT_GUARD, reason=verdict.reason)
 
-    def _settle(self, fate: Fate, receipt: Receipt, now: int) -> Fate:
+    def _settle(self, fate: CommandOutcome, receipt: Receipt, now: int) -> CommandOutcome:
         """Take the device's word, and correct what the guard remembers by it."""
         pulse, due = fate.command.pulse, fate.command.at_frame or 0
         if not receipt.accepted:

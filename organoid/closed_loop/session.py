@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from organoid.closed_loop.blocks import check_block
-from organoid.closed_loop.command_filter import Fate, Gate
+from organoid.closed_loop.command_filter import CommandFilter, CommandOutcome
 from organoid.closed_loop.contracts import Block, Command, Delivered, Device, Observer, Protocol, Reporting, Tick
 from organoid.closed_loop.journal import schema
 from organoid.closed_loop.journal.provenance import describe, package_hash, versions
@@ -158,7 +158,7 @@ class _Run:
         self._state = protocol.start(self._info, stream(plan.seed, "protocol"))
         self._latency_rng = stream(plan.seed, "latency")
         self._reported = self._report_names()
-        self._gate = Gate(device, plan.clock.end_frame, plan.deliver)
+        self._gate = CommandFilter(device, plan.clock.end_frame, plan.deliver)
         self._pending: list[tuple[int, Command]] = []
         self._counts: Counter[str] = Counter()
         self._frame, self._started = 0, False
@@ -257,7 +257,7 @@ class _Run:
         rate = self._info.frame_rate
         return frame * rate.denominator / rate.numerator
 
-    def _missed(self, delay: float, wall_decide: float, period: float, fates: Sequence[Fate]) -> bool:
+    def _missed(self, delay: float, wall_decide: float, period: float, fates: Sequence[CommandOutcome]) -> bool:
         took = delay + (wall_decide if self._info.real_time else 0.0)
         return bool(fates) and took > period
 
@@ -289,7 +289,7 @@ class _Run:
         same = same or [k for k, (_, other) in enumerate(self._pending) if other == command]
         return self._pending.pop(same[0])[0] if same else -1
 
-    def _record(self, k: int, now: int, fate: Fate) -> None:
+    def _record(self, k: int, now: int, fate: CommandOutcome) -> None:
         command = fate.command
         row = {
             "tick": k,

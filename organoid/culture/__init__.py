@@ -4,7 +4,7 @@ from organoid.culture.calibration import StimulationCalibration
 from organoid.culture.geometry import Geometry, place
 from organoid.culture.presets import PRESETS, PresetCulture, preset
 from organoid.culture.recruitment import Recruitment
-from organoid.culture.serialization import can_store, put_network, take_network
+from organoid.culture.serialization import can_store, read_network, write_network
 from organoid.culture.simulation import simulate
 from organoid.culture.source import Source, find_source
 from organoid.culture.tissue import Tissue, TissueBlock, TissueState
@@ -23,7 +23,7 @@ __all__ = [
     "find_source",
     "place",
     "preset",
-    "put_network",
+    "write_network",
     "simulate",
-    "take_network",
+    "read_network",
 ]

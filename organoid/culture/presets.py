@@ -20,7 +20,7 @@ from scipy.special import ndtri
 from organoid.errors import ModelError
 from organoid.models.free_running import Advance, FreeRunningNetwork, Injection
 from organoid.models.rng import stream_key, uniform
-from organoid.models.spike_response.network import EscapeLIF, plain_parameters
+from organoid.models.spike_response.network import SpikeResponseNetwork, plain_parameters
 from organoid.models.spike_response.population import LOG_GAIN, PopulationFields
 
 Array = NDArray[np.float64]
@@ -158,7 +158,7 @@ def _grid() -> pd.DataFrame:
     )
 
 
-def _network(recipe: Recipe, points: Array) -> EscapeLIF:
+def _network(recipe: Recipe, points: Array) -> SpikeResponseNetwork:
     n = len(points)
     parameters = plain_parameters(
         dt=_DT,
@@ -169,7 +169,7 @@ def _network(recipe: Recipe, points: Array) -> EscapeLIF:
         field_weights=np.repeat(np.array(recipe.field_weights)[:, None], n, axis=1),
         rate_limit=_LARGEST_RATE * n,
     )
-    return EscapeLIF(parameters._replace(ceiling=np.full(n, recipe.ceiling)))
+    return SpikeResponseNetwork(parameters._replace(ceiling=np.full(n, recipe.ceiling)))
 
 
 def _weights(recipe: Recipe, points: Array) -> Array:

@@ -15,13 +15,13 @@ from organoid.culture.calibration import StimulationCalibration
 from organoid.culture.presets import PresetCulture
 from organoid.culture.recruitment import Recruitment
 from organoid.errors import ModelError
-from organoid.hdf5.layout import put_table, take_table
+from organoid.hdf5.layout import read_table, write_table
 from organoid.models import serialization as model_storage
 from organoid.models.free_running import FreeRunningNetwork
-from organoid.models.simulators.dense_lif import FreeLIF
-from organoid.models.simulators.event_driven import EventLIF
-from organoid.models.simulators.stepwise import FreeModel
-from organoid.models.spike_response.network import EscapeLIF
+from organoid.models.simulators.dense_lif import LIFSimulator
+from organoid.models.simulators.event_driven import EventDrivenLIF
+from organoid.models.simulators.stepwise import StepwiseSimulator
+from organoid.models.spike_response.network import SpikeResponseNetwork
 
 KIND = "kind"
 _NETWORK, _UNITS, _ELECTRODES = "network", "units", "electrodes"
@@ -36,11 +36,11 @@ class NetworkKind(NamedTuple):
 
 
 def can_store(network: FreeRunningNetwork) -> bool:
-    """Tell whether `put_network` knows the kind of this network."""
+    """Tell whether `write_network` knows the kind of this network."""
     return _kind_of(network) is not None
 
 
-def put_network(group: h5py.Group, network: FreeRunningNetwork) -> None:
+def write_network(group: h5py.Group, network: FreeRunningNetwork) -> None:
     """Write a network into an empty group.
 
     Raises
@@ -55,8 +55,8 @@ def put_network(group: h5py.Group, network: FreeRunningNetwork) -> None:
     NETWORK_KINDS[name].put(group, network)
 
 
-def take_network(group: h5py.Group) -> FreeRunningNetwork:
-    """Read the network `put_network` wrote.
+def read_network(group: h5py.Group) -> FreeRunningNetwork:
+    """Read the network `write_network` wrote.
 
     Raises
     ------
@@ -73,34 +73,34 @@ def _kind_of(network: FreeRunningNetwork) -> str | None:
     return next((name for name, kind in NETWORK_KINDS.items() if isinstance(network, kind.network)), None)
 
 
-def put_settings(group: h5py.Group, recruitment: Recruitment, calibration: StimulationCalibration) -> None:
+def write_settings(group: h5py.Group, recruitment: Recruitment, calibration: StimulationCalibration) -> None:
     """Write how pulses reach a culture."""
     group.attrs["recruitment"] = json.dumps(asdict(recruitment))
     group.attrs["calibration"] = json.dumps(asdict(calibration))
 
 
-def take_settings(group: h5py.Group) -> tuple[Recruitment, StimulationCalibration]:
-    """Read what `put_settings` wrote."""
+def read_settings(group: h5py.Group) -> tuple[Recruitment, StimulationCalibration]:
+    """Read what `write_settings` wrote."""
     recruitment, calibration = (json.loads(group.attrs[name]) for name in ("recruitment", "calibration"))
     return Recruitment(**recruitment), StimulationCalibration(**calibration)
 
 
 def _put_preset(group: h5py.Group, culture: PresetCulture) -> None:
     group.attrs["preset"] = culture.name
-    put_network(group.create_group(_NETWORK), culture.network)
-    put_table(group, _UNITS, culture.units)
-    put_table(group, _ELECTRODES, culture.electrodes)
+    write_network(group.create_group(_NETWORK), culture.network)
+    write_table(group, _UNITS, culture.units)
+    write_table(group, _ELECTRODES, culture.electrodes)
 
 
 def _take_preset(group: h5py.Group) -> PresetCulture:
-    tables = take_table(group, _UNITS), take_table(group, _ELECTRODES)
-    return PresetCulture(str(group.attrs["preset"]), take_network(group[_NETWORK]), *tables)
+    tables = read_table(group, _UNITS), read_table(group, _ELECTRODES)
+    return PresetCulture(str(group.attrs["preset"]), read_network(group[_NETWORK]), *tables)
 
 
 NETWORK_KINDS: dict[str, NetworkKind] = {
-    "escape_lif": NetworkKind(EscapeLIF, model_storage.put_network, model_storage.take_network),
-    "event_lif": NetworkKind(EventLIF, model_storage.put_network, model_storage.take_network),
-    "free_lif": NetworkKind(FreeLIF, model_storage.put_network, model_storage.take_network),
-    "free_model": NetworkKind(FreeModel, model_storage.put_network, model_storage.take_network),
+    "escape_lif": NetworkKind(SpikeResponseNetwork, model_storage.write_network, model_storage.read_network),
+    "event_lif": NetworkKind(EventDrivenLIF, model_storage.write_network, model_storage.read_network),
+    "free_lif": NetworkKind(LIFSimulator, model_storage.write_network, model_storage.read_network),
+    "free_model": NetworkKind(StepwiseSimulator, model_storage.write_network, model_storage.read_network),
     "preset": NetworkKind(PresetCulture, _put_preset, _take_preset),
 }

@@ -16,11 +16,11 @@ from organoid.closed_loop.contracts import Block, Command, Delivered, DeviceInfo
 from organoid.culture.calibration import StimulationCalibration
 from organoid.culture.geometry import place
 from organoid.culture.recruitment import Recruitment
-from organoid.culture.serialization import can_store, put_network, put_settings, take_network, take_settings
+from organoid.culture.serialization import can_store, read_network, read_settings, write_network, write_settings
 from organoid.culture.source import find_source
 from organoid.culture.tissue import Tissue, TissueState
 from organoid.errors import DeviceError
-from organoid.hdf5.layout import put_table, take_table
+from organoid.hdf5.layout import read_table, write_table
 from organoid.recording.validation import electrode_table, unit_table
 from organoid.stimulation import DeviceProfile, GuardHistory, Pulse, StimulationGuard, device_profile
 
@@ -217,27 +217,27 @@ class SimulatedCulture:
         """Write into an empty group all that `read_from` needs; nothing where the network cannot be stored."""
         if not can_store(self._tissue.network):
             return
-        put_network(group.create_group(_NETWORK), self._tissue.network)
-        put_settings(group, self._tissue.recruitment, self._tissue.calibration)
+        write_network(group.create_group(_NETWORK), self._tissue.network)
+        write_settings(group, self._tissue.recruitment, self._tissue.calibration)
         group.attrs[_PROFILE] = json.dumps(self._profile.to_dict())
         group.attrs[_BLANKING] = self._blanking
         for name, table in ((_UNITS, self._units), (_ELECTRODES, self._electrodes)):
             if table is not None:
-                put_table(group, name, table)
+                write_table(group, name, table)
 
     @classmethod
     def read_from(cls, group: h5py.Group) -> "SimulatedCulture":
         """Build the culture again from what `write_to` left."""
         if _NETWORK not in group:
             raise DeviceError("this session holds no network to build the culture from: its kind cannot be stored")
-        recruitment, calibration = take_settings(group)
+        recruitment, calibration = read_settings(group)
         return cls(
-            take_network(group[_NETWORK]),
+            read_network(group[_NETWORK]),
             recruitment=recruitment,
             calibration=calibration,
-            electrodes=take_table(group, _ELECTRODES) if _ELECTRODES in group else None,
+            electrodes=read_table(group, _ELECTRODES) if _ELECTRODES in group else None,
             profile=DeviceProfile.from_dict(json.loads(group.attrs[_PROFILE])),
-            units=take_table(group, _UNITS) if _UNITS in group else None,
+            units=read_table(group, _UNITS) if _UNITS in group else None,
             blanking=float(group.attrs[_BLANKING]),
         )
 

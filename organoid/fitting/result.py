@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from organoid.errors import FitError
 from organoid.fitting.data.history import bin_history
-from organoid.fitting.serialization import save_fit, take_json, to_json, whole_numbers
+from organoid.fitting.serialization import as_integers, read_json, save_fit, to_json
 from organoid.fitting.teacher_forced.prediction import expected_counts
 from organoid.hdf5 import layout
-from organoid.models.serialization import put_network, take_network
-from organoid.models.spike_response.network import EscapeLIF
+from organoid.models.serialization import read_network, write_network
+from organoid.models.spike_response.network import SpikeResponseNetwork
 from organoid.recording import SpikeRecording
 
 _JSON = {"scores": dict, "free_run": dict, "notes": list, "settings": dict}
@@ -30,12 +30,12 @@ class FitResult:
 
     Parameters
     ----------
-    network : EscapeLIF
+    network : SpikeResponseNetwork
         The network to simulate and stimulate with (weights ``free``, or the forced ones where they are
         alive already).
-    forced : EscapeLIF
+    forced : SpikeResponseNetwork
         The network to predict with, fitted on recorded history.
-    uncoupled : EscapeLIF
+    uncoupled : SpikeResponseNetwork
         The same units with their own history only: the baseline.
     scores : Series
         heldout_bits_per_spike, heldout_bits_per_spike_uncoupled, n_units, n_spikes, seconds, ...
@@ -59,9 +59,9 @@ class FitResult:
         `organoid.fitting.evaluation.goodness_of_fit.Goodness`); empty for fits of older versions.
     """
 
-    network: EscapeLIF
-    forced: EscapeLIF
-    uncoupled: EscapeLIF
+    network: SpikeResponseNetwork
+    forced: SpikeResponseNetwork
+    uncoupled: SpikeResponseNetwork
     scores: "pd.Series[Any]"
     free_run: dict[str, Any]
     edges: pd.DataFrame
@@ -123,10 +123,10 @@ class FitResult:
     def write_to(self, group: h5py.Group) -> None:
         """Write the fit into an empty group."""
         for name in _NETWORKS:
-            put_network(group.create_group(name), getattr(self, name))
+            write_network(group.create_group(name), getattr(self, name))
         group.attrs["bin_width"] = self.bin_width
         for name in (*_TABLES, _GOODNESS):
-            layout.put_table(group, name, getattr(self, name))
+            layout.write_table(group, name, getattr(self, name))
         for name in _JSON:
             group.create_dataset(name, data=to_json(getattr(self, name)))
 
@@ -136,13 +136,13 @@ class FitResult:
         absent = [name for name in (*_NETWORKS, *_TABLES, *_JSON) if name not in group]
         if absent:
             raise FitError(f"{group.file.filename}: {absent[0]!r} is missing; the file is not a complete fit")
-        values = {name: take_json(group, name, kind) for name, kind in _JSON.items()}
-        tables: dict[str, Any] = {name: layout.take_table(group, name) for name in _TABLES}
+        values = {name: read_json(group, name, kind) for name, kind in _JSON.items()}
+        tables: dict[str, Any] = {name: layout.read_table(group, name) for name in _TABLES}
         for name in ("edges", "per_unit"):
-            tables[name] = whole_numbers(tables[name])
+            tables[name] = as_integers(tables[name])
         if _GOODNESS in group:
-            tables[_GOODNESS] = layout.take_table(group, _GOODNESS)
-        networks: dict[str, Any] = {name: take_network(group[name]) for name in _NETWORKS}
+            tables[_GOODNESS] = layout.read_table(group, _GOODNESS)
+        networks: dict[str, Any] = {name: read_network(group[name]) for name in _NETWORKS}
         return cls(
             **networks,
             scores=pd.Series(values["scores"], dtype=object),

@@ -46,15 +46,15 @@ def to_json(value: Any) -> str:
     return json.dumps(value.to_dict() if isinstance(value, pd.Series) else value, default=_plain)
 
 
-def take_json(group: h5py.Group, name: str, kind: type) -> Any:
+def read_json(group: h5py.Group, name: str, kind: type) -> Any:
     """Read what `to_json` made, and refuse anything but the kind (dict or list) that was written."""
-    value = layout.take_json(group, name, None)
+    value = layout.read_json(group, name, None)
     if not isinstance(value, kind):
         raise FitError(f"{group.file.filename}: {name!r} holds a {type(value).__name__}; expected a {kind.__name__}")
     return value
 
 
-def whole_numbers(table: pd.DataFrame) -> pd.DataFrame:
+def as_integers(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table whose whole numbers, which come back from a file as nullable ones, are plain."""
     return table.astype({c: "int64" for c in table if table[c].dtype == "Int64"})
 

@@ -53,29 +53,29 @@ def mark(group: h5py.Group, kind: str, version: str) -> None:
     group.attrs[WRITTEN_BY] = f"organoid {version}"
 
 
-def put_recording(group: h5py.Group, rec: SpikeRecording) -> None:
+def write_recording(group: h5py.Group, rec: SpikeRecording) -> None:
     """Write a recording into an empty group and seal it with checksums."""
     packed: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
     options = packed if rec.n_spikes else {}
     group.create_dataset(SPIKE_TIMES, data=rec.spike_times, **options)
     group.create_dataset(SPIKE_UNITS, data=rec.spike_units.astype(np.int32), **options)
-    put_context(group, rec)
-    put_table(group, STIMULI, rec.stimuli)
+    write_context(group, rec)
+    write_table(group, STIMULI, rec.stimuli)
     seal(group)
 
 
-def put_context(group: h5py.Group, rec: SpikeRecording) -> None:
+def write_context(group: h5py.Group, rec: SpikeRecording) -> None:
     """Write everything of a recording but its spikes and stimuli."""
     group.attrs[SAMPLING_RATE] = np.nan if rec.sampling_rate is None else rec.sampling_rate
     group.create_dataset(WINDOW, data=np.array([rec.t_start, rec.t_stop]))
     group.create_dataset(OBSERVED, data=rec.observed, maxshape=(None, 2), chunks=(64, 2))
-    put_table(group, UNITS, rec.units)
-    put_table(group, ELECTRODES, rec.electrodes)
+    write_table(group, UNITS, rec.units)
+    write_table(group, ELECTRODES, rec.electrodes)
     group.create_dataset(METADATA, data=json.dumps(rec.metadata))
     group.create_dataset(NOTES, data=json.dumps(rec.notes))
 
 
-def put_table(group: h5py.Group, name: str, table: pd.DataFrame) -> None:
+def write_table(group: h5py.Group, name: str, table: pd.DataFrame) -> None:
     """Write a table as one dataset a column."""
     sub = group.create_group(name)
     sub.attrs[COLUMNS] = json.dumps(list(table.columns))
@@ -163,7 +163,7 @@ def _numbers(group: h5py.Group, name: str, ndim: int, kinds: str = "fiu") -> Any
     return values
 
 
-def take_recording(group: h5py.Group, *, interrupted: bool = False) -> SpikeRecording:
+def read_recording(group: h5py.Group, *, interrupted: bool = False) -> SpikeRecording:
     """Read a recording from a group of this layout.
 
     Parameters
@@ -190,7 +190,7 @@ def take_recording(group: h5py.Group, *, interrupted: bool = False) -> SpikeReco
     n = min(times.size, units.size) if interrupted else times.size
     if not interrupted and times.shape != units.shape:
         raise RecordingError(f"{SPIKE_TIMES!r} has shape {times.shape} but {SPIKE_UNITS!r} {units.shape}")
-    notes = take_json(group, NOTES, [])
+    notes = read_json(group, NOTES, [])
     if not isinstance(notes, list):
         raise RecordingError(f"dataset {NOTES!r} is not a JSON list")
     notes += [f"the file holds no {name!r}" for name in OPTIONAL if name not in held]
@@ -200,7 +200,7 @@ def take_recording(group: h5py.Group, *, interrupted: bool = False) -> SpikeReco
     seen = np.append(times[:1], np.ravel(observed if observed is not None else window)[:1])
     if CHECKSUM not in said and window[0] < 0 and np.all(seen >= 0):
         notes.append(f"the window starts at {window[0]:g} s, but nothing was observed before time 0")
-    tables = {name: take_table(group, name, interrupted=interrupted, notes=notes) for name in TABLES if name in held}
+    tables = {name: read_table(group, name, interrupted=interrupted, notes=notes) for name in TABLES if name in held}
     return SpikeRecording(
         times if times.size == n else times[:n],
         units if units.size == n else units[:n],
@@ -211,7 +211,7 @@ def take_recording(group: h5py.Group, *, interrupted: bool = False) -> SpikeReco
         electrodes=tables.get(ELECTRODES),
         stimuli=tables.get(STIMULI),
         observed=observed,
-        metadata=take_json(group, METADATA, {}),
+        metadata=read_json(group, METADATA, {}),
         notes=notes,
     )
 
@@ -228,7 +228,7 @@ def _take_rate(said: dict[str, Any], interrupted: bool, notes: list[str]) -> flo
     return None if np.isnan(rate) else float(rate)
 
 
-def take_json(group: h5py.Group, name: str, default: Any) -> Any:
+def read_json(group: h5py.Group, name: str, default: Any) -> Any:
     """Read a JSON text dataset, or the default where there is none."""
     if name not in _names(group):
         return default
@@ -245,10 +245,10 @@ def _cut_short(name: str, lengths: Iterable[int]) -> str:
     return f"the columns of {name!r} hold {found[0]} to {found[-1]} rows; those all of them hold are kept"
 
 
-def take_table(
+def read_table(
     group: h5py.Group, name: str, *, interrupted: bool = False, notes: list[str] | None = None
 ) -> pd.DataFrame:
-    """Read a table written by `put_table`; rows that an interrupted writer left incomplete are noted."""
+    """Read a table written by `write_table`; rows that an interrupted writer left incomplete are noted."""
     sub = group.get(name)
     if not isinstance(sub, h5py.Group) or COLUMNS not in sub.attrs:
         raise RecordingError(f"{name!r} is not a table (a group with the attribute {COLUMNS!r})")

@@ -22,7 +22,7 @@ def whole_bins(loss: str, name: str, duration: float, bin_width: float) -> int:
     return n
 
 
-def yes_or_no(spikes: Tensor) -> Tensor:
+def binarize(spikes: Tensor) -> Tensor:
     """Return spikes as probabilities of a spike in a bin: counts above one are one."""
     return spikes.clamp(0, 1)
 

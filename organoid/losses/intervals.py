@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from organoid.losses.base import Compares, Reads, check_settings, check_trains
-from organoid.losses.common import whole_bins, yes_or_no
+from organoid.losses.common import binarize, whole_bins
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class ISIDistribution:
 
     def histogram(self, spikes: Tensor) -> Tensor:
         """Return (expected) numbers of intervals of 1, 2, ... bins, shape (interval, unit)."""
-        x = yes_or_no(spikes)
+        x = binarize(spikes)
         longest = whole_bins("ISIDistribution", "max_interval", self.max_interval, self.bin_width)
         waiting, counts = x, []  # waiting[t]: a spike at t and none since
         for k in range(1, longest + 1):

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from organoid.losses.base import Compares, Reads, check_settings, check_trains
-from organoid.losses.common import yes_or_no
+from organoid.losses.common import binarize
 
 
 @dataclass(frozen=True)
@@ -45,4 +45,4 @@ class FirstSpikeLatency:
 
     def latency(self, spikes: Tensor) -> Tensor:
         """Return the expected latency of each train, s, shape (batch, unit)."""
-        return self.bin_width * (1 - yes_or_no(spikes)).cumprod(dim=1).sum(dim=1)
+        return self.bin_width * (1 - binarize(spikes)).cumprod(dim=1).sum(dim=1)

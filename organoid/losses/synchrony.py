@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 
 from organoid.errors import FitError
 from organoid.losses.base import Compares, Reads, check_settings, check_trains
-from organoid.losses.common import upper_pairs, yes_or_no
+from organoid.losses.common import binarize, upper_pairs
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class SoftSTTC:
 
     def matrix(self, spikes: Tensor) -> Tensor:
         """Return the coefficients of all pairs, shape (unit, unit), for spikes (batch, time, unit)."""
-        x = yes_or_no(spikes)
+        x = binarize(spikes)
         tiles = 1 - window_product(1 - x, max(0, round(self.reach / self.bin_width - 0.5)))
         share = tiles.mean(dim=(0, 1))
         inside = torch.einsum("bti,btj->ij", x, tiles) + self.pseudo_spikes * share

@@ -21,15 +21,15 @@ _ARRIVED, _ROUND, _CLOSED, _SIZE = 0, 16, 32, 48  # two lines of the cache apart
 _LOOKS, _GIFTS = 2000, 100  # looks before the core is given away, tens of microseconds; how often before sleeping
 _NAP = 50  # microseconds
 
-Gate = NDArray[np.int64]
+Barrier = NDArray[np.int64]
 
 
-def new_gate() -> Gate:
+def new_barrier() -> Barrier:
     """Return a place to meet, for one set of threads."""
     return np.zeros(_SIZE, dtype=np.int64)
 
 
-def close(gate: Gate) -> None:
+def close(gate: Barrier) -> None:
     """Let nobody wait any longer: a thread will not come."""
     gate[_CLOSED] = 1
 
@@ -86,13 +86,13 @@ def _sleep(typing_context: Any, microseconds: Any) -> Any:
 
 
 @kernel(nogil=True)
-def meet(gate: Gate, n_threads: int) -> bool:
+def meet(gate: Barrier, n_threads: int) -> bool:
     """Wait until so many threads have come here; what each wrote before is seen by all afterwards.
 
     Parameters
     ----------
     gate : ndarray of int64
-        From `new_gate`.
+        From `new_barrier`.
     n_threads : int
 
     Returns

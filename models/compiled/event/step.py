@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from organoid.models.compiled.event.barrier import Gate, meet, new_gate
+from organoid.models.compiled.event.barrier import Barrier, meet, new_barrier
 from organoid.models.compiled.event.cells import plain, receive, rich, start_drive
 from organoid.models.compiled.event.noise import gaussian, logistic
 from organoid.models.compiled.event.prefetch import prefetch
@@ -86,13 +86,13 @@ class Course(NamedTuple):
     counts: Index  # (4,): steps done, spikes found, connections crossed, whether it ran away
     activity: Array  # (1,): population rate
     out: Index  # (2, room): steps and units of the network's own spikes
-    gate: Gate
+    gate: Barrier
 
 
 def new_course(scratch: Scratch, activity: float) -> Course:
     """Return the beginning of a call."""
     out = np.empty((2, _ROOM + scratch.sent.size), dtype=np.int64)
-    return Course(np.zeros(4, dtype=np.int64), np.array([activity]), out, new_gate())
+    return Course(np.zeros(4, dtype=np.int64), np.array([activity]), out, new_barrier())
 
 
 @kernel(nogil=True, error_model="numpy")

@@ -12,7 +12,7 @@ from organoid.jit import kernel
 
 
 @kernel()
-def take_lagged(future: NDArray[Any], step: int, drive: NDArray[Any], out: NDArray[Any]) -> None:
+def read_lagged(future: NDArray[Any], step: int, drive: NDArray[Any], out: NDArray[Any]) -> None:
     """Write the drive of a step: that of traces, row by row, then what kernels bring, which leaves the ring."""
     n_tau = drive.shape[0]
     now = future[step % future.shape[0]]

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from organoid.models.compiled.spike_response.lagged import send_lagged, take_lagged
+from organoid.models.compiled.spike_response.lagged import read_lagged, send_lagged
 from organoid.models.compiled.spike_response.population import (
     feed_regions,
     field_features,
@@ -173,7 +173,7 @@ def _run(
         for i in range(loadings.size):
             from_fields[i] += loadings[i] * latent
         if has_lags:
-            take_lagged(future, first_step + done, drive, drives)
+            read_lagged(future, first_step + done, drive, drives)
             potentials(packed, drives, from_fields, v)
         else:
             potentials(packed, drive, from_fields, v)

@@ -85,7 +85,7 @@ def free_windows(
 
     Parameters
     ----------
-    par : EscapeLIFParameters
+    par : SpikeResponseParameters
     traces, drive : ndarray, shape (n_tau, n_windows, n_units)
         State of every window, changed in place.
     population : ndarray, shape (n_fields, n_windows)

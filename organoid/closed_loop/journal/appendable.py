@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 CHUNK_BYTES = 16384
 
 
-class GrowingDataset:
+class AppendableDataset:
     """One resizable dataset and the rows that wait for it.
 
     Parameters

@@ -112,7 +112,7 @@ def _take(h5: h5py.File, path: Path | None) -> Session:
     firsts, counts = commands.pop("first_electrode"), commands.pop("n_electrodes")
     commands["electrodes"] = [tuple(electrodes[a : a + n].tolist()) for a, n in zip(firsts, counts, strict=True)]
     return Session(
-        recording=layout.take_recording(h5, interrupted=True),
+        recording=layout.read_recording(h5, interrupted=True),
         ticks=table(h5, schema.TICKS),
         commands=commands,
         deadlines=table(h5, schema.DEADLINES),

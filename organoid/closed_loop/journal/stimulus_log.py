@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from organoid.closed_loop.contracts import Delivered, DeviceInfo
 from organoid.closed_loop.journal import schema
-from organoid.closed_loop.journal.appendable import GrowingDataset
+from organoid.closed_loop.journal.appendable import AppendableDataset
 from organoid.hdf5 import layout
 from organoid.recording.tables import STIMULUS_COLUMNS
 from organoid.stimulation import Phase, Pulse
@@ -28,7 +28,7 @@ class WaveformLog:
     """
 
     def __init__(self, h5: h5py.Group) -> None:
-        self._rows = GrowingDataset(h5, schema.WAVEFORMS, schema.WAVEFORM_FIELDS)
+        self._rows = AppendableDataset(h5, schema.WAVEFORMS, schema.WAVEFORM_FIELDS)
         self._numbers: dict[tuple[Phases, str], int] = {}
 
     def number(self, phases: Phases, unit: str) -> int:
@@ -61,8 +61,8 @@ class StimulusLog:
         group.attrs[layout.COLUMNS] = json.dumps(list(kinds))
         # Which values are missing goes first: a value must never be there before its mark.
         self._labels = {name: _labels(info.electrodes, name) for name in ("electrode", "channel")}
-        self._missing = {name: GrowingDataset(group, f"{layout.MISSING}/{name}", "?") for name in self._labels}
-        self._columns = {name: GrowingDataset(group, name, _dtype(name, kind)) for name, kind in kinds.items()}
+        self._missing = {name: AppendableDataset(group, f"{layout.MISSING}/{name}", "?") for name in self._labels}
+        self._columns = {name: AppendableDataset(group, name, _dtype(name, kind)) for name, kind in kinds.items()}
         for name, column in self._columns.items():
             column.dataset.attrs[layout.COLUMN_KIND] = kinds[name]
         self._info, self._waveforms = info, waveforms

@@ -24,7 +24,7 @@ import numpy as np
 from organoid._version import __version__
 from organoid.closed_loop.contracts import Block, Delivered, DeviceInfo, Journalled
 from organoid.closed_loop.journal import schema
-from organoid.closed_loop.journal.appendable import GrowingDataset
+from organoid.closed_loop.journal.appendable import AppendableDataset
 from organoid.closed_loop.journal.stimulus_log import StimulusLog, WaveformLog
 from organoid.errors import JournalError
 from organoid.hdf5 import layout
@@ -96,12 +96,12 @@ class Journal:
     def _create(self, header: Header) -> None:
         self._info, self._frame_rate = header.info, float(header.info.frame_rate)
         _write_static(self.h5, header)
-        self._spike_times = GrowingDataset(self.h5, layout.SPIKE_TIMES, "f8")
-        self._spike_units = GrowingDataset(self.h5, layout.SPIKE_UNITS, "i4")
-        self._ticks = GrowingDataset(self.h5, schema.TICKS, schema.tick_fields(header.reported))
-        self._deadlines = GrowingDataset(self.h5, schema.DEADLINES, schema.DEADLINE_FIELDS)
-        self._commands = GrowingDataset(self.h5, schema.COMMANDS, schema.COMMAND_FIELDS)
-        self._electrodes = GrowingDataset(self.h5, schema.COMMAND_ELECTRODES, "i4")
+        self._spike_times = AppendableDataset(self.h5, layout.SPIKE_TIMES, "f8")
+        self._spike_units = AppendableDataset(self.h5, layout.SPIKE_UNITS, "i4")
+        self._ticks = AppendableDataset(self.h5, schema.TICKS, schema.tick_fields(header.reported))
+        self._deadlines = AppendableDataset(self.h5, schema.DEADLINES, schema.DEADLINE_FIELDS)
+        self._commands = AppendableDataset(self.h5, schema.COMMANDS, schema.COMMAND_FIELDS)
+        self._electrodes = AppendableDataset(self.h5, schema.COMMAND_ELECTRODES, "i4")
         self._waveforms = WaveformLog(self.h5)
         self._stimuli = StimulusLog(self.h5, header.info, self._waveforms)
         self._observed = self.h5[layout.OBSERVED]
@@ -228,7 +228,7 @@ def _write_static(h5: h5py.File, header: Header) -> None:
         metadata=header.metadata,
         notes=tuple(info.warnings),
     )
-    layout.put_context(h5, empty)
+    layout.write_context(h5, empty)
     for name, value in ((schema.HEADER, header.plan), (schema.VERSIONS, header.versions)):
         h5.create_dataset(name, data=json.dumps(value, sort_keys=True))
     h5.create_dataset(schema.SOURCE, data=header.source)

@@ -29,7 +29,7 @@ class RecordedDevice:
 
     def __init__(self, h5: h5py.File) -> None:
         self._info = info_from(h5)
-        rec = layout.take_recording(h5, interrupted=True)
+        rec = layout.read_recording(h5, interrupted=True)
         self._spike_frames = np.rint(rec.spike_times * float(self._info.frame_rate)).astype(np.int64)
         self._spike_units = rec.spike_units
         self._dark = _complement(rec.observed, float(self._info.frame_rate), rec.t_stop)
@@ -81,8 +81,8 @@ def info_from(h5: h5py.File) -> DeviceInfo:
     return DeviceInfo(
         name=device["name"],
         frame_rate=Fraction(device["frame_rate_hz"]),
-        units=layout.take_table(h5, layout.UNITS),
-        electrodes=layout.take_table(h5, layout.ELECTRODES),
+        units=layout.read_table(h5, layout.UNITS),
+        electrodes=layout.read_table(h5, layout.ELECTRODES),
         profile=DeviceProfile.from_dict(device["profile"]),
         description=device["description"],
         warnings=tuple(device["warnings"]),
@@ -92,7 +92,7 @@ def info_from(h5: h5py.File) -> DeviceInfo:
 
 def _delivered(h5: h5py.File) -> list[Delivered]:
     """Rebuild the delivered pulses: rows of the stimuli that belong to one command and frame are one pulse."""
-    stimuli = layout.take_table(h5, layout.STIMULI, interrupted=True)
+    stimuli = layout.read_table(h5, layout.STIMULI, interrupted=True)
     commands, electrodes = h5[schema.COMMANDS][()], h5[schema.COMMAND_ELECTRODES][()]
     waveforms = table(h5, schema.WAVEFORMS)
     found: list[Delivered] = []

@@ -49,7 +49,7 @@ from organoid.losses import (
     SpikeLoss,
 )
 from organoid.losses.common import boxcar
-from organoid.models.spike_response.network import EscapeLIFParameters
+from organoid.models.spike_response.network import SpikeResponseParameters
 
 Array = NDArray[np.float64]
 
@@ -88,14 +88,14 @@ class GradientFreeFit:
 
     Parameters
     ----------
-    parameters : EscapeLIFParameters
+    parameters : SpikeResponseParameters
     theta : ndarray, shape (n_features, n_units)
         The same, standardised.
     losses : tuple of float
         Sum over the free-run losses in each step of ``log(1 + loss / that of a silent network)``.
     """
 
-    parameters: EscapeLIFParameters
+    parameters: SpikeResponseParameters
     theta: Array
     losses: tuple[float, ...]
 

@@ -32,11 +32,11 @@ from torch import Tensor
 
 from organoid.fitting.free_run.bptt_compiled import Tape, blank_tape, run_window, walk_back
 from organoid.models.rng import stream_key
-from organoid.models.spike_response.network import EscapeLIFParameters
+from organoid.models.spike_response.network import SpikeResponseParameters
 
 
 class Weights(NamedTuple):
-    """What is learned; raw (not standardised), as in `EscapeLIFParameters`.
+    """What is learned; raw (not standardised), as in `SpikeResponseParameters`.
 
     Parameters
     ----------
@@ -73,14 +73,14 @@ class WindowPlan:
     memory: int | None = None
 
 
-def run_windows(weights: Weights, parameters: EscapeLIFParameters, plan: WindowPlan) -> Tensor:
+def run_windows(weights: Weights, parameters: SpikeResponseParameters, plan: WindowPlan) -> Tensor:
     """Run windows freely and return their spikes, differentiable with respect to the weights.
 
     Parameters
     ----------
     weights : Weights
         Their type (float32 or float64) is that of the tape and of the result.
-    parameters : EscapeLIFParameters
+    parameters : SpikeResponseParameters
         Everything else about the network; its own weights are not used.
     plan : WindowPlan
 
@@ -97,7 +97,7 @@ class _Unrolled(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, couplings: Tensor, fields: Tensor, bias: Tensor, parameters: EscapeLIFParameters, plan: WindowPlan
+        ctx: Any, couplings: Tensor, fields: Tensor, bias: Tensor, parameters: SpikeResponseParameters, plan: WindowPlan
     ) -> Tensor:
         used = with_weights(parameters, Weights(couplings, fields, bias))
         tape = blank_tape(len(plan.traces), plan.n_steps, used, couplings.detach().numpy().dtype)
@@ -116,7 +116,7 @@ class _Unrolled(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         tape: Tape = ctx.tape
-        par: EscapeLIFParameters = ctx.parameters
+        par: SpikeResponseParameters = ctx.parameters
         by_count = np.ascontiguousarray(gradient.numpy())
         by_drive, by_potential = np.empty_like(by_count), np.empty_like(by_count)
         back = np.ascontiguousarray(par.weights.transpose(0, 2, 1)), np.ascontiguousarray(par.field_weights.T)
@@ -132,7 +132,7 @@ class _Unrolled(torch.autograd.Function):
         return traces.T @ by_d, features.T @ by_v, by_v.sum(0), None, None
 
 
-def with_weights(parameters: EscapeLIFParameters, weights: Weights) -> EscapeLIFParameters:
+def with_weights(parameters: SpikeResponseParameters, weights: Weights) -> SpikeResponseParameters:
     """Return the network with other weights."""
     couplings, fields, bias = (w.detach().numpy().astype(np.float64) for w in weights)
     shape = parameters.weights.shape

@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from organoid.fitting.data.history import History
-from organoid.fitting.free_run.comparison import Portrait, free_run, free_run_scores, portray, rates_off, summarise
+from organoid.fitting.free_run.comparison import (
+    ActivitySummary,
+    free_run,
+    free_run_scores,
+    rates_off,
+    summarise,
+    summarize_activity,
+)
 from organoid.fitting.free_run.criteria import GOOD, LIMITS, discrepancy, reasons
 from organoid.fitting.free_run.latent_drive import fit_drive
 from organoid.fitting.free_run.moments import ALL, RATES, FreeFit, fit_free, longest_stretch
@@ -19,7 +26,7 @@ from organoid.fitting.free_run.recorded_stimuli import with_recorded_pulses
 from organoid.fitting.teacher_forced.estimate import Design, ForcedFit, assemble, negative_log_likelihood
 from organoid.fitting.teacher_forced.model_selection import constant_rates
 from organoid.models.free_running import FreeRunningNetwork
-from organoid.models.spike_response.network import EscapeLIF, EscapeLIFParameters
+from organoid.models.spike_response.network import SpikeResponseNetwork, SpikeResponseParameters
 from organoid.models.spike_response.stimulus import StimulusKernels
 from organoid.recording import SpikeRecording
 from organoid.statistics import firing_rates
@@ -44,7 +51,7 @@ class FreeWeights:
 
     Parameters
     ----------
-    parameters : EscapeLIFParameters
+    parameters : SpikeResponseParameters
     choice : str
         "forced" (alive as it was), "rates" (biases corrected), "free" (all weights corrected), "between" (a
         part of that, or of the biases' correction), "forced, not alive", "forced, other basis" (not alive, and no
@@ -57,7 +64,7 @@ class FreeWeights:
         How far moments were off in each step of the last correction.
     """
 
-    parameters: EscapeLIFParameters
+    parameters: SpikeResponseParameters
     choice: str
     discrepancy: float
     loss: float
@@ -87,9 +94,9 @@ def choose_free_weights(
         Where the windows of corrections run; see `organoid.fitting.free_run.windows.compare_windows`.
     progress : bool
     """
-    recorded = portray(rec)
+    recorded = summarize_activity(rec)
     stimulus = forced.stimulus
-    first = _check(EscapeLIF(forced.parameters, stimulus), training, recorded, seed)
+    first = _check(SpikeResponseNetwork(forced.parameters, stimulus), training, recorded, seed)
     best = _uncorrected(forced.parameters, first)
     if first.passes:
         return best
@@ -102,7 +109,7 @@ def choose_free_weights(
     loss, kept = _Loss(design, forced), forced.theta
     for name, theta, off in _corrections(forced.theta, fits, loss, MAX_LOSS[recorded.bursts_count]):
         parameters = assemble(training, design, theta)
-        found = _check(EscapeLIF(parameters, stimulus), training, recorded, seed)
+        found = _check(SpikeResponseNetwork(parameters, stimulus), training, recorded, seed)
         if found.discrepancy < best.discrepancy:
             best, kept = FreeWeights(parameters, name, found.discrepancy, loss(theta), off), theta
         if found.passes:
@@ -114,7 +121,7 @@ def choose_free_weights(
     return _with_mean_rate(best, kept, loss, stimulus, training, recorded, seed)
 
 
-def _uncorrected(parameters: EscapeLIFParameters, found: "_Verdict") -> FreeWeights:
+def _uncorrected(parameters: SpikeResponseParameters, found: "_Verdict") -> FreeWeights:
     return FreeWeights(parameters, "forced" if found.alive else "forced, not alive", found.discrepancy, 0.0)
 
 
@@ -124,14 +131,14 @@ def _with_mean_rate(
     loss: Callable[[Array], float],
     stimulus: StimulusKernels | None,
     training: History,
-    recorded: Portrait,
+    recorded: ActivitySummary,
     seed: int,
 ) -> FreeWeights:
     """Move all biases alike towards the recorded mean rate, as far as likelihood allows, if that helps."""
     shift = _by_whole_runs(best.parameters, stimulus, training, recorded, seed, each=False).bias - best.parameters.bias
     part = _share(theta, _shifted(theta, shift), loss, MAX_LOSS[False] + RATE_LOSS) * shift
     parameters = _biased(best.parameters, part)
-    found = _check(EscapeLIF(parameters, stimulus), training, recorded, seed)
+    found = _check(SpikeResponseNetwork(parameters, stimulus), training, recorded, seed)
     if found.discrepancy >= best.discrepancy:
         return best
     choice = "rates" if best.choice.startswith("forced") else best.choice
@@ -151,12 +158,12 @@ def choose_large_weights(
         As fitted.
     seed : int
     """
-    recorded, parameters = portray(rec), forced.parameters
-    first = _check(EscapeLIF(parameters, forced.stimulus), training, recorded, seed)
+    recorded, parameters = summarize_activity(rec), forced.parameters
+    first = _check(SpikeResponseNetwork(parameters, forced.stimulus), training, recorded, seed)
     if first.passes:
         return _uncorrected(parameters, first)
     parameters = _by_whole_runs(parameters, forced.stimulus, training, recorded, seed, each=True)
-    after = _check(EscapeLIF(parameters, forced.stimulus), training, recorded, seed)
+    after = _check(SpikeResponseNetwork(parameters, forced.stimulus), training, recorded, seed)
     if after.discrepancy >= first.discrepancy:
         return _uncorrected(forced.parameters, first)
     theta = _shifted(forced.theta, parameters.bias - forced.parameters.bias)
@@ -164,17 +171,17 @@ def choose_large_weights(
 
 
 def _by_whole_runs(
-    parameters: EscapeLIFParameters,
+    parameters: SpikeResponseParameters,
     stimulus: StimulusKernels | None,
     training: History,
-    recorded: Portrait,
+    recorded: ActivitySummary,
     seed: int,
     *,
     each: bool,
-) -> EscapeLIFParameters:
+) -> SpikeResponseParameters:
     """Return a network whose whole free runs have the recorded rates, of each unit or in the mean, by its biases."""
     for k in range(RATE_ROUNDS):
-        network = with_recorded_pulses(EscapeLIF(parameters, stimulus), training)
+        network = with_recorded_pulses(SpikeResponseNetwork(parameters, stimulus), training)
         simulated, _ = free_run(network, CHECK_DURATION, seed + RATE_SEEDS + k)
         wanted, found = recorded.rates, firing_rates(simulated)
         if not each:
@@ -184,7 +191,7 @@ def _by_whole_runs(
     return parameters
 
 
-def _biased(parameters: EscapeLIFParameters, by: Array) -> EscapeLIFParameters:
+def _biased(parameters: SpikeResponseParameters, by: Array) -> SpikeResponseParameters:
     """Return a network of other biases; the highest recorded potentials move with them."""
     return parameters._replace(bias=parameters.bias + by, ceiling=parameters.ceiling + by)
 
@@ -246,15 +253,15 @@ def with_latent_drive(
     seed : int
     """
 
-    def alone(parameters: EscapeLIFParameters) -> FreeRunningNetwork:
-        return with_recorded_pulses(EscapeLIF(parameters, stimulus), training)
+    def alone(parameters: SpikeResponseParameters) -> FreeRunningNetwork:
+        return with_recorded_pulses(SpikeResponseNetwork(parameters, stimulus), training)
 
-    recorded = portray(rec)
+    recorded = summarize_activity(rec)
     driven = fit_drive(weights.parameters, rec, alone, seed=seed + DRIVE_SEEDS)
     if driven is weights.parameters:
         return weights
     both = (weights.parameters, driven)
-    before, after = (_check(EscapeLIF(each, stimulus), training, recorded, seed) for each in both)
+    before, after = (_check(SpikeResponseNetwork(each, stimulus), training, recorded, seed) for each in both)
     if after.discrepancy > before.discrepancy and not after.passes:
         return weights
     choice = "driven" if after.alive and weights.choice in NOT_ALIVE else weights.choice
@@ -268,7 +275,7 @@ class _Verdict:
     alive: bool
 
 
-def _check(network: EscapeLIF, training: History, recorded: Portrait, seed: int) -> _Verdict:
+def _check(network: SpikeResponseNetwork, training: History, recorded: ActivitySummary, seed: int) -> _Verdict:
     """Compare free runs, in which the recorded pulses come, with the recording."""
     pulsed = with_recorded_pulses(network, training)
     runs = free_run_scores(pulsed, recorded, seed=seed + CHECK_SEEDS, n_runs=CHECK_RUNS, duration=CHECK_DURATION)

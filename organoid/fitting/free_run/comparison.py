@@ -45,7 +45,7 @@ SCORE_NAMES = (
 
 
 @dataclass(frozen=True)
-class Portrait:
+class ActivitySummary:
     """What a recording or a simulation is like; the measures free runs are compared by.
 
     Parameters
@@ -82,7 +82,7 @@ class Portrait:
         return bursting(self.n_bursts)
 
 
-def portray(rec: SpikeRecording, thresholds: dict[str, float] | None = None) -> Portrait:
+def summarize_activity(rec: SpikeRecording, thresholds: dict[str, float] | None = None) -> ActivitySummary:
     """Measure a recording; `thresholds` are those of the recording it is to be compared with."""
     bursts = network_bursts(rec, thresholds)
     used: dict[str, float] = dict(bursts.attrs["thresholds"])
@@ -91,7 +91,7 @@ def portray(rec: SpikeRecording, thresholds: dict[str, float] | None = None) -> 
     counts = np.bincount(rec.spike_units, minlength=rec.n_units)
     isi_cv = np.where(counts >= MIN_SPIKES_FOR_CV, cv(rec), np.nan)
     time = rec.observed_duration
-    return Portrait(
+    return ActivitySummary(
         rates=firing_rates(rec),
         isi_cv=isi_cv,
         sttc=sttc(rec, STTC_DT),
@@ -111,7 +111,7 @@ def highest_rate(rec: SpikeRecording) -> float:
     return float(counts.max() / RUNAWAY_WINDOW) if counts.size else np.nan
 
 
-def compare(recorded: Portrait, simulated: Portrait) -> dict[str, float]:
+def compare(recorded: ActivitySummary, simulated: ActivitySummary) -> dict[str, float]:
     """Return the free-run scores of one simulation; NaN where undefined."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
@@ -128,14 +128,14 @@ def compare(recorded: Portrait, simulated: Portrait) -> dict[str, float]:
         }
 
 
-def split_half(rec: SpikeRecording, whole: Portrait) -> dict[str, float]:
+def split_half(rec: SpikeRecording, whole: ActivitySummary) -> dict[str, float]:
     """Return the scores of the second half of a recording against its first: what no model can be asked to beat.
 
     Bursts of both halves are found with the thresholds of the whole.
     """
     middle = (rec.t_start + rec.t_stop) / 2
     first, second = rec.select(t_stop=middle), rec.select(t_start=middle)
-    return compare(portray(first, whole.thresholds), portray(second, whole.thresholds))
+    return compare(summarize_activity(first, whole.thresholds), summarize_activity(second, whole.thresholds))
 
 
 def rates_off(wanted: Array, found: Array) -> Array:
@@ -154,14 +154,14 @@ def free_run(network: FreeRunningNetwork, duration: float, seed: int) -> tuple[S
     return SpikeRecording(times, done.units, n_units=network.n_units, t_start=0.0, t_stop=t_stop), done.runaway
 
 
-def is_runaway(recorded: Portrait, simulated: Portrait, stopped: bool) -> bool:
+def is_runaway(recorded: ActivitySummary, simulated: ActivitySummary, stopped: bool) -> bool:
     """Tell whether a run was stopped, or had any 2 s above 5 times the recording's highest rate."""
     return bool(stopped or simulated.highest_rate > RUNAWAY_FACTOR * recorded.highest_rate)
 
 
 def free_run_scores(
     network: FreeRunningNetwork,
-    recorded: Portrait,
+    recorded: ActivitySummary,
     *,
     seed: int = 0,
     n_runs: int = N_RUNS,
@@ -173,7 +173,7 @@ def free_run_scores(
     Parameters
     ----------
     network : FreeRunningNetwork
-    recorded : Portrait
+    recorded : ActivitySummary
     seed : int
         Of the first run; the others follow.
     n_runs : int
@@ -191,7 +191,7 @@ def free_run_scores(
 
     def one(run: int) -> dict[str, Any]:
         simulated, stopped = free_run(network, length, seed + run)
-        portrait = portray(simulated, recorded.thresholds)
+        portrait = summarize_activity(simulated, recorded.thresholds)
         return {
             **compare(recorded, portrait),
             "runaway": is_runaway(recorded, portrait, stopped),
@@ -216,7 +216,7 @@ def summarise(runs: pd.DataFrame) -> Summary:
     return summary
 
 
-def judge_free_runs(
+def evaluate_free_runs(
     network: FreeRunningNetwork, rec: SpikeRecording, *, seed: int = 0, n_runs: int = N_RUNS, progress: bool = False
 ) -> Summary:
     """Leave a network alone and say how it compares with its recording.
@@ -238,7 +238,7 @@ def judge_free_runs(
         ``alive``, ``reasons`` in words for not being alive, and in words the ``drift`` of the recording itself (see
         `organoid.fitting.free_run.criteria`). None where undefined.
     """
-    recorded = portray(rec)
+    recorded = summarize_activity(rec)
     summary = summarise(free_run_scores(network, recorded, seed=seed, n_runs=n_runs, progress=progress))
     for name, value in split_half(rec, recorded).items():
         summary[f"{name}_split_half"] = float(value) if np.isfinite(value) else None

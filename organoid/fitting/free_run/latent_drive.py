@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from organoid.fitting.free_run.comparison import free_run, rates_off
 from organoid.models.free_running import FreeRunningNetwork
 from organoid.models.spike_response.latent_drive import NO_DRIVE, LatentDrive
-from organoid.models.spike_response.network import EscapeLIF, EscapeLIFParameters
+from organoid.models.spike_response.network import SpikeResponseNetwork, SpikeResponseParameters
 from organoid.recording import SpikeRecording
 from organoid.statistics import firing_rates
 
@@ -151,17 +151,17 @@ def first_factor(matrix: Array, chance: float) -> Array:
 
 
 def fit_drive(
-    parameters: EscapeLIFParameters,
+    parameters: SpikeResponseParameters,
     rec: SpikeRecording,
-    alone: Callable[[EscapeLIFParameters], FreeRunningNetwork] = EscapeLIF,
+    alone: Callable[[SpikeResponseParameters], FreeRunningNetwork] = SpikeResponseNetwork,
     *,
     seed: int = 0,
-) -> EscapeLIFParameters:
+) -> SpikeResponseParameters:
     """Return the network with the drive it lacks, and biases that keep the recorded rates; as it was if it lacks none.
 
     Parameters
     ----------
-    parameters : EscapeLIFParameters
+    parameters : SpikeResponseParameters
         A network whose free runs are alive.
     rec : SpikeRecording
         The training part.
@@ -186,7 +186,7 @@ def fit_drive(
     return now
 
 
-def _with_drive(now: EscapeLIFParameters, latent: LatentDrive, log_rates_off: Array) -> EscapeLIFParameters:
+def _with_drive(now: SpikeResponseParameters, latent: LatentDrive, log_rates_off: Array) -> SpikeResponseParameters:
     """Return the network with another drive; biases make up for its mean effect, and for part of what rates are off."""
     before = now.latent.loadings if now.latent.loadings.size else np.zeros(now.bias.size)
     bias = now.bias + _STEP * np.clip(log_rates_off, -1.0, 1.0) + (before**2 - latent.loadings**2) / 2

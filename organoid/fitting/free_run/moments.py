@@ -35,7 +35,7 @@ from organoid.fitting.data.history import History
 from organoid.fitting.free_run.window_states import collect_states
 from organoid.fitting.free_run.windows import compare_windows
 from organoid.fitting.teacher_forced.estimate import Design, ForcedFit, assemble
-from organoid.models.spike_response.network import EscapeLIFParameters
+from organoid.models.spike_response.network import SpikeResponseParameters
 
 Array = NDArray[np.float64]
 
@@ -77,7 +77,7 @@ class FreeFit:
 
     Parameters
     ----------
-    parameters : EscapeLIFParameters
+    parameters : SpikeResponseParameters
     theta : ndarray, shape (n_features, n_units)
         The same, standardised.
     moments_off : tuple of float
@@ -85,7 +85,7 @@ class FreeFit:
     plan : Plan
     """
 
-    parameters: EscapeLIFParameters
+    parameters: SpikeResponseParameters
     theta: Array
     moments_off: tuple[float, ...]
     plan: Plan

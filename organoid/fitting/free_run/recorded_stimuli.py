@@ -9,7 +9,7 @@ from organoid.errors import ModelError
 from organoid.fitting.data.history import History
 from organoid.models.free_running import Advance, FreeRunningNetwork, Injection
 from organoid.models.rng import stream_key, uniform
-from organoid.models.spike_response.network import EscapeLIF, EscapeLIFState
+from organoid.models.spike_response.network import EscapeLIFState, SpikeResponseNetwork
 from organoid.models.spike_response.stimulus import PulseTrack, StimulusKernels
 
 _CHUNK = 20_000  # steps
@@ -31,7 +31,7 @@ class PulsedNetwork:
 
     Parameters
     ----------
-    network : EscapeLIF
+    network : SpikeResponseNetwork
     kernels : StimulusKernels
     track : PulseTrack
         Recorded pulses, in steps from the start of the recording.
@@ -39,7 +39,7 @@ class PulsedNetwork:
         Steps of the recording.
     """
 
-    network: EscapeLIF
+    network: SpikeResponseNetwork
     kernels: StimulusKernels
     track: PulseTrack
     period: int
@@ -93,7 +93,7 @@ class PulsedNetwork:
         return Injection(none, none, 1.0, np.zeros(n_steps), *self.kernels.drive(track, at, at + n_steps))
 
 
-def with_recorded_pulses(network: EscapeLIF, history: History) -> FreeRunningNetwork:
+def with_recorded_pulses(network: SpikeResponseNetwork, history: History) -> FreeRunningNetwork:
     """Return the network with the pulses of a recording; the network itself where they have no kernels."""
     if network.stimulus is None:
         return network

@@ -19,7 +19,7 @@ from organoid.fitting.free_run.window_states import RecordedStates, Response, Wi
 from organoid.fitting.teacher_forced.features import Basis, sweep
 from organoid.models.compiled.spike_response.windows import free_windows
 from organoid.models.rng import stream_key
-from organoid.models.spike_response.network import EscapeLIFParameters
+from organoid.models.spike_response.network import SpikeResponseParameters
 from organoid.models.spike_response.stimulus import NO_PULSES, StimulusKernels
 
 Array = NDArray[np.float64]
@@ -51,7 +51,7 @@ def _no_response(n_units: int) -> tuple[NDArray[Any], ...]:
 
 def compare_windows(
     training: History,
-    parameters: EscapeLIFParameters,
+    parameters: SpikeResponseParameters,
     states: RecordedStates,
     chosen: NDArray[np.int64],
     n_steps: int,
@@ -65,7 +65,7 @@ def compare_windows(
     Parameters
     ----------
     training : History
-    parameters : EscapeLIFParameters
+    parameters : SpikeResponseParameters
     states : RecordedStates
     chosen : ndarray of int64, shape (n_windows,)
         Which states; the same one may be chosen twice.
@@ -106,7 +106,7 @@ def _replay(training: History, basis: Basis, states: RecordedStates, part: NDArr
 
 
 def _run_part(
-    parameters: EscapeLIFParameters,
+    parameters: SpikeResponseParameters,
     states: RecordedStates,
     part: NDArray[np.int64],
     n_steps: int,

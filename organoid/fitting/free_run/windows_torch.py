@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from organoid.fitting.free_run.window_states import RecordedStates, Response, Windows
-from organoid.models.spike_response.network import EscapeLIFParameters
+from organoid.models.spike_response.network import SpikeResponseParameters
 from organoid.models.spike_response.population import LOG_GAIN, PopulationFields
 
 _MAX_WINDOWS = 2048  # run at a time
@@ -20,7 +20,7 @@ _NOTHING = 1e-30  # traces below become 0: denormal numbers are slow
 
 
 def run_windows(
-    parameters: EscapeLIFParameters,
+    parameters: SpikeResponseParameters,
     states: RecordedStates,
     chosen: NDArray[np.int64],
     n_steps: int,
@@ -77,7 +77,7 @@ class _Batch:
     enters: Tensor  # (n_units, n_fields)
 
     @classmethod
-    def of(cls, p: EscapeLIFParameters, device: torch.device) -> "_Batch":
+    def of(cls, p: SpikeResponseParameters, device: torch.device) -> "_Batch":
         def tensor(values: NDArray[np.generic]) -> Tensor:
             return torch.tensor(np.asarray(values), dtype=torch.float32, device=device)
 

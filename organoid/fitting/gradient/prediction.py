@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from organoid.errors import ModelError
 from organoid.fitting.connectivity.inference import EDGE_COLUMNS
 from organoid.fitting.data.history import History
-from organoid.fitting.free_run.comparison import N_RUNS, Summary, highest_rate, judge_free_runs
+from organoid.fitting.free_run.comparison import N_RUNS, Summary, evaluate_free_runs, highest_rate
 from organoid.fitting.free_run.criteria import RUNAWAY_FACTOR
 from organoid.fitting.teacher_forced.prediction import score_gain, training_means
 from organoid.losses.base import Reads
@@ -22,7 +22,7 @@ from organoid.models import TrainableModel, Trajectory
 from organoid.models.free_running import FreeRunningNetwork
 from organoid.models.neurons.escape_noise_lif import seeded_state
 from organoid.models.rng import stream_key
-from organoid.models.simulators.stepwise import FreeModel, free_network
+from organoid.models.simulators.stepwise import StepwiseSimulator, free_network
 from organoid.models.states import joined
 from organoid.parallel import one_torch_thread
 from organoid.recording import SpikeRecording
@@ -189,8 +189,8 @@ def score_free_runs(
     """Return the free-run scores of a network (nothing for None) and what is wrong with it, in words."""
     if network is None:
         return {}, ()
-    n_runs = 1 if isinstance(network, FreeModel) else N_RUNS
-    summary = judge_free_runs(network, rec, seed=seed, n_runs=n_runs, progress=progress)
+    n_runs = 1 if isinstance(network, StepwiseSimulator) else N_RUNS
+    summary = evaluate_free_runs(network, rec, seed=seed, n_runs=n_runs, progress=progress)
     few = f"free-run scores are of one run instead of {N_RUNS}: this model has no compiled form and runs slowly"
     return summary, (*summary["reasons"], *summary["drift"], *((few,) if n_runs < N_RUNS else ()))
 

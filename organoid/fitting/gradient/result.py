@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from organoid.errors import FitError, ModelError
 from organoid.fitting.data.history import bin_history
 from organoid.fitting.gradient.prediction import N_DRAWS, Counts, answers, as_recording, mixed
-from organoid.fitting.serialization import save_fit, take_json, to_json, whole_numbers
+from organoid.fitting.serialization import as_integers, read_json, save_fit, to_json
 from organoid.hdf5 import layout
 from organoid.losses import LOSSES, SpikeLoss
 from organoid.models import TrainableModel
 from organoid.models.free_running import FreeRunningNetwork
-from organoid.models.serialization import put_network, put_trained, take_network, take_trained
+from organoid.models.serialization import read_network, read_trained, write_network, write_trained
 from organoid.recording import SpikeRecording
 
 Array = NDArray[np.float64]
@@ -165,15 +165,15 @@ class GradientFit:
     def write_to(self, group: h5py.Group) -> None:
         """Write the fit into an empty group."""
         try:
-            put_trained(group.create_group("model"), self.model)
+            write_trained(group.create_group("model"), self.model)
             if self.network is not None:
-                put_network(group.create_group("network"), self.network)
+                write_network(group.create_group("network"), self.network)
         except ModelError as error:
             raise FitError(f"this fit cannot be saved: {error}") from None
         _put_loss(group.create_group("loss"), self.loss)
         group.attrs["bin_width"] = self.bin_width
         for name in _TABLES:
-            layout.put_table(group, name, getattr(self, name))
+            layout.write_table(group, name, getattr(self, name))
         for name in _JSON:
             group.create_dataset(name, data=to_json(getattr(self, name)))
 
@@ -183,13 +183,13 @@ class GradientFit:
         absent = [name for name in ("model", "loss", *_TABLES, *_JSON) if name not in group]
         if absent:
             raise FitError(f"{group.file.filename}: {absent[0]!r} is missing; the file is not a complete fit")
-        values = {name: take_json(group, name, kind) for name, kind in _JSON.items()}
-        tables = {name: layout.take_table(group, name) for name in _TABLES}
+        values = {name: read_json(group, name, kind) for name, kind in _JSON.items()}
+        tables = {name: layout.read_table(group, name) for name in _TABLES}
         for name in ("edges", "per_unit", "curve"):
-            tables[name] = whole_numbers(tables[name])
+            tables[name] = as_integers(tables[name])
         return cls(
-            network=take_network(group["network"]) if "network" in group else None,
-            model=take_trained(group["model"]),
+            network=read_network(group["network"]) if "network" in group else None,
+            model=read_trained(group["model"]),
             loss=_take_loss(group["loss"]),
             scores=pd.Series(values["scores"], dtype=object),
             free_run=values["free_run"],

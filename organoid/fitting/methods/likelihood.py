@@ -21,7 +21,7 @@ from organoid.fitting.free_run.calibration import (
     choose_large_weights,
     with_latent_drive,
 )
-from organoid.fitting.free_run.comparison import judge_free_runs
+from organoid.fitting.free_run.comparison import evaluate_free_runs
 from organoid.fitting.free_run.latent_drive import described
 from organoid.fitting.free_run.recorded_stimuli import with_recorded_pulses
 from organoid.fitting.result import FitResult
@@ -33,7 +33,7 @@ from organoid.fitting.teacher_forced.estimate import CONSTANT, FIELDS_ONLY, OWN,
 from organoid.fitting.teacher_forced.prediction import assess, bits_per_spike
 from organoid.fitting.teacher_forced.priors import STRUCTURES
 from organoid.fitting.teacher_forced.regions import Regions, find_regions, places
-from organoid.models.spike_response.network import EscapeLIF
+from organoid.models.spike_response.network import SpikeResponseNetwork
 from organoid.parallel import one_torch_thread, peak_rss_mb
 from organoid.recording import SpikeRecording
 from organoid.statistics import firing_rates
@@ -86,9 +86,9 @@ def fit_likelihood(
         if latent_drive:
             weights = with_latent_drive(weights, _part(rec, seen), seen, used.forced.stimulus, seed=seed)
         bar.update()
-        network = EscapeLIF(weights.parameters, used.forced.stimulus)
+        network = SpikeResponseNetwork(weights.parameters, used.forced.stimulus)
         pulsed = with_recorded_pulses(network, history)
-        summary = judge_free_runs(pulsed, rec, seed=seed, progress=progress) if free_run else {}
+        summary = evaluate_free_runs(pulsed, rec, seed=seed, progress=progress) if free_run else {}
         bar.update()
     notes = [
         fit_notes.CHOICES[weights.choice] if free_run else fit_notes.NOT_CALIBRATED,
@@ -99,8 +99,8 @@ def fit_likelihood(
     ]
     return FitResult(
         network=network,
-        forced=EscapeLIF(used.forced.parameters, used.forced.stimulus),
-        uncoupled=EscapeLIF(used.forced.uncoupled),
+        forced=SpikeResponseNetwork(used.forced.parameters, used.forced.stimulus),
+        uncoupled=SpikeResponseNetwork(used.forced.uncoupled),
         scores=_scores(rec, history, forced, coupled, alone, None if refit else weights, time.perf_counter() - began),
         free_run=summary,
         edges=edges,

@@ -15,7 +15,7 @@ from organoid.fitting.teacher_forced.population import fit_fields
 from organoid.fitting.teacher_forced.regions import Regions
 from organoid.fitting.teacher_forced.solver import UNUSED, Problem
 from organoid.fitting.teacher_forced.stimulus import PulseColumns, pulse_columns
-from organoid.models.spike_response.network import EscapeLIFParameters
+from organoid.models.spike_response.network import SpikeResponseParameters
 from organoid.models.spike_response.population import FIELD_TAUS, PopulationFields, no_fields
 from organoid.models.spike_response.stimulus import StimulusKernels
 from organoid.parallel import in_threads
@@ -305,7 +305,7 @@ def _capacity(training: History) -> NDArray[np.int64]:
     return capacity
 
 
-def assemble(training: History, design: Design, theta: Array) -> EscapeLIFParameters:
+def assemble(training: History, design: Design, theta: Array) -> SpikeResponseParameters:
     """Turn standardised weights into network parameters, and bound them by what the recording shows.
 
     The response to pulses, which is no part of the network's own drive, is left out: see `stimulus_kernels`.
@@ -314,7 +314,7 @@ def assemble(training: History, design: Design, theta: Array) -> EscapeLIFParame
     drive_low, drive_high, ceiling = _ranges(design, theta.astype(np.float32))
     raw = theta / design.scale[:, None]
     couplings = np.ascontiguousarray(raw[: design.n_couplings]).reshape(design.basis.n_kinds, n, n)
-    return EscapeLIFParameters(
+    return SpikeResponseParameters(
         dt=training.bin_width,
         tau=design.basis.tau,
         saturation=design.basis.saturation,

@@ -25,7 +25,7 @@ from organoid.fitting.teacher_forced.model_selection import HELPS, Choice, choos
 from organoid.fitting.teacher_forced.priors import structured
 from organoid.fitting.teacher_forced.refinement import refine
 from organoid.fitting.teacher_forced.solver import UNUSED, Solution, sampling_error, solve
-from organoid.models.spike_response.network import EscapeLIFParameters
+from organoid.models.spike_response.network import SpikeResponseParameters
 from organoid.models.spike_response.stimulus import StimulusKernels
 
 __all__ = ["Candidate", "Design", "ForcedFit", "assemble", "fit_forced", "make_design", "negative_log_likelihood"]
@@ -45,7 +45,7 @@ class ForcedFit:
     ----------
     theta : ndarray, shape (n_features, n_units)
         Standardised parameters of the chosen network, zero where a feature is not used.
-    parameters, uncoupled : EscapeLIFParameters
+    parameters, uncoupled : SpikeResponseParameters
         The chosen network, and the one of own histories only.
     chosen : str
         Name of the winning candidate ("own history only" if none helps).
@@ -64,8 +64,8 @@ class ForcedFit:
     """
 
     theta: Array
-    parameters: EscapeLIFParameters
-    uncoupled: EscapeLIFParameters
+    parameters: SpikeResponseParameters
+    uncoupled: SpikeResponseParameters
     chosen: str
     kind: NDArray[np.str_]
     validation: dict[str, float]

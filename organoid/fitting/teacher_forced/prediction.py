@@ -10,7 +10,7 @@ from organoid.fitting.data.history import History
 from organoid.fitting.evaluation.goodness_of_fit import Goodness, GoodnessMeter, bits, score_gain
 from organoid.fitting.teacher_forced.coupling_drive import coupling_drive, own_history
 from organoid.fitting.teacher_forced.features import Basis, forced_features
-from organoid.models.spike_response.network import EscapeLIFParameters
+from organoid.models.spike_response.network import SpikeResponseParameters
 from organoid.models.spike_response.stimulus import PulseTrack, StimulusKernels
 from organoid.parallel import in_threads
 
@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 
 def expected_counts(
     history: History,
-    parameters: EscapeLIFParameters,
+    parameters: SpikeResponseParameters,
     start: int,
     stop: int,
     stimulus: StimulusKernels | None = None,
@@ -39,7 +39,7 @@ def expected_counts(
 
 def expected_counts_of(
     history: History,
-    networks: Sequence[EscapeLIFParameters],
+    networks: Sequence[SpikeResponseParameters],
     start: int,
     stop: int,
     responses: Sequence[StimulusKernels | None] | None = None,
@@ -71,7 +71,7 @@ def _push(potential: Array, stimulus: StimulusKernels | None, track: PulseTrack 
 
 
 def _potential(
-    p: EscapeLIFParameters, w: NDArray[np.float32], own: NDArray[np.float32] | None, rows: NDArray[np.float32]
+    p: SpikeResponseParameters, w: NDArray[np.float32], own: NDArray[np.float32] | None, rows: NDArray[np.float32]
 ) -> Array:
     n_couplings = (p.tau.size + p.lags.shape[0]) * p.bias.size
     drive = np.clip(coupling_drive(rows[:, :n_couplings], w[:n_couplings], own), p.drive_low, p.drive_high)
@@ -82,7 +82,7 @@ def _potential(
 
 
 def bits_per_spike(
-    history: History, parameters: EscapeLIFParameters, stimulus: StimulusKernels | None = None
+    history: History, parameters: SpikeResponseParameters, stimulus: StimulusKernels | None = None
 ) -> tuple[float, Array]:
     r"""Score predictions on the test part against constant rates.
 
@@ -111,7 +111,7 @@ def bits_per_spike(
 
 def assess(
     history: History,
-    networks: Sequence[EscapeLIFParameters],
+    networks: Sequence[SpikeResponseParameters],
     responses: Sequence[StimulusKernels | None] | None = None,
 ) -> list[Goodness]:
     """Return how well networks with the same traces and fields predict the test part.
