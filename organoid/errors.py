@@ -35,3 +35,7 @@ class SessionError(OrganoidError, ValueError):
 
 class JournalError(OrganoidError, OSError):
     """A journal cannot be created, read or rebuilt from."""
+
+
+class ParallelError(OrganoidError, RuntimeError):
+    """Work cannot be spread over processes or a cluster."""
