@@ -1,6 +1,5 @@
 """The project's own HDF5 files: recordings and session journals (see docs/format.md)."""
 
-import os
 from os import PathLike
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from organoid.io.source import Source, open_hdf5, scalar, text
 from organoid._version import __version__
 from organoid.errors import RecordingError
 from organoid.hdf5 import layout
+from organoid.hdf5.atomic import new_hdf5
 from organoid.hdf5.heap_check import check_heaps
 from organoid.hdf5.safe_read import attribute
 from organoid.recording import SpikeRecording
@@ -58,15 +58,9 @@ def write_recording(rec: SpikeRecording, path: str | PathLike[str]) -> None:
     path : path
         An existing file is replaced.
     """
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with h5py.File(temporary, "w") as h5:
-            layout.mark(h5, "recording", __version__)
-            layout.write_recording(h5, rec)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with new_hdf5(path) as h5:
+        layout.mark(h5, "recording", __version__)
+        layout.write_recording(h5, rec)
 
 
 FORMAT = Format(

@@ -133,7 +133,6 @@ def test_compiled_loops_of_models_stay_behind_their_door():
 
 # Still to be moved behind a readable name; nothing may be added here.
 THROUGH_THE_DOOR = {
-    "organoid.fitting.free_run.bptt_compiled",
     "organoid.fitting.free_run.window_states",
     "organoid.fitting.free_run.windows",
     "organoid.fitting.teacher_forced.features",

@@ -196,7 +196,7 @@ def test_an_earlier_report_survives_a_failure_and_nothing_is_left_behind(tmp_pat
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("organoid.report.os.replace", fail)
+    monkeypatch.setattr("organoid.hdf5.atomic.os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         write_report(path, recording=culture())
     assert path.read_text() == "earlier" and [p.name for p in tmp_path.iterdir()] == ["report.html"]

@@ -1,9 +1,7 @@
 """Fits in files: what every kind of fit is saved through."""
 
 import json
-import os
 from os import PathLike
-from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import h5py
@@ -13,6 +11,7 @@ import pandas as pd
 from organoid._version import __version__
 from organoid.errors import FitError
 from organoid.hdf5 import layout
+from organoid.hdf5.atomic import new_hdf5
 
 KIND = "fit"
 HOW = "fit_by"  # root attribute: which class of fit the file holds; absent in files with a FitResult only
@@ -29,16 +28,10 @@ class Fit(Protocol):
 
 def save_fit(fit: Fit, path: str | PathLike[str]) -> None:
     """Write a fit to an HDF5 file, which appears under its name only when complete."""
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with h5py.File(temporary, "w") as h5:
-            layout.mark(h5, KIND, __version__)
-            h5.attrs[HOW] = fit.HOW
-            fit.write_to(h5)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with new_hdf5(path) as h5:
+        layout.mark(h5, KIND, __version__)
+        h5.attrs[HOW] = fit.HOW
+        fit.write_to(h5)
 
 
 def to_json(value: Any) -> str:

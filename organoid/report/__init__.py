@@ -1,12 +1,12 @@
 """One self-contained HTML page on a recording, a fit, a simulation, a training run or a session."""
 
 import os
-import uuid
 from pathlib import Path
 from typing import Any
 
 from organoid._version import __version__
 from organoid.errors import RecordingError
+from organoid.hdf5.atomic import replace_file
 from organoid.recording import SpikeRecording
 from organoid.report.page import page, read_panels
 from organoid.report.sections import lead, notes, sections
@@ -64,17 +64,7 @@ def write_report(
         get_plotlyjs(),
         f"Written by organoid {__version__}. Figures can be zoomed; a double click resets them.",
     )
-    return _write(Path(path), text)
-
-
-def _write(path: Path, text: str) -> Path:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return replace_file(path, text.encode("utf-8"))
 
 
 def panel_data(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
