@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from organoid.models.spike_response.network import SpikeResponseNetwork
 
 import organoid
 from organoid import SpikeRecording
@@ -28,6 +27,7 @@ from organoid.fitting.methods.likelihood import BIN_WIDTH
 from organoid.fitting.teacher_forced.design import forced_design
 from organoid.fitting.teacher_forced.estimate import fit_forced
 from organoid.fitting.teacher_forced.prediction import bits_per_spike
+from organoid.models.spike_response.network import SpikeResponseNetwork
 from organoid.stimulation import Pulse
 
 Array = NDArray[np.float64]

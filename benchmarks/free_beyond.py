@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from organoid.models.spike_response.network import SpikeResponseNetwork
 
 import organoid
 from organoid.fitting.data.history import History, bin_history
@@ -27,6 +26,7 @@ from organoid.fitting.free_run.comparison import ActivitySummary, compare, free_
 from organoid.fitting.methods.likelihood import BIN_WIDTH
 from organoid.fitting.teacher_forced.design import forced_design
 from organoid.fitting.teacher_forced.estimate import fit_forced
+from organoid.models.spike_response.network import SpikeResponseNetwork
 from organoid.parallel import one_torch_thread
 
 Array = NDArray[np.float64]

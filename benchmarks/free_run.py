@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from organoid.models.free_running import FreeRunningNetwork
 
 import organoid
 from organoid.fitting.data.history import bin_history
 from organoid.fitting.free_run.comparison import SCORE_NAMES, free_run_scores, split_half, summarise, summarize_activity
 from organoid.fitting.teacher_forced.prediction import bits_per_spike
+from organoid.models.free_running import FreeRunningNetwork
 
 RECORDINGS = Path(__file__).resolve().parent.parent.parent / "shared" / "recordings" / "carmen"
 BURSTING = tuple(f"C57_CTX_G2CEPHYS3_TC21_DIV{day}_D.h5" for day in (21, 14, 17))

@@ -8,8 +8,9 @@ from statistics import median
 from typing import Any
 
 import torch
-from organoid.models import LIF, AdaptiveLIF, backend
 from torch import Tensor
+
+from organoid.models import LIF, AdaptiveLIF, backend
 
 DT, N_STEPS, N_UNITS, RATE = 0.001, 4000, 100, 5.0  # s, steps, units, Hz
 

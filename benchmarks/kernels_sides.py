@@ -12,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+
 from organoid.models import LIF, LIFParameters, Surrogate
 from organoid.models.surrogate import FastSigmoid, Triangular
-from torch import Tensor
 
 DT, TAU_MEM, TAU_SYN = 0.001, 0.02, 0.005
 BETA, ALPHA = math.exp(-DT / TAU_MEM), math.exp(-DT / TAU_SYN)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from organoid.models.spike_response.network import SpikeResponseNetwork
+from tests.synthetic_recordings import travelling_waves
 
 import organoid
 from organoid.fitting.data.history import bin_history
@@ -25,9 +25,9 @@ from organoid.fitting.teacher_forced.design import forced_design
 from organoid.fitting.teacher_forced.estimate import fit_forced
 from organoid.fitting.teacher_forced.prediction import assess
 from organoid.fitting.teacher_forced.regions import find_regions, places
+from organoid.models.spike_response.network import SpikeResponseNetwork
 from organoid.parallel import one_torch_thread, peak_rss_mb
 from organoid.statistics import sttc
-from tests.synthetic_recordings import travelling_waves
 
 Array = NDArray[np.float64]
 

@@ -15,11 +15,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from organoid.models import MODELS
-
 import organoid
 from organoid.fitting.methods.gradient import GradientSettings, fit_gradient
 from organoid.losses import LOSSES
+from organoid.models import MODELS
 
 RECORDING = Path(__file__).parents[2] / "shared/recordings/carmen/C57_CTX_G2CEPHYS3_TC21_DIV14_D.h5"
 SECONDS = 60.0

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from organoid.io.info import file_info
 
 import organoid
 from organoid.errors import OrganoidError
@@ -27,6 +26,7 @@ from organoid.fitting.teacher_forced.model_selection import BASES, constant_rate
 from organoid.fitting.teacher_forced.prediction import assess, bits_per_spike
 from organoid.fitting.teacher_forced.regions import find_regions, places
 from organoid.fitting.teacher_forced.solver import solve
+from organoid.io.info import file_info
 from organoid.parallel import one_torch_thread, peak_rss_mb
 from organoid.recording import SpikeRecording
 

@@ -25,15 +25,15 @@ from typing import Any
 
 import numba
 import numpy as np
-from organoid.models.neurons.lif import LIFParameters
-from organoid.models.simulators.event_builder import event_lif
-from organoid.models.simulators.event_connections import Connections, random_connections
-from organoid.models.simulators.event_driven import EventDrivenLIF
 
 import organoid
 from benchmarks.finished import Finished
 from benchmarks.simulation_peers import SPIKES
 from benchmarks.simulation_statistics import summary, welch
+from organoid.models.neurons.lif import LIFParameters
+from organoid.models.simulators.event_builder import event_lif
+from organoid.models.simulators.event_connections import Connections, random_connections
+from organoid.models.simulators.event_driven import EventDrivenLIF
 
 N_UNITS, FAN_OUT, DT, SECONDS, RUNS = 10_000, 100, 1e-4, 1.0, 5
 NOISE = {"quiet": 0.0, "noisy": 0.2}

@@ -23,6 +23,7 @@ from typing import Any
 
 import numba
 import numpy as np
+
 from organoid.models.neurons.lif import LIFParameters
 from organoid.models.simulators.event_builder import event_lif
 from organoid.models.simulators.event_connections import Connections, random_connections

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from organoid.errors import RecordingError
 from organoid.io.registry import Evidence, Format
 from organoid.io.source import Source
 from organoid.io.window import DOUBTFUL_SILENCE, covering_window, first_and_last, inferred_window
-
-from organoid.errors import RecordingError
 from organoid.recording import SpikeRecording
 from organoid.recording.ticks import DEFAULT_TICK_RATE
 

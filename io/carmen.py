@@ -17,13 +17,13 @@ import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from organoid.errors import RecordingError
+from organoid.hdf5.safe_read import DAMAGE, member, members, whole
 from organoid.io.numbering import unit_per_spike
 from organoid.io.registry import Evidence, Format
 from organoid.io.source import Source, array, group, holds, open_hdf5, scalar, text, texts
 from organoid.io.window import covering_window, first_and_last, inferred_window
-
-from organoid.errors import RecordingError
-from organoid.hdf5.safe_read import DAMAGE, member, members, whole
 from organoid.recording import SpikeRecording
 
 ADULT = 500  # the age some files give adult animals, not days

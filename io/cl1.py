@@ -12,6 +12,9 @@ import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from organoid.errors import RecordingError
+from organoid.hdf5.safe_read import attribute, members
 from organoid.io.frames import Seconds, checked_rate, frame_times
 from organoid.io.numbering import distinct
 from organoid.io.registry import Evidence, Format, NoSpikesError
@@ -27,9 +30,6 @@ from organoid.io.source import (
     text_attribute,
 )
 from organoid.io.window import covering_window, inferred_window
-
-from organoid.errors import RecordingError
-from organoid.hdf5.safe_read import attribute, members
 from organoid.recording import SpikeRecording
 
 GRID = 8  # channel = column * 8 + row

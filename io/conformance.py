@@ -6,10 +6,10 @@ from os import PathLike
 from pathlib import Path
 
 import numpy as np
-from organoid.io.registry import Entry, Format, NoSpikesError, formats
-from organoid.io.source import open_source
 
 from organoid.errors import OrganoidError, RecordingError
+from organoid.io.registry import Entry, Format, NoSpikesError, formats
+from organoid.io.source import open_source
 from organoid.recording import SpikeRecording
 
 

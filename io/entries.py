@@ -4,9 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import TypeVar
 
-from organoid.io.registry import Entry
-
 from organoid.errors import RecordingError
+from organoid.io.registry import Entry
 
 Held = TypeVar("Held")
 _COUNTED = re.compile(r"[A-Za-z]+_?(\d+)")

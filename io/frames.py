@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from organoid.io.source import scalar
-from organoid.io.window import check_ends
 
 from organoid.errors import RecordingError
 from organoid.hdf5.safe_read import DAMAGE, member, reason, whole
+from organoid.io.source import scalar
+from organoid.io.window import check_ends
 from organoid.recording.ticks import LARGEST_EXACT_TICK
 from organoid.recording.validation import Rising, never_fall
 

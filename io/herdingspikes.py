@@ -5,13 +5,13 @@ from typing import Any
 
 import h5py
 import numpy as np
+
+from organoid.errors import RecordingError
 from organoid.io.frames import frame_times, rate_of
 from organoid.io.numbering import distinct_in
 from organoid.io.registry import Evidence, Format, NoSpikesError
 from organoid.io.source import Source, array, open_hdf5
 from organoid.io.window import inferred_window
-
-from organoid.errors import RecordingError
 from organoid.recording import SpikeRecording
 
 

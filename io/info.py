@@ -5,9 +5,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from organoid.io.registry import Format, NoSpikesError, detect_format, read_as
-
 from organoid.errors import RecordingError
+from organoid.io.registry import Format, NoSpikesError, detect_format, read_as
 from organoid.recording import SpikeRecording
 
 NO_SPIKES = "recognised, holds no detected spikes"

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+
+from organoid.errors import RecordingError
+from organoid.hdf5.safe_read import member, members
 from organoid.io.entries import choose
 from organoid.io.frames import rate_of, runs_of_frames
 from organoid.io.maxwell_common import build, read_electrodes, read_events, read_spikes
 from organoid.io.maxwell_legacy import read_legacy
 from organoid.io.registry import Entry, Evidence, Format, NoSpikesError
 from organoid.io.source import Source, dataset, group, holds, number_at, open_hdf5, text_at
-
-from organoid.errors import RecordingError
-from organoid.hdf5.safe_read import member, members
 from organoid.recording import SpikeRecording
 
 _SETTINGS = ("gain", "hpf", "lsb", "spike_threshold")

@@ -8,12 +8,12 @@ import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from organoid.io.frames import frame_times, note_unobserved
-from organoid.io.numbering import are_whole, distinct
-from organoid.io.source import columns, dataset, holds, texts
 
 from organoid.errors import RecordingError
 from organoid.hdf5.safe_read import whole
+from organoid.io.frames import frame_times, note_unobserved
+from organoid.io.numbering import are_whole, distinct
+from organoid.io.source import columns, dataset, holds, texts
 from organoid.recording import SpikeRecording
 
 _ROW, _PITCH = 220, 17.5  # electrodes in a row of the chip, um between them

@@ -8,13 +8,13 @@ from typing import Any
 
 import h5py
 import numpy as np
+
+from organoid.errors import RecordingError
+from organoid.hdf5.safe_read import DAMAGE, member
 from organoid.io.frames import rate_of
 from organoid.io.maxwell_common import build, read_electrodes, read_events, read_spikes
 from organoid.io.registry import NoSpikesError
 from organoid.io.source import holds, number_at, text_at
-
-from organoid.errors import RecordingError
-from organoid.hdf5.safe_read import DAMAGE, member
 from organoid.recording import SpikeRecording
 
 ASSUMED_RATE = 20000.0

@@ -14,6 +14,9 @@ import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from organoid.errors import RecordingError
+from organoid.hdf5.safe_read import attribute, members
 from organoid.io.entries import choose
 from organoid.io.mcs_positions import channel_positions
 from organoid.io.mcs_streams import SpikeStream, event_stimuli, observed_spans, spike_streams
@@ -21,9 +24,6 @@ from organoid.io.numbering import unit_per_spike
 from organoid.io.registry import Entry, Evidence, Format, NoSpikesError
 from organoid.io.source import Source, group, number_attribute, open_hdf5, scalar, text, text_attribute
 from organoid.io.window import covering_window, first_and_last, inferred_window
-
-from organoid.errors import RecordingError
-from organoid.hdf5.safe_read import attribute, members
 from organoid.recording import SpikeRecording
 from organoid.recording.ticks import DEFAULT_TICK_RATE
 from organoid.recording.validation import clip

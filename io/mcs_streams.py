@@ -8,10 +8,10 @@ import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from organoid.io.source import array, group, table, text, texts
 
 from organoid.errors import RecordingError
 from organoid.hdf5.safe_read import attribute, member, members
+from organoid.io.source import array, group, table, text, texts
 from organoid.recording.ticks import LARGEST_EXACT_TICK
 
 SPIKE_EVENTS = "SpikeTimeStamp"

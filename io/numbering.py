@@ -6,10 +6,10 @@ from typing import Any
 import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from organoid.io.source import numeric
 
 from organoid.errors import RecordingError
 from organoid.hdf5.safe_read import parts
+from organoid.io.source import numeric
 from organoid.recording.validation import highest
 
 _LARGEST_TABLE = 1 << 22

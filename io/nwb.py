@@ -13,6 +13,9 @@ import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from organoid.errors import RecordingError
+from organoid.hdf5.safe_read import attribute, member, members
 from organoid.io.entries import choose
 from organoid.io.numbering import unit_per_spike
 from organoid.io.nwb_intervals import SPIKELAB_LENGTH, observed_spans, recorded_span, spikelab_span, stimulus_table
@@ -20,9 +23,6 @@ from organoid.io.ragged import ragged_ends
 from organoid.io.registry import Entry, Evidence, Format, NoSpikesError
 from organoid.io.source import Source, array, group, holds, open_hdf5, scalar, text, text_at, text_attribute
 from organoid.io.window import covering_window, first_and_last, inferred_window
-
-from organoid.errors import RecordingError
-from organoid.hdf5.safe_read import attribute, member, members
 from organoid.recording import SpikeRecording
 from organoid.recording.ticks import DEFAULT_TICK_RATE
 from organoid.recording.validation import clip

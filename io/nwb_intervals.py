@@ -6,11 +6,11 @@ import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from organoid.io.ragged import ragged_ends
-from organoid.io.source import array, group, holds, number_at, scalar, text
 
 from organoid.errors import RecordingError
 from organoid.hdf5.safe_read import attribute, member, members
+from organoid.io.ragged import ragged_ends
+from organoid.io.source import array, group, holds, number_at, scalar, text
 
 _STIMULUS_WORDS = ("stim", "opto", "puls", "laser", "light")
 _VOLTAGE = ("ElectricalSeries", "SpikeEventSeries")

@@ -4,8 +4,6 @@ from os import PathLike
 from pathlib import Path
 
 import h5py
-from organoid.io.registry import Evidence, Format
-from organoid.io.source import Source, open_hdf5, scalar, text
 
 from organoid._version import __version__
 from organoid.errors import RecordingError
@@ -13,6 +11,8 @@ from organoid.hdf5 import layout
 from organoid.hdf5.atomic import new_hdf5
 from organoid.hdf5.heap_check import check_heaps
 from organoid.hdf5.safe_read import attribute
+from organoid.io.registry import Evidence, Format
+from organoid.io.source import Source, open_hdf5, scalar, text
 from organoid.recording import SpikeRecording
 
 

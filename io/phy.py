@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from organoid.errors import RecordingError
 from organoid.io.frames import checked_rate, frame_times
 from organoid.io.npy import Files, open_files
 from organoid.io.numbering import as_integers, distinct_of_parts
 from organoid.io.registry import Evidence, Format
 from organoid.io.source import Source
 from organoid.io.window import inferred_window
-
-from organoid.errors import RecordingError
 from organoid.recording import SpikeRecording
 
 TIMES = "spike_times.npy"

@@ -3,9 +3,9 @@
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from organoid.io.source import array
 
 from organoid.errors import RecordingError
+from organoid.io.source import array
 
 
 def ragged_ends(h5: h5py.Group, name: str, n_values: int, n_rows: int | None, notes: list[str]) -> NDArray[np.int64]:

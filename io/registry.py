@@ -9,10 +9,9 @@ from importlib.metadata import EntryPoint, entry_points
 from os import PathLike
 from pathlib import Path
 
-from organoid.io.source import Source, open_source, top_names
-
 from organoid.errors import RecordingError
 from organoid.hdf5.safe_read import DAMAGE, reason
+from organoid.io.source import Source, open_source, top_names
 from organoid.recording import SpikeRecording
 
 Entry = tuple[str | None, str | None]  # (well, recording), as `read` accepts them

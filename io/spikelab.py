@@ -12,15 +12,15 @@ import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from organoid.errors import RecordingError
+from organoid.hdf5.safe_read import DAMAGE, attribute, member, members
 from organoid.io.entries import choose
 from organoid.io.numbering import are_whole, distinct, unit_per_spike
 from organoid.io.ragged import ragged_ends
 from organoid.io.registry import Entry, Evidence, Format
 from organoid.io.source import Source, array, group, is_dataset, open_hdf5, scalar, text
 from organoid.io.window import covering_window, first_and_last, inferred_window
-
-from organoid.errors import RecordingError
-from organoid.hdf5.safe_read import DAMAGE, attribute, member, members
 from organoid.recording import SpikeRecording
 
 RAGGED = ("spike_times", "spike_times_index")

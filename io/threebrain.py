@@ -11,15 +11,15 @@ from typing import Any
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+
+from organoid.errors import RecordingError
+from organoid.hdf5.safe_read import attribute, member, members
 from organoid.io.frames import Seconds, checked_rate, frame_times
 from organoid.io.numbering import distinct_in, joined
 from organoid.io.registry import Evidence, Format, NoSpikesError
 from organoid.io.source import Source, array, group, holds, number_attribute, open_hdf5, scalar, text, text_at
 from organoid.io.threebrain_v2 import read_v2
 from organoid.io.window import covering_window, inferred_window
-
-from organoid.errors import RecordingError
-from organoid.hdf5.safe_read import attribute, member, members
 from organoid.recording import SpikeRecording
 from organoid.recording.validation import clip
 

@@ -9,14 +9,14 @@ from typing import Any
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+
+from organoid.errors import RecordingError
+from organoid.hdf5.safe_read import member
 from organoid.io.frames import frame_times, rate_of
 from organoid.io.numbering import distinct_in
 from organoid.io.registry import NoSpikesError
 from organoid.io.source import array, columns, holds, number_at
 from organoid.io.window import covering_window, inferred_window
-
-from organoid.errors import RecordingError
-from organoid.hdf5.safe_read import member
 from organoid.recording import SpikeRecording
 
 EVENTS = "3BResults/3BChEvents"

@@ -14,10 +14,10 @@ from contextvars import ContextVar
 from typing import Literal
 
 import torch
-from organoid.models.surrogate import Sigmoid, Surrogate
 from torch import Tensor
 
 from organoid.errors import ModelError
+from organoid.models.surrogate import Sigmoid, Surrogate
 
 _chosen: ContextVar[str] = ContextVar("organoid_backend", default="auto")
 _said: set[str] = set()

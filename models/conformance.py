@@ -6,10 +6,10 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import torch
-from organoid.models.states import flat, mapped, tensors
 from torch import Tensor
 
 from organoid.errors import ModelError
+from organoid.models.states import flat, mapped, tensors
 
 if TYPE_CHECKING:
     from organoid.models.contracts import SpikingModel

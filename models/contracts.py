@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from organoid.models.conformance import check_model
 from torch import Generator, Tensor
 from torch.nn import Parameter
+
+from organoid.models.conformance import check_model
 
 __all__ = ["SpikingModel", "TrainableModel", "Trajectory", "check_model"]
 

@@ -19,13 +19,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
+
 from organoid.models.backend import obstacle, refused
 from organoid.models.compiled.recurrent.arrays import Inputs, Outputs, Rule
 from organoid.models.compiled.recurrent.autograd import network_pass
 from organoid.models.surrogate import Surrogate
 from organoid.models.synapses.exponential import ExponentialSynapses, SynapseState
 from organoid.models.synapses.short_term import ReleaseState, ShortTermSynapses, ShortTermSynapseState
-from torch import Tensor
 
 
 class CanonicalCells(NamedTuple):

@@ -11,13 +11,13 @@ import math
 from typing import Any, NamedTuple, Protocol
 
 import torch
+from torch import Tensor, nn
+
+from organoid.errors import ModelError
 from organoid.models.contracts import Trajectory
 from organoid.models.dispatch import run_compiled, scan_compiled
 from organoid.models.synapses.exponential import ExponentialSynapses, SynapseState
 from organoid.models.teacher_forcing.voltages import ForcedVoltages, check_recorded, forced_thresholds, scan_forced
-from torch import Tensor, nn
-
-from organoid.errors import ModelError
 
 
 class Cell(Protocol):

@@ -13,6 +13,8 @@ import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from organoid.errors import ModelError
 from organoid.models.contracts import TrainableModel
 from organoid.models.registry import MODELS
 from organoid.models.simulators.dense_lif import FreeLIFParameters, LIFSimulator
@@ -25,8 +27,6 @@ from organoid.models.spike_response.population import PopulationFields
 from organoid.models.spike_response.stimulus import StimulusKernels
 from organoid.models.surrogate import SURROGATES
 from organoid.models.synapses.serialization import described, rebuilt
-
-from organoid.errors import ModelError
 
 _MODEL = "model"
 _FIELDS = "fields"

@@ -18,6 +18,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
+from torch import Tensor, nn
+
+from organoid.errors import ModelError
 from organoid.models.compiled.recurrent.arrays import Outputs
 from organoid.models.dispatch import CanonicalCells, scan_compiled
 from organoid.models.neurons.lif import LIFCell, LIFParameters, LIFState, synapses_of
@@ -25,9 +28,6 @@ from organoid.models.recurrent import RecurrentNetwork, check_size, loop
 from organoid.models.surrogate import FastSigmoid, SpikeFunction
 from organoid.models.synapses.exponential import ExponentialSynapses
 from organoid.models.trainable import check_trainable, decay, trained
-from torch import Tensor, nn
-
-from organoid.errors import ModelError
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,14 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
+from torch import Tensor, nn
+
+from organoid.errors import ModelError
 from organoid.models.neurons.lif import LIFParameters, synapses_of
 from organoid.models.recurrent import RecurrentNetwork, check_size, loop
 from organoid.models.surrogate import FastSigmoid, SpikeFunction
 from organoid.models.synapses.exponential import ExponentialSynapses, steps
 from organoid.models.trainable import check_trainable, decay, trained
-from torch import Tensor, nn
-
-from organoid.errors import ModelError
 
 
 def _paper() -> LIFParameters:

@@ -22,13 +22,14 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
+
 from organoid.models.compiled.recurrent.arrays import Outputs
 from organoid.models.dispatch import CanonicalCells
 from organoid.models.neurons.lif import LIFCell, LIFParameters, LIFState, synapses_of
 from organoid.models.recurrent import NetworkState, RecurrentNetwork, check_size
 from organoid.models.surrogate import Sigmoid, SpikeFunction, Surrogate
 from organoid.models.synapses.exponential import ExponentialSynapses
-from torch import Tensor
 
 # The constants of `organoid.models.rng`, as signed 64-bit integers.
 _GOLDEN, _MIX_A, _MIX_B = -7046029254386353131, -4658895280553007687, -7723592293110705685

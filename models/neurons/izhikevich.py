@@ -23,13 +23,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from torch import Tensor, nn
+
+from organoid.errors import ModelError
 from organoid.models.recurrent import RecurrentNetwork, check_size, loop
 from organoid.models.surrogate import FastSigmoid, SpikeFunction
 from organoid.models.synapses.exponential import ExponentialSynapses, fitting_synapses
 from organoid.models.trainable import check_trainable, trained
-from torch import Tensor, nn
-
-from organoid.errors import ModelError
 
 _PEAK = 30.0
 _MS = 1e-3

@@ -13,12 +13,12 @@ from __future__ import annotations
 import math
 
 import torch
-from organoid.models.recurrent import check_size
-from organoid.models.synapses.exponential import exponential_trace
-from organoid.models.trainable import check_trainable, decay, trained
 from torch import Tensor, nn
 
 from organoid.errors import ModelError
+from organoid.models.recurrent import check_size
+from organoid.models.synapses.exponential import exponential_trace
+from organoid.models.trainable import check_trainable, decay, trained
 
 
 class LeakyReadout(nn.Module):

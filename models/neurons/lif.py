@@ -22,15 +22,15 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
+from torch import Tensor, nn
+
+from organoid.errors import ModelError
 from organoid.models.compiled.recurrent.arrays import Outputs
 from organoid.models.dispatch import CanonicalCells, scan_compiled
 from organoid.models.recurrent import RecurrentNetwork, check_size, loop
 from organoid.models.surrogate import FastSigmoid, SpikeFunction
 from organoid.models.synapses.exponential import ExponentialSynapses, fitting_synapses, steps
 from organoid.models.trainable import check_trainable, decay, trained
-from torch import Tensor, nn
-
-from organoid.errors import ModelError
 
 
 @dataclass(frozen=True)

@@ -19,16 +19,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from organoid.errors import ModelError
+from organoid.jit import kernel
 from organoid.models.free_running import Advance, Injection, check_injection
 from organoid.models.neurons.adaptive_lif import AdaptiveLIFCell
 from organoid.models.neurons.lif import LIFCell
 from organoid.models.recurrent import RecurrentNetwork
 from organoid.models.rng import stream_key, uniform_at
 from organoid.models.spike_response.network import ACTIVITY_TAU
-from torch import Tensor
-
-from organoid.errors import ModelError
-from organoid.jit import kernel
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from organoid.errors import ModelError
 from organoid.models.neurons.adaptive_lif import AdaptiveLIFCell, AdaptiveLIFParameters
 from organoid.models.neurons.escape_noise_lif import EscapeNoiseCell
 from organoid.models.neurons.lif import LIFCell, LIFParameters
@@ -19,8 +21,6 @@ from organoid.models.simulators.event_driven import EventDrivenLIF, EventLIFPara
 from organoid.models.surrogate import Sigmoid
 from organoid.models.synapses.exponential import ExponentialSynapses, steps
 from organoid.models.synapses.sparse import SparseSynapses
-
-from organoid.errors import ModelError
 
 Array = NDArray[np.float64]
 

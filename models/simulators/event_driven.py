@@ -28,6 +28,8 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from organoid.errors import ModelError
 from organoid.models.compiled.event import step as kernels
 from organoid.models.compiled.event.barrier import close
 from organoid.models.compiled.event.noise import gaussian
@@ -36,8 +38,6 @@ from organoid.models.free_running import Advance, Injection, check_injection
 from organoid.models.rng import stream_key
 from organoid.models.simulators.event_connections import Rows, check_rows
 from organoid.models.spike_response.network import ACTIVITY_TAU
-
-from organoid.errors import ModelError
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]

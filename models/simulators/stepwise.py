@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from organoid.errors import ModelError
 from organoid.models.contracts import TrainableModel
 from organoid.models.free_running import Advance, FreeRunningNetwork, Injection, check_injection
 from organoid.models.neurons.adaptive_lif import AdaptiveLIFCell
@@ -22,9 +25,6 @@ from organoid.models.simulators.dense_lif import free_lif
 from organoid.models.spike_response.network import ACTIVITY_TAU
 from organoid.models.surrogate import Surrogate
 from organoid.models.synapses.exponential import ExponentialSynapses
-from torch import Tensor
-
-from organoid.errors import ModelError
 
 _OVERWHELMING = 1e3  # thresholds: input under which any cell spikes
 _BLOCK = 256  # steps whose noise is drawn at once

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from organoid.models.compiled.event.noise import gaussian
-from organoid.models.rng import stream_key
 
 from organoid.jit import kernel
+from organoid.models.compiled.event.noise import gaussian
+from organoid.models.rng import stream_key
 
 Array = NDArray[np.float64]
 

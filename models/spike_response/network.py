@@ -21,14 +21,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from organoid.errors import ModelError
 from organoid.models.compiled.spike_response.step import advance_kernel
 from organoid.models.free_running import Advance, Injection, check_injection
 from organoid.models.rng import stream_key
 from organoid.models.spike_response.latent_drive import NO_DRIVE, LatentDrive, drive_key, first_value
 from organoid.models.spike_response.population import PopulationFields, no_fields
 from organoid.models.spike_response.stimulus import StimulusKernels
-
-from organoid.errors import ModelError
 
 Array = NDArray[np.float64]
 

@@ -12,11 +12,11 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-from organoid.models.synapses.dales_law import DalesLaw
-from organoid.models.trainable import decay, trained
 from torch import Tensor, nn
 
 from organoid.errors import ModelError
+from organoid.models.synapses.dales_law import DalesLaw
+from organoid.models.trainable import decay, trained
 
 _CHUNK = 32
 

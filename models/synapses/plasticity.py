@@ -14,11 +14,11 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from organoid.models.recurrent import NetworkState, RecurrentNetwork
-from organoid.models.synapses.sparse import SparseSynapses
 from torch import Tensor
 
 from organoid.errors import ModelError
+from organoid.models.recurrent import NetworkState, RecurrentNetwork
+from organoid.models.synapses.sparse import SparseSynapses
 
 
 class PlasticityRule(Protocol):

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
+
+from organoid.errors import ModelError
 from organoid.models.registry import SYNAPSES
 from organoid.models.synapses.dales_law import DalesLaw
 from organoid.models.synapses.exponential import ExponentialSynapses
 from organoid.models.synapses.short_term import ShortTermPlasticity
 from organoid.models.synapses.sparse import SparseSynapses
-
-from organoid.errors import ModelError
 
 
 def described(synapses: ExponentialSynapses) -> dict[str, Any]:

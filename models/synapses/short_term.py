@@ -25,13 +25,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
+
+from organoid.errors import ModelError
 from organoid.models.backend import misplaced, refused
 from organoid.models.compiled.recurrent.short_term import released
 from organoid.models.synapses.exponential import ExponentialSynapses
 from organoid.models.synapses.sparse import SparseSynapses
-from torch import Tensor
-
-from organoid.errors import ModelError
 
 
 class ReleaseState(NamedTuple):

@@ -12,11 +12,11 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-from organoid.models.synapses.dales_law import DalesLaw
-from organoid.models.synapses.exponential import ExponentialSynapses, exponential_trace
 from torch import Tensor, nn
 
 from organoid.errors import ModelError
+from organoid.models.synapses.dales_law import DalesLaw
+from organoid.models.synapses.exponential import ExponentialSynapses, exponential_trace
 
 _DENSE = 0.1  # share of weights that are not 0 from which a matrix product is quicker
 _ENTRIES = 1 << 22  # products held at once

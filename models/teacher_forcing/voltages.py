@@ -16,13 +16,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
+
+from organoid.errors import ModelError
 from organoid.models.compiled.recurrent.arrays import Outputs
 from organoid.models.dispatch import CanonicalCells
 from organoid.models.synapses.exponential import exponential_trace
 from organoid.models.teacher_forcing.affine_scan import affine_scan
-from torch import Tensor
-
-from organoid.errors import ModelError
 
 
 class ForcedVoltages(NamedTuple):

@@ -19,9 +19,9 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from organoid.models.rng import mix
 
 from organoid.jit import kernel
+from organoid.models.rng import mix
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _S32, _ONE64 = np.uint64(32), np.uint64(1)

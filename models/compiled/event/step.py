@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from organoid.jit import kernel
 from organoid.models.compiled.event.barrier import Barrier, meet, new_barrier
 from organoid.models.compiled.event.cells import plain, receive, rich, start_drive
 from organoid.models.compiled.event.noise import gaussian, logistic
 from organoid.models.compiled.event.prefetch import prefetch
-
-from organoid.jit import kernel
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]

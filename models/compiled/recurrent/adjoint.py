@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from organoid.jit import kernel
 from organoid.models.compiled.recurrent.event_lists import Array, Flags, Marks, flags_for_lanes, mark, part
 from organoid.models.compiled.recurrent.forward import REORDERED, Constants, Record, flag_near, put, take
 from organoid.models.compiled.recurrent.short_term import Stores, release_back
-
-from organoid.jit import kernel
 
 
 class Adjoint(NamedTuple):

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from organoid.models.compiled.recurrent.event_lists import Marks
 from organoid.models.compiled.recurrent.forward import Constants, Record
-from torch import Tensor
 
 
 class Rule(NamedTuple):

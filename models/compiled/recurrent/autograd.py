@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from organoid.models.compiled.recurrent.arrays import (
     Block,
     Inputs,
@@ -27,7 +29,6 @@ from organoid.models.compiled.recurrent.forward import Cells, Draws, Record, fin
 from organoid.models.compiled.recurrent.short_term import Stores
 from organoid.models.compiled.recurrent.threads import in_parallel, parts_of
 from organoid.models.surrogate import Surrogate
-from torch import Tensor
 
 _LANES = 2048  # copies times units that are advanced together, where a copy alone is not more
 _RARE, _SOME = 64, 8  # room to begin with: a spike for so many units and steps, a unit near threshold for so many

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from organoid.models.compiled.recurrent.adjoint import Adjoint, Sums, list_near, run_adjoint
 from organoid.models.compiled.recurrent.arrays import Block, Inputs, Rule, array, block_of, copy_of, fresh, in_lanes
 from organoid.models.compiled.recurrent.event_lists import Marks, room
@@ -16,7 +18,6 @@ from organoid.models.compiled.recurrent.short_term import Stores
 from organoid.models.compiled.recurrent.threads import Parts, in_parallel, parts_of
 from organoid.models.compiled.recurrent.weights import run_weights
 from organoid.models.surrogate import Surrogate
-from torch import Tensor
 
 _COLUMNS = 64  # fewest targets whose weights are worth a thread
 _NEAR = 32_768  # units near threshold handled at once; torch does not start threads of its own below

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from organoid.jit import kernel
 from organoid.models.compiled.recurrent.event_lists import Array, Flags, Marks, flags_for_lanes, has_room, mark, part
 from organoid.models.compiled.recurrent.short_term import Stores, release
 from organoid.models.rng import uniform_at
-
-from organoid.jit import kernel
 
 _TINY = 1e-30  # thresholds; currents below count as 0: numbers near the smallest ones take many times longer
 

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from organoid.models.compiled.recurrent.double_backward import once
-from organoid.models.compiled.recurrent.event_lists import Array, part
 from torch import Tensor
 
 from organoid.jit import kernel
+from organoid.models.compiled.recurrent.double_backward import once
+from organoid.models.compiled.recurrent.event_lists import Array, part
 
 Numbers = NDArray[np.floating[Any]]
 

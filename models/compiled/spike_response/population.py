@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from organoid.models.spike_response.population import LOG_GAIN
 
 from organoid.jit import kernel
+from organoid.models.spike_response.population import LOG_GAIN
 
 _LANES = 8  # rows are filled up to a multiple of it
 _MANTISSA = 0x000FFFFFFFFFFFFF

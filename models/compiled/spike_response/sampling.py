@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from organoid.models.rng import GOLDEN, TO_UNIT, mix
 
 from organoid.jit import kernel
+from organoid.models.rng import GOLDEN, TO_UNIT, mix
 
 _S11 = np.uint64(11)
 _LOG2_E = float(1.0 / np.log(2.0))

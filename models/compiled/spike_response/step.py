@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from organoid.jit import kernel
 from organoid.models.compiled.spike_response.lagged import read_lagged, send_lagged
 from organoid.models.compiled.spike_response.population import (
     feed_regions,
@@ -15,8 +17,6 @@ from organoid.models.compiled.spike_response.population import (
 )
 from organoid.models.compiled.spike_response.sampling import draw, place_draws, screen
 from organoid.models.spike_response.latent_drive import next_value
-
-from organoid.jit import kernel
 
 _CHUNK_SPIKES = 65536
 _NOTHING = 1e-30

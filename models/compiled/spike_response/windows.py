@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from organoid.jit import kernel
 from organoid.models.compiled.spike_response.population import field_features, pack_fields, room_for_regions
 from organoid.models.compiled.spike_response.sampling import draw, place_draws, screen
 from organoid.models.compiled.spike_response.step import fade, pack_units, potentials, receive
 from organoid.models.spike_response.stimulus import evoked
-
-from organoid.jit import kernel
 
 
 @kernel()

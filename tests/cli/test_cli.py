@@ -1,0 +1,437 @@
+"""The command line, as a user meets it: what it prints, how it exits, what it refuses."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+
+import organoid
+from organoid import statistics
+from organoid.cli import main
+from organoid.cli.support import plain, sentence
+from organoid.hdf5 import layout
+from organoid.sample_culture import sample_path
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = sample_path()
+COMMANDS = ("demo", "info", "formats", "convert", "analyze", "compare", "fit", "simulate", "run", "replay")
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command line in this process; return exit code, standard output, standard error."""
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as left:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return left.value.code, out, err
+
+    return call
+
+
+@pytest.fixture
+def refused(run):
+    """Run; expect exit code 2 and one sentence, and return it."""
+
+    def call(*arguments):
+        code, out, err = run(*arguments)
+        assert (code, out) == (2, ""), err
+        assert err.count("\n") == 1 and "Traceback" not in err
+        return err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """A fit and what the command printed about it."""
+    path = tmp_path_factory.mktemp("fit") / "fit.h5"
+    command = [sys.executable, "-m", "organoid", "fit", SAMPLE, "--out", path, "--no-free-run", "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return path, json.loads(done.stdout), done.stderr
+
+
+# --- speed and imports ---
+
+
+def test_help_is_quick_and_names_every_command():
+    """Quick because nothing heavy is imported; the time itself depends on the machine."""
+    code = "import sys; sys.argv = ['organoid', '--help']; from organoid.cli import main\n"
+    code += "try: main()\nexcept SystemExit as left: assert not left.code\n"
+    code += "heavy = {'torch', 'numba', 'plotly', 'scipy', 'pandas', 'numpy', 'h5py'} & set(sys.modules)\n"
+    code += "assert not heavy, heavy"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(f"  {name} " in done.stdout for name in COMMANDS)
+
+
+def test_info_imports_nothing_heavy():
+    code = (
+        "import sys; from organoid.cli import main\n"
+        f"try: main(['info', {str(SAMPLE)!r}, '--json'])\n"
+        "except SystemExit as left: assert not left.code\n"
+        "heavy = {'torch', 'numba', 'plotly', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(run, command):
+    code, out, _ = run(command, "--help")
+    assert code == 0
+    assert f"Usage: organoid {command}" in out and "--json" in out
+
+
+def test_version(run):
+    assert run("--version") == (0, f"organoid {organoid.__version__}\n", "")
+
+
+# --- info, formats, convert ---
+
+
+def test_info_in_text_and_json(run):
+    code, out, err = run("info", SAMPLE)
+    assert (code, err) == (0, "")
+    rec = organoid.read_recording(SAMPLE)
+    assert f"{rec.n_spikes:,}" in out
+    found = json.loads(run("info", SAMPLE, "--json")[1])
+    keys = {"format", "n_units", "n_spikes", "n_stimuli", "t_start", "t_stop", "notes", "wells", "entries"}
+    assert keys <= set(found)
+    assert (found["format"], found["n_units"], found["n_spikes"]) == ("carmen", rec.n_units, rec.n_spikes)
+    assert (found["t_start"], found["t_stop"]) == (rec.t_start, rec.t_stop)
+
+
+def test_info_gives_totals_of_several_wells(run, wells):
+    found = json.loads(run("info", wells, "--json")[1])
+    assert found["wells"] == ["A1", "B2"]
+    assert [row["n_spikes"] for row in found["entries"]] == [600, 300]
+    assert found["n_spikes"] == 900
+    assert "B2" in run("info", wells)[1]
+
+
+def test_formats_says_what_each_reader_rests_on(run):
+    rows = json.loads(run("formats", "--json")[1])
+    assert {"organoid", "carmen", "maxwell", "mcs", "nwb"} <= {row["name"] for row in rows}
+    assert all(row["evidence"] for row in rows)
+    assert all(row["name"] in run("formats")[1] for row in rows)
+
+
+def test_convert_writes_what_it_read(run, tmp_path, wells):
+    out = tmp_path / "converted.h5"
+    code, printed, _ = run("convert", SAMPLE, out)
+    assert code == 0 and str(out) in printed
+    assert organoid.read_recording(out).equals(organoid.read_recording(SAMPLE))
+    assert json.loads(run("convert", wells, out, "--well", "B2", "--json")[1])["n_spikes"] == 300
+
+
+def test_convert_never_replaces_its_input(refused, wells):
+    assert "also the input" in refused("convert", wells, wells)
+
+
+# --- analyze, compare ---
+
+
+def test_analyze_writes_a_folder_a_culture_and_again_over_it(run, tmp_path, wells):
+    out = tmp_path / "tables"
+    other = tmp_path / "elsewhere" / wells.name
+    other.parent.mkdir()
+    other.write_bytes(wells.read_bytes())
+    for _ in range(2):
+        code, printed, err = run("analyze", wells, other, "--out", out, "--json")
+        assert (code, err) == (0, "")
+    found = json.loads(printed)["cultures"]
+    assert [row["folder"] for row in found] == ["wells_A1", "wells_B2", "wells_A1_2", "wells_B2_2"]
+    assert [row["n_spikes"] for row in found] == [600, 300, 600, 300]
+    assert {path.name for path in out.iterdir()} == {"summary.csv", *(row["folder"] for row in found)}
+    units = pd.read_csv(out / "wells_A1" / "units.csv")
+    rec = organoid.read_recording(wells, well="A1")
+    np.testing.assert_allclose(units["rate_hz"], statistics.firing_rates(rec))
+    np.testing.assert_allclose(units["fano"], statistics.fano(rec))
+    assert (out / "wells_A1" / "report.html").stat().st_size > 10_000
+    assert len(pd.read_csv(out / "summary.csv")) == 4
+
+
+def test_analyze_looks_at_every_file_before_it_begins(refused, tmp_path, wells):
+    _text(tmp_path / "notes.txt")
+    refused("analyze", wells, tmp_path / "notes.txt", "--out", tmp_path / "tables")
+    assert list((tmp_path / "tables").iterdir()) == []
+
+
+def test_compare_uses_the_bursts_of_the_first(run, tmp_path):
+    half = tmp_path / "half.h5"
+    rec = organoid.read_recording(SAMPLE)
+    organoid.write_recording(rec.select(t_stop=rec.duration / 2), half)
+    found = json.loads(run("compare", SAMPLE, half, "--json")[1])
+    thresholds = statistics.network_bursts(rec).attrs["thresholds"]
+    expected = statistics.summary(organoid.read_recording(half), thresholds)
+    assert found["statistics"]["b"]["bursts_per_minute"] == expected["bursts_per_minute"]
+    assert found["statistics"]["a"]["n_spikes"] == rec.n_spikes
+    assert "bursts per minute" in run("compare", SAMPLE, half)[1]
+
+
+# --- fit, simulate, run, replay ---
+
+
+def test_fit_prints_json_alone_and_saves(fitted):
+    path, found, err = fitted
+    assert err == ""  # no progress bar where nobody looks
+    keys = {"n_units", "n_spikes", "seconds", "peak_rss_mb", "free_run", "notes"}
+    assert keys | {"heldout_bits_per_spike", "heldout_bits_per_spike_uncoupled"} <= set(found)
+    assert found["heldout_bits_per_spike"] > found["heldout_bits_per_spike_uncoupled"] > 0
+    assert isinstance(found["free_run"], dict)
+    loaded = organoid.load_fit(path)
+    assert loaded.scores["heldout_bits_per_spike"] == found["heldout_bits_per_spike"]
+
+
+def test_simulate_is_a_recording_and_repeats(run, tmp_path, fitted):
+    first, second = tmp_path / "a.h5", tmp_path / "b.h5"
+    for path in (first, second):
+        code, out, err = run("simulate", fitted[0], "--duration", 5, "--out", path, "--seed", 3, "--json")
+        assert (code, err) == (0, "")
+    assert json.loads(out)["duration_s"] == 5.0
+    a, b = (organoid.read_recording(path) for path in (first, second))
+    assert a.equals(b) and a.n_spikes == json.loads(out)["n_spikes"]
+
+
+def test_run_then_replay(run, refused, tmp_path):
+    journal, page = tmp_path / "s.h5", tmp_path / "s.html"
+    asked = ("run", "periodic_pulses", "--culture", "preset:bursting_culture", "--duration", 5, "--out", journal)
+    code, out, err = run(*asked, "--report", page, "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert found["status"] == "completed" and found["n_pulses"] > 0
+    assert any("not calibrated" in warning for warning in found["warnings"])
+    assert "<html" in page.read_text()
+    assert json.loads(run("info", journal, "--json")[1])["n_stimuli"] > 0
+    code, out, _ = run("replay", journal, "--json")
+    assert (code, json.loads(out)["status"]) == (0, "same")
+    assert "exists already" in refused(*asked)
+
+
+def test_replay_that_differs_says_where_and_exits_with_3(run, tmp_path):
+    journal = tmp_path / "s.h5"
+    run("run", "periodic_pulses", "--culture", "preset:bursting_culture", "--duration", 3, "--out", journal)
+    with h5py.File(journal, "r+") as file:
+        file[layout.SPIKE_TIMES][3] += 1e-4
+    code, out, _ = run("replay", journal)
+    assert code == 3
+    assert f"{layout.SPIKE_TIMES}[3]" in out
+
+
+def test_dry_run_plans_and_writes_nothing(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = ("run", "rate_clamp", "--culture", "preset:bursting_culture", "--dry-run")
+    code, out, _ = run(*asked)
+    assert code == 0 and "(at most)" in out
+    assert json.loads(run(*asked, "--json")[1])["pulses"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_gradient_fit_is_scored_saved_and_simulated(run, tmp_path):
+    times = np.sort(np.random.default_rng(0).uniform(0, 40, 800))
+    source, out, page = (tmp_path / name for name in ("short.h5", "fit.h5", "fit.html"))
+    organoid.write_recording(organoid.SpikeRecording(times, np.arange(800) % 2, t_stop=40.0), source)
+    asked = ("fit", source, "--model", "lif", "--loss", "rate", "--out", out, "--report", page)
+    code, printed, err = run(*asked, "--no-free-run", "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(printed)
+    assert found["heldout_bits_per_spike_uncoupled"] is None and found["free_run"] == {}
+    assert {"held_out_loss", "held_out_loss_silent", "held_out_loss_constant_rate"} <= set(found)
+    assert page.is_file()
+    assert run("simulate", out, "--duration", 2, "--out", tmp_path / "sim.h5")[0] == 0
+
+
+@pytest.mark.slow
+def test_demo_runs_the_whole_chain(run, tmp_path, monkeypatch, fitted):
+    """With a fit that is there already; the continuous integration runs the command as it is."""
+    out = tmp_path / "light"
+    out.mkdir()
+    for name in ("fit.h5", "session.h5"):
+        (out / name).write_text("of an earlier demo, to be replaced")
+
+    def known(rec, out, say, progress):
+        shutil.copyfile(fitted[0], out / "fit.h5")
+        return organoid.load_fit(out / "fit.h5")
+
+    monkeypatch.setattr("organoid.demo._fit", known)
+    monkeypatch.setattr("organoid.demo.SESSION_S", 10.0)
+    code, printed, errors = run("demo", "--out", out, "--json")
+    assert not code, errors
+    found = json.loads(printed)
+    assert found["session"]["replay"] == "same"
+    assert found["training"]["fitted"] < min(found["training"][name] for name in ("silent", "constant_rate"))
+    assert {Path(path).name for path in found["files"]} == {"fit.h5", "report.html", "session.h5", "simulation.h5"}
+    assert organoid.read_recording(out / "simulation.h5").n_spikes > 0
+
+
+# --- what is refused ---
+
+
+def _copy(path, change):
+    path.write_bytes(SAMPLE.read_bytes())
+    with h5py.File(path, "r+") as file:
+        change(file)
+    return path
+
+
+def _one_spike_too_many(file):
+    file["sCount"][0] += 1
+
+
+def _not_a_time(file):
+    file["spikes"][5] = np.nan
+
+
+@pytest.fixture
+def wells(tmp_path):
+    times = np.sort(np.random.default_rng(0).uniform(0, 60, 900))
+    units = pd.DataFrame({"well": ["A1", "A1", "B2"]})
+    path = tmp_path / "wells.h5"
+    organoid.write_recording(organoid.SpikeRecording(times, np.arange(900) % 3, t_stop=60.0, units=units), path)
+    return path
+
+
+def _text(path):
+    path.write_text("no spikes here\n")
+
+
+def _empty(path):
+    h5py.File(path, "w").close()
+
+
+def _truncated(path):
+    whole = SAMPLE.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+def _other_layout(path):
+    with h5py.File(path, "w") as file:
+        file["voltage"], file["gain"] = np.zeros(3), 1.0
+
+
+def _counts(path):
+    _copy(path, _one_spike_too_many)
+
+
+def _nan(path):
+    _copy(path, _not_a_time)
+
+
+BROKEN = {
+    "text": (_text, "not an HDF5 file"),
+    "empty": (_empty, "unknown layout; top-level names are nothing"),
+    "truncated": (_truncated, "cut short"),
+    "other layout": (_other_layout, "unknown layout; top-level names are gain, voltage"),
+    "counts": (_counts, "do not add up"),
+    "nan": (_nan, "NaN"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+@pytest.mark.parametrize("command", ["info", "fit", "convert"])
+def test_broken_files_are_refused_in_one_sentence(refused, tmp_path, kind, command):
+    path, out = tmp_path / "broken.h5", tmp_path / "out.h5"
+    make, said = BROKEN[kind]
+    make(path)
+    rest = {"info": (), "fit": ("--out", out), "convert": (out,)}[command]
+    message = refused(command, path, *rest)
+    assert said in message and path.name in message
+    assert not out.exists()
+
+
+def test_missing_file(refused, tmp_path):
+    assert "nothing.h5" in refused("info", tmp_path / "nothing.h5")
+
+
+def test_fit_names_the_wells(refused, tmp_path, wells):
+    out = tmp_path / "fit.h5"
+    message = refused("fit", wells, "--out", out)
+    assert "A1, B2" in message and "--well" in message
+    assert "choices: A1, B2" in refused("fit", wells, "--out", out, "--well", "C3")
+
+
+def test_fit_refuses_one_spike_saying_why(refused, tmp_path):
+    path = tmp_path / "one.h5"
+    organoid.write_recording(organoid.SpikeRecording([1.0], [0], t_stop=100.0), path)
+    assert "a fit needs 50 or more" in refused("fit", path, "--out", tmp_path / "fit.h5")
+
+
+@pytest.mark.parametrize("where", ["/proc/out.h5", "missing/out.h5", "."])
+@pytest.mark.parametrize("option", ["--out", "--report"])
+def test_outputs_are_tried_before_long_work(refused, tmp_path, monkeypatch, where, option):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(organoid, "fit", lambda *a, **k: pytest.fail("began to fit"), raising=False)
+    assert "cannot write" in refused("fit", SAMPLE, option, where)
+    assert "cannot write" in refused("simulate", "preset:bursting_culture", "--duration", 1, "--out", where)
+    assert "cannot write" in refused("run", "rate_clamp", "--culture", "preset:bursting_culture", "--out", where)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_demo_refuses_a_file_as_its_folder(refused, wells):
+    assert "not a folder" in refused("demo", "--out", wells)
+
+
+def test_fit_says_what_would_be_lost(refused, tmp_path):
+    assert "nothing would be kept" in refused("fit", SAMPLE)
+    same = tmp_path / "same"
+    assert "same name" in refused("fit", SAMPLE, "--out", same, "--report", same)
+    assert "choices: escape_lif" in refused("fit", SAMPLE, "--model", "perceptron", "--out", same)
+
+
+def test_what_is_no_fit_no_journal_no_protocol(refused, tmp_path, wells):
+    out = tmp_path / "out.h5"
+    assert "expected a fit" in refused("simulate", wells, "--duration", 1, "--out", out)
+    assert "choices" in refused("simulate", "preset:none", "--duration", 1, "--out", out)
+    assert "not the journal" in refused("replay", wells)
+    run = ("run", "--culture", "preset:bursting_culture", "--out", out)
+    assert "choices" in refused(*run, "no_protocol")
+    assert "choices" in refused(*run, "rate_clamp", "--latency", "none")
+    assert "positive" in refused(*run, "rate_clamp", "--duration", -1)
+    assert "positive" in refused("simulate", "preset:bursting_culture", "--duration", "nan", "--out", out)
+    assert "--dry-run" in refused("run", "rate_clamp", "--culture", "preset:bursting_culture")
+    assert not out.exists()
+
+
+def test_a_protocol_file_that_fails_is_the_users_to_mend(refused, tmp_path):
+    (tmp_path / "mine.py").write_text("class Mine:\n    raise RuntimeError('half done')\n")
+    spec = f"{tmp_path / 'mine.py'}:Mine"
+    message = refused("run", spec, "--culture", "preset:bursting_culture", "--out", tmp_path / "s.h5")
+    assert "half done" in message
+
+
+# --- bugs, and the small helpers ---
+
+
+def test_a_bug_is_exit_code_1_and_its_traceback_comes_with_debug(run, monkeypatch):
+    def broken(*arguments, **options):
+        raise KeyError("lost")
+
+    monkeypatch.setattr("organoid.io.info.file_info", broken)
+    code, out, err = run("info", SAMPLE)
+    assert (code, out) == (1, "")
+    assert "Bug in organoid: KeyError" in err and "--debug" in err and "Traceback" not in err
+    code, _, err = run("info", SAMPLE, "--debug")
+    assert code == 1 and "Traceback" in err
+
+
+def test_json_values_are_plain():
+    value = {"a": np.float64("nan"), "b": np.array([1.0, np.inf]), "c": (1, True, None), "d": Path("x")}
+    assert plain(value) == {"a": None, "b": [1.0, None], "c": [1, True, None], "d": "x"}
+    assert plain(pd.Series({"x": float("nan"), "y": 2})) == {"x": None, "y": 2}
+
+
+def test_errors_become_one_line():
+    assert sentence(FileNotFoundError(2, "No such file", "a.h5")) == "a.h5: No such file"
+    assert sentence(ValueError("two\n  lines, name one with well=")) == "two lines, name one with --well"
+    assert sentence(KeyError()) == "KeyError"

@@ -1,0 +1,470 @@
+"""A fit by gradient is a fit like any other: it is scored, predicts, is saved, comes back and runs on its own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import organoid
+from organoid import FitError, ModelError, OrganoidError, SpikeRecording
+from organoid.fitting import FitResult, GradientFit, GradientSettings
+from organoid.fitting.connectivity.inference import EDGE_COLUMNS
+from organoid.fitting.free_run import comparison as free_run
+from organoid.fitting.free_run.comparison import SCORE_NAMES
+from organoid.fitting.gradient.prediction import as_recording
+from organoid.fitting.methods.gradient import fit_gradient
+from organoid.losses import LOSSES, VanRossum
+from organoid.models import LIF, MODELS, AdaptiveLIF, AdaptiveLIFParameters, LIFParameters
+from organoid.models.simulators.dense_lif import LIFSimulator
+from organoid.models.surrogate import ArcTan
+
+TINY = GradientSettings(n_steps=3, batch=4, window=0.2, warmup=0.1)
+TABLES = ("edges", "per_unit", "units", "electrodes", "curve")
+ENTRIES = (*TABLES, "scores", "free_run", "notes", "settings", "model", "loss")
+SCORES = {
+    "heldout_bits_per_spike",
+    "heldout_bits_per_spike_uncoupled",
+    "held_out_loss",
+    "held_out_loss_silent",
+    "held_out_loss_constant_rate",
+    "held_out_loss_shuffled",
+    "n_units",
+    "n_spikes",
+    "seconds",
+    "peak_rss_mb",
+}
+
+
+def culture(duration: float = 30.0, seed: int = 0) -> SpikeRecording:
+    """Four units of different rates that burst together; positions, a name that is not ASCII, a note."""
+    rng = np.random.default_rng(seed)
+    onsets = np.arange(0.5, duration - 0.5, 1.0) + rng.uniform(0, 0.3, int(duration - 1))
+    times, units = [], []
+    for unit in range(4):
+        spikes = [rng.uniform(0, duration, rng.poisson(0.5 * duration))]
+        spikes += [onset + rng.uniform(0, 0.2, rng.poisson(3 + 2 * unit)) for onset in onsets]
+        times.append(np.concatenate(spikes))
+        units.append(np.full(times[-1].size, unit))
+    table = pd.DataFrame({"name": ["a", "b", "ü", ""], "x_um": [0.0, 20.0, 40.0, np.nan], "channel": [1, None, 3, 3]})
+    return SpikeRecording(
+        np.concatenate(times) + 5.0,
+        np.concatenate(units),
+        t_start=5.0,
+        t_stop=5.0 + duration,
+        units=table,
+        notes=("made up",),
+    )
+
+
+@pytest.fixture(scope="module")
+def rec() -> SpikeRecording:
+    return culture()
+
+
+@pytest.fixture(scope="module")
+def result(rec: SpikeRecording) -> GradientFit:
+    return gradient(rec, free_run=True, settings=dataclasses.replace(TINY, n_steps=40, learning_rate=0.03))
+
+
+@pytest.fixture
+def path(result: GradientFit, tmp_path: Path) -> Path:
+    result.save(tmp_path / "fit.h5")
+    return tmp_path / "fit.h5"
+
+
+def gradient(rec: SpikeRecording, **options: Any) -> GradientFit:
+    given = {"model": "lif", "loss": "van_rossum", "free_run": False, "settings": TINY, **options}
+    found = organoid.fit(rec, **given)
+    assert isinstance(found, GradientFit)
+    return found
+
+
+def load(path: Path) -> GradientFit:
+    found = organoid.load_fit(path)
+    assert isinstance(found, GradientFit)
+    return found
+
+
+# --- the whole path -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("model", "loss"), sorted({(m, "van_rossum") for m in MODELS} | {("lif", x) for x in LOSSES}))
+def test_every_model_and_loss_trains_is_saved_comes_back_and_runs(tmp_path: Path, model: str, loss: str) -> None:
+    rec = culture(8.0)
+    fitted = gradient(rec, model=model, loss=loss, bin_width=0.004)
+    fitted.save(tmp_path / "fit.h5")
+    back = load(tmp_path / "fit.h5")
+    assert back.loss == fitted.loss
+    assert set(fitted.scores.index) == SCORES
+    assert np.isfinite(fitted.scores["heldout_bits_per_spike"])
+    one, other = (organoid.simulate(each, 2.0, seed=3) for each in (fitted, back))
+    assert one.equals(other)
+    assert one.units["name"].tolist() == rec.units["name"].tolist()
+    assert one.metadata["network"]["model"] == ("free_lif" if model in ("lif", "adaptive_lif") else "free_model")
+
+
+def test_round_trip_is_exact(rec: SpikeRecording, result: GradientFit, path: Path) -> None:
+    back = load(path)
+    for name in TABLES:
+        pd.testing.assert_frame_equal(getattr(back, name), getattr(result, name), check_exact=True)
+    assert (back.notes, back.settings, back.free_run) == (result.notes, result.settings, result.free_run)
+    assert (back.bin_width, back.seed, back.seconds) == (result.bin_width, result.seed, result.seconds)
+    assert back.held_out.equals(result.held_out)
+    pd.testing.assert_series_equal(back.scores, result.scores, check_exact=True)
+    assert back.network is not None and result.network is not None
+    assert back.network.describe() == result.network.describe()
+    for one, other in zip(result.model.parameters(), back.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    np.testing.assert_array_equal(back.predict(rec), result.predict(rec))
+    assert repr(back) == repr(result)
+    assert "4 units" in repr(result)
+    assert organoid.simulate(back, 10.0).equals(organoid.simulate(result, 10.0))
+
+
+def test_infinite_and_undefined_scores_survive(rec: SpikeRecording, tmp_path: Path) -> None:
+    fitted = gradient(rec, loss="likelihood")
+    assert fitted.held_out["silent"] == np.inf
+    fitted.save(tmp_path / "f.h5")
+    back = load(tmp_path / "f.h5")
+    assert back.held_out["silent"] == np.inf
+    assert np.isnan(back.held_out["shuffled"])
+    assert np.isnan(back.scores["heldout_bits_per_spike_uncoupled"])
+    np.testing.assert_array_equal(back.predict(rec), fitted.predict(rec))
+
+
+def test_models_and_losses_with_settings_of_their_own(rec: SpikeRecording, tmp_path: Path) -> None:
+    fixed = AdaptiveLIFParameters(LIFParameters(tau_syn=(0.004,), reset="subtract", delay=0.006), tau_adapt=0.1)
+    model, loss = AdaptiveLIF(4, 0.002, fixed, spike=ArcTan(3.0), seed=9), VanRossum(0.002, tau=0.03)
+    fitted = gradient(rec, model=model, loss=loss)
+    fitted.save(tmp_path / "f.h5")
+    back: Any = load(tmp_path / "f.h5")
+    assert back.model.fixed == fixed
+    assert back.loss == loss
+    assert (back.settings["model"], back.settings["loss"]) == ("adaptive_lif", "van_rossum")
+    assert organoid.simulate(back, 10.0).equals(organoid.simulate(fitted, 10.0))
+
+
+def test_a_fit_by_likelihood_is_told_from_one_by_gradient(rec: SpikeRecording, tmp_path: Path) -> None:
+    fitted = organoid.fit(rec, free_run=False)
+    assert isinstance(fitted, FitResult)
+    fitted.save(tmp_path / "f.h5")
+    assert isinstance(organoid.load_fit(tmp_path / "f.h5"), FitResult)
+    with h5py.File(tmp_path / "f.h5", "a") as h5:
+        del h5.attrs["fit_by"]  # files of earlier versions
+    assert isinstance(organoid.load_fit(tmp_path / "f.h5"), FitResult)
+
+
+def test_it_drives_a_simulated_culture(result: GradientFit) -> None:
+    culture = organoid.SimulatedCulture(result)
+    assert culture.info.units["name"].tolist() == result.units["name"].tolist()
+    culture.start(0)
+    assert culture.advance(20_000).stop_frame == 20_000
+
+
+def test_saving_again_replaces_the_file_and_leaves_nothing(result: GradientFit, path: Path) -> None:
+    load(path).save(path)
+    assert [p.name for p in path.parent.iterdir()] == ["fit.h5"]
+    assert organoid.simulate(load(path), 5.0).equals(organoid.simulate(result, 5.0))
+
+
+# --- predictions and scores ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("t_start", "t_stop"), [(None, None), (10.0, 20.0), (5.0, 5.5), (29.0, None), (None, 7.001)])
+def test_predictions_are_aligned_with_counts(
+    rec: SpikeRecording, result: GradientFit, t_start: float | None, t_stop: float | None
+) -> None:
+    expected, whole = result.predict(rec, t_start, t_stop), result.predict(rec)
+    assert expected.shape == rec.counts(result.bin_width, t_start, t_stop).shape
+    first = 0 if t_start is None else round((t_start - rec.t_start) / result.bin_width)
+    np.testing.assert_array_equal(expected, whole[first : first + len(expected)])
+
+
+def test_predictions_use_earlier_bins_only(rec: SpikeRecording, result: GradientFit) -> None:
+    before = rec.select(t_stop=20.0)
+    n = len(before.counts(result.bin_width))
+    np.testing.assert_array_equal(result.predict(rec)[:n], result.predict(before))
+
+
+def test_predictions_are_seeded(rec: SpikeRecording, result: GradientFit) -> None:
+    np.testing.assert_array_equal(result.predict(rec, seed=1), result.predict(rec, seed=1))
+    assert not np.array_equal(result.predict(rec, seed=1), result.predict(rec))
+    assert result.predict(rec, 10.0, 10.0).shape == (0, 4)
+
+
+@pytest.mark.parametrize("loss", ["van_rossum", "likelihood"])
+@pytest.mark.parametrize("held_out", [0.2, 0.4])
+def test_bits_per_spike_are_those_of_predict(loss: str, held_out: float) -> None:
+    whole = culture()
+    rec = SpikeRecording(
+        whole.spike_times,
+        whole.spike_units,
+        t_start=5.0,
+        t_stop=35.0,
+        observed=[[5.0, 11.0], [12.0, 30.5], [31.0, 35.0]],
+    )
+    settings = GradientSettings(n_steps=10, batch=8, window=0.2, warmup=0.1, held_out=held_out)
+    fitted = gradient(rec, loss=loss, settings=settings)
+    n, mu, seen = rec.counts(0.002), fitted.predict(rec), rec.observed_bins(0.002)
+    train = np.arange(len(n)) < int(len(n) * (1 - held_out))
+    mean = np.maximum(n[train & seen].sum(0), 0.5) / (train & seen).sum()
+    np.testing.assert_allclose(fitted.per_unit["training_mean_count"], mean, rtol=1e-12)
+    tested = ~train & seen
+    gain = (n * np.log(mu / mean) - (mu - mean))[tested].sum(0)
+    spikes = n[tested].sum(0)
+    assert fitted.scores["heldout_bits_per_spike"] == pytest.approx(gain.sum() / np.log(2) / spikes.sum(), rel=1e-9)
+    np.testing.assert_allclose(fitted.per_unit["bits_per_spike"], gain / np.log(2) / spikes, rtol=1e-9)
+    assert fitted.settings["training_stop"] == pytest.approx(5.0 + train.sum() * 0.002)
+
+
+def test_the_share_of_the_mean_keeps_a_bad_model_from_harm(rec: SpikeRecording) -> None:
+    model = LIF(4, 0.002)
+    with torch.no_grad():
+        model.bias.fill_(-50.0)  # never spikes
+    fitted = gradient(rec, model=model)
+    assert fitted.settings["share_of_mean"] == 1.0
+    assert fitted.scores["heldout_bits_per_spike"] == pytest.approx(0.0, abs=1e-12)
+    assert gradient(rec, loss="likelihood").settings["share_of_mean"] == 0.0
+
+
+def test_scores_notes_and_tables(rec: SpikeRecording, result: GradientFit) -> None:
+    assert set(result.scores.index) == SCORES
+    assert result.scores["n_units"] == 4 and result.scores["n_spikes"] == rec.n_spikes
+    assert np.isnan(result.scores["heldout_bits_per_spike_uncoupled"])
+    assert 0 < result.seconds < 600 and result.scores["peak_rss_mb"] > 1
+    assert result.notes[0].startswith("not calibrated in free run")
+    assert any("heldout_bits_per_spike_uncoupled" in note for note in result.notes)
+    assert any("edges is empty" in note for note in result.notes)
+    assert "made up" in result.notes
+    assert tuple(result.edges.columns) == EDGE_COLUMNS and len(result.edges) == 0
+    assert result.per_unit["name"].tolist() == rec.units["name"].tolist()
+    assert result.units.equals(rec.units) and result.electrodes.equals(rec.electrodes)
+    assert set(SCORE_NAMES) | {"runaway"} <= set(result.free_run)
+    assert any("log" in note or "probabilities" in note for note in gradient(rec, loss="likelihood").notes)
+    assert result.settings["training"] == dataclasses.asdict(GradientSettings(40, 4, 0.2, 0.1, 0.03))
+
+
+def test_the_rate_limit_is_five_times_the_highest_rate_of_the_training_part(rec: SpikeRecording) -> None:
+    network = gradient(rec).network
+    assert isinstance(network, LIFSimulator)
+    highest = rec.select(t_stop=29.0).counts(2.0).sum(1).max() / 2.0
+    assert network.parameters.rate_limit == pytest.approx(5 * highest)
+
+
+def test_free_runs_only_when_asked_for(rec: SpikeRecording) -> None:
+    assert gradient(rec).free_run == {}
+    assert fit_gradient(rec, settings=TINY, progress=False).free_run == {}
+
+
+def test_a_slow_network_is_scored_on_one_free_run(rec: SpikeRecording, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(free_run, "RUN_DURATION", 5.0)
+    slow = gradient(rec, model=ForeignModel(), loss="likelihood", free_run=True)
+    assert any("one run" in note for note in slow.notes)
+    assert slow.free_run["rate_ratio_range"] == [slow.free_run["rate_ratio"]] * 2
+    assert not any("one run" in note for note in gradient(rec, free_run=True).notes)
+
+
+def test_no_bar_without_a_terminal(rec: SpikeRecording, capfd: pytest.CaptureFixture[str]) -> None:
+    gradient(rec, progress=True, free_run=True)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_same_seed_gives_the_same_file(rec: SpikeRecording, tmp_path: Path) -> None:
+    said = []
+    for name in ("a.h5", "b.h5"):
+        gradient(rec, seed=5).save(tmp_path / name)
+        back = load(tmp_path / name)
+        assert back.network is not None
+        said.append((back.network.describe(), back.held_out.tolist(), back.notes, back.settings))
+    assert repr(said[0]) == repr(said[1])
+    assert gradient(rec, seed=6).model is not None
+
+
+# --- counts instead of a recording --------------------------------------------------------------------------------
+
+
+def test_counts_become_a_recording_with_the_same_counts() -> None:
+    counts = np.random.default_rng(0).poisson(0.5, (1000, 3))
+    for bin_width in (0.002, 1 / 3000, 0.5):
+        made = as_recording(counts, bin_width)
+        np.testing.assert_array_equal(made.counts(bin_width), counts)
+
+
+def test_a_fit_to_counts_has_everything_but_positions(rec: SpikeRecording, tmp_path: Path) -> None:
+    fitted = fit_gradient(rec.counts(0.002), settings=TINY, progress=False)
+    fitted.save(tmp_path / "f.h5")
+    assert len(load(tmp_path / "f.h5").units) == 4
+    assert organoid.simulate(fitted, 5.0).n_units == 4
+    np.testing.assert_array_equal(fitted.predict(rec), gradient(rec).predict(rec))
+
+
+# --- settings -----------------------------------------------------------------------------------------------------
+
+
+def test_settings_by_name(rec: SpikeRecording) -> None:
+    by_name = gradient(rec, settings=None, **dataclasses.asdict(TINY))
+    assert by_name.settings["training"] == dataclasses.asdict(TINY)
+    assert by_name.held_out.equals(gradient(rec).held_out)
+    assert np.isfinite(gradient(rec, compare=True).held_out["shuffled"])
+    assert gradient(rec, bin_width=0.004).bin_width == 0.004
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"refit": True}, "refit"),
+        ({"nonsense": 1}, "nonsense"),
+        ({"n_steps": 3}, "not both"),
+        ({"model": "nothing"}, "unknown model"),
+        ({"loss": "nothing"}, "unknown loss"),
+        ({"settings": None, "n_steps": -1}, "positive"),
+    ],
+)
+def test_settings_that_do_not_go_together(rec: SpikeRecording, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(FitError, match=message):
+        gradient(rec, **options)
+
+
+def test_other_units_are_refused(rec: SpikeRecording, result: GradientFit) -> None:
+    with pytest.raises(FitError, match="3 units"):
+        result.predict(rec.select(units=[0, 1, 2]))
+
+
+# --- what cannot be saved, or was damaged -------------------------------------------------------------------------
+
+
+class Unregistered(LIF):
+    """A LIF network by another name."""
+
+
+@dataclass(frozen=True)
+class OwnLoss(VanRossum):
+    """A loss nobody registered."""
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": Unregistered(4, 0.002)}, "Unregistered"),
+        ({"loss": OwnLoss(0.002)}, "OwnLoss"),
+    ],
+)
+def test_what_no_file_could_bring_back_is_not_saved(
+    rec: SpikeRecording, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    fitted = gradient(rec, **options)
+    assert organoid.simulate(fitted, 2.0).n_units == 4
+    with pytest.raises(FitError, match=message):
+        fitted.save(tmp_path / "f.h5")
+    assert list(tmp_path.iterdir()) == []
+
+
+class ForeignModel(torch.nn.Module):
+    """A model of another kind: independent units with a rate; it keeps the contract and nothing else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_units, self.dt = 4, 0.002
+        self.level = torch.nn.Parameter(torch.full((4,), -2.0))
+
+    def initial_state(self, batch: int = 1) -> tuple[torch.Tensor]:
+        return (self.level.new_zeros(batch, 4),)
+
+    def trajectory(self, x: Any, state: Any = None, *, forced: Any = None) -> Any:
+        from organoid.models import Trajectory
+
+        logits = self.level + x
+        return Trajectory((logits > 0).to(x) + 0 * logits, logits, state or self.initial_state(len(x)))
+
+    def noise(self, batch: int, n_steps: int, generator: torch.Generator) -> torch.Tensor:
+        return torch.randn(batch, n_steps, 4, generator=generator)
+
+    def step(self, x: Any, state: Any) -> Any:
+        return self.trajectory(x[:, None], state).spikes[:, 0], state
+
+    def run(self, x: Any, state: Any = None) -> Any:
+        out = self.trajectory(x, state)
+        return out.spikes, out.state
+
+
+def test_any_model_that_keeps_the_contract_runs_and_predicts(rec: SpikeRecording, tmp_path: Path) -> None:
+    fitted = gradient(rec, model=ForeignModel(), loss="likelihood")
+    assert fitted.predict(rec).shape == rec.counts(0.002).shape
+    simulated = organoid.simulate(fitted, 1.0)
+    assert simulated.metadata["network"]["trained"] == "ForeignModel"
+    with pytest.raises(FitError, match="ForeignModel"):
+        fitted.save(tmp_path / "f.h5")
+
+
+def test_a_model_without_a_free_form_predicts_and_says_what_it_cannot(rec: SpikeRecording) -> None:
+    fitted = gradient(rec, model=LIF(4, 0.002, spike=ArcTan().relaxed), free_run=True)
+    assert fitted.network is None and fitted.free_run == {}
+    assert any("cannot" in note or "not simulate" in note for note in fitted.notes)
+    assert fitted.predict(rec).shape == rec.counts(0.002).shape
+    with pytest.raises(ModelError):
+        organoid.simulate(fitted, 1.0)
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_an_incomplete_fit_names_what_is_missing(path: Path, entry: str) -> None:
+    with h5py.File(path, "a") as h5:
+        del h5[entry]
+    with pytest.raises(FitError, match=entry):
+        organoid.load_fit(path)
+
+
+def _rewrite(name: str, value: Any) -> Callable[[h5py.File], None]:
+    def change(h5: h5py.File) -> None:
+        del h5[name]
+        h5[name] = value
+
+    return change
+
+
+def _attribute(group: str, name: str, value: Any) -> Callable[[h5py.File], None]:
+    def change(h5: h5py.File) -> None:
+        h5[group].attrs[name] = value
+
+    return change
+
+
+DAMAGE: dict[str, Callable[[h5py.File], None]] = {
+    "scores no mapping": _rewrite("scores", "[1, 2]"),
+    "notes no list": _rewrite("notes", "3"),
+    "settings no JSON": _rewrite("settings", "{"),
+    "free_run no mapping": _rewrite("free_run", "[]"),
+    "another shape": _rewrite("model/state/bias", np.zeros(5, dtype=np.float32)),
+    "network of another shape": _rewrite("network/weights", np.zeros((2, 5, 5))),
+    "network of text": _rewrite("network/bias", np.array([b"a"] * 4)),
+    "unknown loss": _attribute("loss", "name", "nothing"),
+    "unknown model": _attribute("model", "model", "nothing"),
+    "unknown kind of network": _attribute("network", "model", "nothing"),
+    "unknown kind of fit": _attribute("/", "fit_by", "guessing"),
+    "unknown settings of the loss": _attribute("loss", "settings", '{"nothing": 1}'),
+    "settings of the loss no JSON": _attribute("loss", "settings", "{"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_fit_is_refused_in_words(path: Path, damage: str) -> None:
+    with h5py.File(path, "a") as h5:
+        DAMAGE[damage](h5)
+    with pytest.raises(OrganoidError) as caught:
+        organoid.load_fit(path)
+    assert len(str(caught.value)) > 20
+
+
+def test_a_fit_without_its_bin_width(path: Path) -> None:
+    with h5py.File(path, "a") as h5:
+        del h5.attrs["bin_width"]
+    with pytest.raises(FitError):
+        organoid.load_fit(path)

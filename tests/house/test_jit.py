@@ -1,0 +1,35 @@
+"""Compiled loops are made again when a file they were made from has changed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+INNER = (
+    "from organoid.jit import kernel\nSCALE = {scale}\n"
+    "@kernel(inline='{inline}')\ndef inner(x):\n    return x + {add}\n"
+)
+OUTER = (
+    "from inner import SCALE, inner\nfrom organoid.jit import kernel\n"
+    "@kernel()\ndef outer(x):\n    return SCALE * inner(x)\n"
+    "print(outer(1.0), sum(outer.stats.cache_hits.values()))\n"
+)
+
+
+def run(folder):
+    env = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([sys.executable, folder / "outer.py"], env=env, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("inline", ["never", "always"])
+def test_a_change_in_another_file_is_noticed(tmp_path, inline):
+    (tmp_path / "outer.py").write_text(OUTER)
+    for scale, add, expected in [(2.0, 1.0, "4.0"), (2.0, 2.0, "6.0"), (3.0, 2.0, "9.0")]:
+        (tmp_path / "inner.py").write_text(INNER.format(scale=scale, add=add, inline=inline))
+        assert run(tmp_path) == [expected, "0"]
+        assert run(tmp_path) == [expected, "1"]  # and nothing is compiled twice
