@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from organoid._version import __version__
-from organoid.cli.support import check_output, make_folder, print_json, sentence, shows_progress
+from organoid.cli.support import check_output, make_folder, print_anywhere, print_json, sentence, shows_progress
 from organoid.errors import OrganoidError
 
 BAD_INPUT, BUG, DIFFERENT, NOT_COMPARABLE = 2, 1, 3, 4
@@ -259,6 +259,7 @@ def _show(found: Any, as_json: bool, as_text: Any) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exit code 2 and one sentence on bad input, 1 on a bug."""
+    print_anywhere()
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     try:

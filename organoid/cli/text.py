@@ -50,6 +50,10 @@ def info_text(info: Mapping[str, Any]) -> str:
         "window": window,
         "sampling rate": "unknown, or not the same everywhere" if rate is None else f"{rate:g} Hz",
     }
+    if info["n_events"]:
+        head["events"] = f"{number(info['n_events'])} (marks that are not stimuli)"
+    if info["labels"]:
+        head["labels"] = ", ".join(f"{label} {n}" for label, n in info["labels"].items())
     if info["wells"]:
         head["wells"] = ", ".join(info["wells"])
     parts = [lines(head)]
