@@ -143,8 +143,8 @@ def _too_slow(rec: SpikeRecording, times: NDArray[np.float64]) -> str | None:
     whole = "; all are whole numbers" if np.array_equal(times, np.rint(times)) else ""
     return (
         f"spikes run over {span / _HOUR:.3g} h, and no unit fires twice within {_CLOSE_S:g} s (the shortest interval "
-        f"is {intervals.min():g} s{whole}): are the times in milliseconds or samples, not seconds? `organoid map` makes "
-        "a mapping that says so"
+        f"is {intervals.min():g} s{whole}): are the times in milliseconds or samples, not seconds? `organoid map` "
+        "makes a mapping that says so"
     )
 
 

@@ -11,14 +11,18 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+from numpy.typing import ArrayLike
+
 from organoid.errors import RecordingError
 from organoid.hdf5.safe_read import DAMAGE, reason
 from organoid.io.encodings import decoded
 from organoid.io.packed import unpacked
 from organoid.io.source import Source, open_source, top_names
-from organoid.io.supplied import DEFAULT, NOISE, ReadOptions, TimesOrFile, as_labels, supplying
+from organoid.io.supplied import DEFAULT, NOISE, ReadOptions, as_labels, supplying
 from organoid.recording import SpikeRecording
 
+TimesOrFile = str | PathLike[str] | pd.DataFrame | ArrayLike
 Entry = tuple[str | None, str | None]  # (well, recording), as `read` accepts them
 
 

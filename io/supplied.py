@@ -8,16 +8,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from os import PathLike
 from typing import Any
-
-import pandas as pd
-from numpy.typing import ArrayLike
 
 from organoid.errors import RecordingError
 
 NOISE = ("noise",)
-TimesOrFile = str | PathLike[str] | pd.DataFrame | ArrayLike
 
 
 @dataclass(frozen=True)
