@@ -147,7 +147,7 @@ def compare(
 ) -> None:
     """Print the statistics of two recordings.
 
-    Network bursts of both are found with the thresholds of the first.
+    Network bursts of each are found by the same rule, with the number expected by chance beside them.
     """
     from organoid.cli.statistics import compare_files
     from organoid.cli.text import comparison_text

@@ -110,13 +110,14 @@ def unit_table(rec: SpikeRecording) -> pd.DataFrame:
 def compare_files(
     first: Path, second: Path, well: str | None, recording: str | None, options: ReadOptions = DEFAULT
 ) -> dict[str, Any]:
-    """Return the same statistics of two recordings; bursts of both by the thresholds of the first."""
+    """Return the same statistics of two recordings, each judged by the same rule and by itself."""
     recs = [read_with(options, file, well, recording).culture() for file in (first, second)]
-    thresholds = statistics.network_bursts(recs[0]).attrs["thresholds"]
-    summaries = [statistics.summary(rec, thresholds) for rec in recs]
+    bursts = [statistics.network_bursts(rec) for rec in recs]
+    summaries = [statistics.summary(rec, bursts=found) for rec, found in zip(recs, bursts)]
     return {
         "a": str(first),
         "b": str(second),
-        "statistics": {"a": summaries[0], "b": summaries[1]},
-        "thresholds": thresholds,
+        "statistics": dict(zip("ab", summaries)),
+        "thresholds": {name: found.attrs["thresholds"] for name, found in zip("ab", bursts)},
+        "remarks": {name: statistics.remarks(rec, found) for name, rec, found in zip("ab", recs, bursts)},
     }
