@@ -40,12 +40,10 @@ _HOME = {
     "replay": "organoid.sessions",
     "check_device": "organoid.closed_loop",
     "write_report": "organoid.report",
-    "find_pulses": "organoid.detection",
 }
 _SUBMODULES = (
     "closed_loop",
     "culture",
-    "detection",
     "devices",
     "figures",
     "fitting",
@@ -60,7 +58,6 @@ _SUBMODULES = (
 if _TYPE_CHECKING:
     from organoid.closed_loop import check_device, run_session
     from organoid.culture import preset, simulate
-    from organoid.detection import find_pulses
     from organoid.devices import SimulatedCulture
     from organoid.errors import (
         DeadlineError,
@@ -98,7 +95,6 @@ __all__ = [
     "check_device",
     "check_model",
     "check_reader",
-    "find_pulses",
     "fit",
     "load_fit",
     "preset",

@@ -59,7 +59,7 @@ def run_demo(out: Path, *, say: Say = print, progress: bool = False) -> dict[str
         simulated=simulated,
         gradient=trained,
         session=session,
-        title="First light: the sample culture and its twin",
+        title="Quickstart: the sample culture and the network fitted to it",
     )
     seconds = time.perf_counter() - began
     say(f"done in {seconds:.0f} s; the report: {report}")

@@ -9,6 +9,7 @@ messages of a misfit, for every new kind of array.
 """
 
 import hashlib
+import pickle
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -52,9 +53,19 @@ class _Cache(FunctionCache):  # type: ignore[misc]  # numba has no types
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
-        self._cache_file = IndexDataCacheFile(
+        self._cache_file = _Index(
             cache_path=self._cache_path, filename_base=self._impl.filename_base, source_stamp=stamp(function)
         )
+
+
+class _Index(IndexDataCacheFile):  # type: ignore[misc]  # numba has no types
+    """numba's index of what is on disk; one that names classes of another version counts as empty."""
+
+    def _load_index(self) -> Any:
+        try:
+            return super()._load_index()
+        except (AttributeError, ImportError, EOFError, pickle.UnpicklingError):
+            return {}
 
 
 def stamp(function: Callable[..., Any]) -> str:

@@ -38,7 +38,19 @@ PARTS = {
     "figures": RECORDING | {"statistics"},
 }
 # On top of them, each may import all parts above this line and those before it here.
-TOP = ("sample_culture", "sessions", "tasks", "experiments", "analysis", "interop", "report", "cli", "demo", "__main__")
+TOP = (
+    "sample_culture",
+    "tutorials",
+    "sessions",
+    "tasks",
+    "experiments",
+    "analysis",
+    "interop",
+    "report",
+    "cli",
+    "demo",
+    "__main__",
+)
 COMMAND_LINE = ("cli", "demo")  # these two start each other
 HEAVY = {"torch", "numba", "plotly"}
 LIGHT = ("io", "stimulation", "errors", "_version", "recording", "hdf5", "sample_culture")

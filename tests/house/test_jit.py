@@ -1,10 +1,12 @@
 """Compiled loops are made again when a file they were made from has changed."""
 
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 
+import numba
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -33,3 +35,17 @@ def test_a_change_in_another_file_is_noticed(tmp_path, inline):
         (tmp_path / "inner.py").write_text(INNER.format(scale=scale, add=add, inline=inline))
         assert run(tmp_path) == [expected, "0"]
         assert run(tmp_path) == [expected, "1"]  # and nothing is compiled twice
+
+
+@pytest.mark.slow
+def test_what_another_version_kept_is_made_again(tmp_path):
+    (tmp_path / "inner.py").write_text(INNER.format(scale=2.0, add=1.0, inline="never"))
+    (tmp_path / "outer.py").write_text(OUTER)
+    assert run(tmp_path) == ["4.0", "0"]
+    indices = list(tmp_path.rglob("*.nbi"))
+    assert indices
+    for index in indices:
+        version = pickle.dumps(numba.__version__, protocol=-1)
+        index.write_bytes(version + b"corganoid.jit\nNoSuchClass\n.")  # a class that is not there any more
+    assert run(tmp_path) == ["4.0", "0"]
+    assert run(tmp_path) == ["4.0", "1"]

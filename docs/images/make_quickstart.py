@@ -1,6 +1,6 @@
-"""Draw ``first-light.png``: the sample culture and its twin, by the fit of ``organoid demo``.
+"""Draw ``quickstart.png``: the sample culture and its twin, by the fit of ``organoid demo``.
 
-    organoid demo && python docs/images/make_first_light.py organoid-demo
+    organoid demo && python docs/images/make_quickstart.py organoid-demo
 
 Needs a Chromium browser on the path to turn the page into a picture.
 """
@@ -36,7 +36,7 @@ def main(demo: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "page.html"
         source.write_text(page, encoding="utf-8")
-        target = Path(__file__).with_name("first-light.png").resolve()
+        target = Path(__file__).with_name("quickstart.png").resolve()
         options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--virtual-time-budget=5000"]
         size = f"--window-size={SIZE[0]},{SIZE[1]}"
         subprocess.run(["chromium", *options, size, f"--screenshot={target}", source.as_uri()], check=True)
