@@ -26,6 +26,7 @@ _HOME = {
     "StimulationError": "organoid.errors",
     "DeviceError": "organoid.errors",
     "DeadlineError": "organoid.errors",
+    "ProtocolError": "organoid.errors",
     "fit": "organoid.fitting",
     "load_fit": "organoid.fitting",
     "FitResult": "organoid.fitting",
@@ -65,6 +66,7 @@ if _TYPE_CHECKING:
         FitError,
         ModelError,
         OrganoidError,
+        ProtocolError,
         RecordingError,
         StimulationError,
     )
@@ -85,6 +87,7 @@ __all__ = [
     "FitResult",
     "ModelError",
     "OrganoidError",
+    "ProtocolError",
     "Pulse",
     "PulseTrain",
     "RecordingError",

@@ -33,6 +33,10 @@ class SessionError(OrganoidError, ValueError):
     """A session was asked for that cannot be run; nothing has been started."""
 
 
+class ProtocolError(SessionError):
+    """A protocol raised an error or returned what it must not; the text names file, line and tick."""
+
+
 class JournalError(OrganoidError, OSError):
     """A journal cannot be created, read or rebuilt from."""
 

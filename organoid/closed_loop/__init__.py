@@ -22,7 +22,7 @@ from organoid.closed_loop.latency import LatencyProfile, latency_profile
 from organoid.closed_loop.replay.replay import ReplayReport, replay
 from organoid.closed_loop.session import run_session
 from organoid.closed_loop.ticks import TickClock
-from organoid.errors import JournalError, SessionError
+from organoid.errors import JournalError, ProtocolError, SessionError
 
 __all__ = [
     "LATENCY_PROFILES",
@@ -38,6 +38,7 @@ __all__ = [
     "Observer",
     "Planned",
     "Protocol",
+    "ProtocolError",
     "Receipt",
     "ReplayReport",
     "Reporting",

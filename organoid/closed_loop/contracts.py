@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from typing import Any, runtime_checkable
 from typing import Protocol as TypingProtocol
 
@@ -11,8 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from organoid.closed_loop.random_streams import tick_stream
+from organoid.errors import StimulationError
 from organoid.recording.validation import electrode_table, unit_table
 from organoid.stimulation import DeviceProfile, Pulse
+
+
+_LARGEST_FRAME = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,20 @@ class Command:
     at_frame: int | None = None
     label: str = ""
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.pulse, Pulse):
+            raise StimulationError(f"a command of {self.pulse!r}; expected a Pulse")
+        if self.at_frame is not None and not _is_integer(self.at_frame):
+            raise StimulationError(
+                f"a command for frame {self.at_frame!r}; expected a whole number (seconds times info.frame_rate, rounded)"
+            )
+        if not isinstance(self.label, str):
+            raise StimulationError(f"a command with label {self.label!r}; expected text")
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and abs(int(value)) < _LARGEST_FRAME
+
 
 @dataclass(frozen=True)
 class Receipt:
@@ -133,11 +153,19 @@ class Tick:
     block : Block
         What happened since the previous tick.
     info : DeviceInfo
+    seed : int
+        Of the session, from which `rng` follows.
     """
 
     index: int
     block: Block
     info: DeviceInfo
+    seed: int = 0
+
+    @cached_property
+    def rng(self) -> np.random.Generator:
+        """Random numbers of this tick alone: they depend on the session's seed and the tick's index, nothing else."""
+        return tick_stream(self.seed, self.index)
 
     @property
     def time(self) -> float:

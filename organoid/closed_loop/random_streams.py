@@ -4,7 +4,7 @@ import numpy as np
 
 from organoid.errors import SessionError
 
-_STREAMS = {"protocol": 1, "latency": 2}
+_STREAMS = {"protocol": 1, "latency": 2, "tick": 3}
 
 
 def check_seed(seed: int) -> int:
@@ -27,3 +27,9 @@ def stream(seed: int, name: str) -> np.random.Generator:
         "protocol" or "latency".
     """
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(_STREAMS[name],))))
+
+
+def tick_stream(seed: int, tick: int) -> np.random.Generator:
+    """Return the generator of one tick: the same whenever, and on whatever, that tick is decided again."""
+    words = np.random.SeedSequence(seed, spawn_key=(_STREAMS["tick"], tick))
+    return np.random.Generator(np.random.PCG64(words))

@@ -13,10 +13,11 @@ from typing import Any
 from tqdm import tqdm
 
 from organoid.closed_loop.blocks import check_block
+from organoid.closed_loop.checked_protocol import CheckedProtocol
 from organoid.closed_loop.command_filter import CommandFilter, CommandOutcome
-from organoid.closed_loop.contracts import Block, Command, Delivered, Device, Observer, Protocol, Reporting, Tick
+from organoid.closed_loop.contracts import Block, Command, Delivered, Device, Observer, Protocol, Tick
 from organoid.closed_loop.journal import schema
-from organoid.closed_loop.journal.provenance import describe, package_hash, versions
+from organoid.closed_loop.journal.provenance import package_hash, versions
 from organoid.closed_loop.journal.reader import Session, session_from
 from organoid.closed_loop.journal.writer import Header, Journal
 from organoid.closed_loop.latency import LatencyProfile, latency_profile
@@ -112,6 +113,9 @@ def run_session(
     ------
     SessionError, JournalError
         If it cannot be run as asked, or the journal exists; nothing has been started.
+    ProtocolError
+        If the protocol lacks a method, raises an error or returns what it must not: the text names file, line
+        and tick.
     DeviceError, DeadlineError
         If the device breaks its contract; if a deadline is missed and ``on_missed="raise"``.
 
@@ -123,7 +127,7 @@ def run_session(
     """
     if on_missed not in ("record", "raise"):
         raise SessionError(f"on_missed is {on_missed!r}; choices: 'record', 'raise'")
-    clock = TickClock.of(device.info.frame_rate, protocol.tick_rate, duration)
+    clock = TickClock.of(device.info.frame_rate, CheckedProtocol(protocol).tick_rate, duration)
     plan = Plan(clock, check_seed(seed), latency_profile(latency), bool(deliver), on_missed == "raise")
     return run_plan(protocol, device, plan, None if journal is None else Path(journal), observers, progress)
 
@@ -153,29 +157,18 @@ class _Run:
     def __init__(
         self, protocol: Protocol, device: Device, plan: Plan, path: Path | None, observers: Sequence[Observer]
     ) -> None:
-        self._protocol, self._device, self._plan, self._observers = protocol, device, plan, tuple(observers)
-        self._info = device.info
-        self._state = protocol.start(self._info, stream(plan.seed, "protocol"))
+        self._protocol, self._device, self._plan = CheckedProtocol(protocol), device, plan
+        self._observers, self._info = tuple(observers), device.info
+        self._state = self._protocol.start(self._info, stream(plan.seed, "protocol"))
         self._latency_rng = stream(plan.seed, "latency")
-        self._reported = self._report_names()
         self._gate = CommandFilter(device, plan.clock.end_frame, plan.deliver)
         self._pending: list[tuple[int, Command]] = []
         self._counts: Counter[str] = Counter()
         self._frame, self._started = 0, False
         self._journal = Journal(path, self._header())
 
-    def _report_names(self) -> tuple[str, ...]:
-        if not isinstance(self._protocol, Reporting):
-            return ()
-        self._report = self._protocol.report
-        names = tuple(self._report(self._state))
-        taken = [name for name in names if name in schema.FIXED_TICK_COLUMNS or name.startswith(schema.WALL)]
-        if taken:
-            raise SessionError(f"the protocol reports {taken[0]!r}, a name the journal uses itself; rename it")
-        return names
-
     def _header(self) -> Header:
-        description, source = describe(self._protocol)
+        description, source = self._protocol.describe()
         info = self._info
         device = {
             "name": info.name,
@@ -188,7 +181,7 @@ class _Run:
         plan = {**self._plan.to_dict(), "protocol": description, "device": device}
         metadata = {"protocol": description["name"], "device": info.name, "seed": self._plan.seed}
         found = {**versions(), "source": package_hash()}
-        return Header(info, self._device, plan, found, self._reported, source, metadata)
+        return Header(info, self._device, plan, found, self._protocol.report_names, source, metadata)
 
     def run(self, bar: "tqdm[Any]") -> Session:
         try:
@@ -231,7 +224,7 @@ class _Run:
         clock = self._plan.clock
         now, following = clock.boundary(k + 1), clock.boundary(k + 2)
         block = self._advance(now)
-        tick = Tick(k, block, self._info)
+        tick = Tick(k, block, self._info, self._plan.seed)
         delay = self._plan.latency.sample(self._latency_rng)
         wall_start, began = self._journal.wall_s, time.perf_counter()
         commands, self._state = self._protocol.decide(tick, self._state)
@@ -247,7 +240,7 @@ class _Run:
         self._counts["ticks"] += 1
         self._counts["late"] += n_late
         self._counts["missed"] += missed
-        self._journal.tick((*row, *self._numbers()), deadline)
+        self._journal.tick((*row, *self._protocol.report(self._state, k)), deadline)
         for observer in self._observers:
             observer.on_tick(tick, commands)
         if missed and self._plan.raise_when_missed:
@@ -260,14 +253,6 @@ class _Run:
     def _missed(self, delay: float, wall_decide: float, period: float, fates: Sequence[CommandOutcome]) -> bool:
         took = delay + (wall_decide if self._info.real_time else 0.0)
         return bool(fates) and took > period
-
-    def _numbers(self) -> tuple[float, ...]:
-        if not self._reported:
-            return ()
-        report = self._report(self._state)
-        if tuple(report) != self._reported:
-            raise SessionError(f"the protocol reported {tuple(report)}; at the start it was {self._reported}")
-        return tuple(float(value) for value in report.values())
 
     def _advance(self, until: int) -> Block:
         block = self._device.advance(until)
