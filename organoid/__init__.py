@@ -40,6 +40,7 @@ _HOME = {
     "run_session": "organoid.closed_loop",
     "replay": "organoid.sessions",
     "check_device": "organoid.closed_loop",
+    "check_protocol": "organoid.closed_loop",
     "write_report": "organoid.report",
 }
 _SUBMODULES = (
@@ -57,7 +58,7 @@ _SUBMODULES = (
 )
 
 if _TYPE_CHECKING:
-    from organoid.closed_loop import check_device, run_session
+    from organoid.closed_loop import check_device, check_protocol, run_session
     from organoid.culture import preset, simulate
     from organoid.devices import SimulatedCulture
     from organoid.errors import (
@@ -97,6 +98,7 @@ __all__ = [
     "StimulationGuard",
     "check_device",
     "check_model",
+    "check_protocol",
     "check_reader",
     "fit",
     "load_fit",

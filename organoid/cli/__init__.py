@@ -86,6 +86,10 @@ def info(file: Recorded, as_json: Json = False) -> None:
     from organoid.io.info import file_info
 
     found = file_info(file)
+    if (found["metadata"] or {}).get("protocol") is not None and found["format"] == "organoid":
+        from organoid.closed_loop.journal.reader import session_summary
+
+        found["session"] = session_summary(file)
     _show(found, as_json, info_text)
 
 

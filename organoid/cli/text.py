@@ -52,10 +52,36 @@ def info_text(info: Mapping[str, Any]) -> str:
     }
     if info["wells"]:
         head["wells"] = ", ".join(info["wells"])
+    if "session" in info:
+        head |= _became(info["session"])
     parts = [lines(head)]
     if len(info["entries"]) > 1:
         parts.append(_entries(info["entries"]))
     return "\n\n".join(part for part in [*parts, notes(info["notes"])] if part)
+
+
+def _became(session: Mapping[str, Any]) -> dict[str, str]:
+    """Return what became of a session: completed, failed and why, or interrupted, and its commands."""
+    status = {"running": "interrupted (its writer was killed, or still runs)"}.get(session["status"], session["status"])
+    ticks = "1 tick" if session["n_ticks"] == 1 else f"{number(session['n_ticks'])} ticks"
+    why = f": {session['error']}" if session["error"] and session["status"] == "failed" else ""
+    return {
+        "session": f"{session['protocol']} on {session['device']}, {ticks}, {status}{why}",
+        "commands": f"{number(session['n_commands'])}, {number(session['n_accepted'])} accepted",
+        **_rejected(session["rejected"], session["late"], session["missed"]),
+    }
+
+
+def _rejected(rows: Sequence[Mapping[str, Any]], late: int, missed: int) -> dict[str, str]:
+    """Return rejected commands by reason, and what came late; nothing where there is neither."""
+    found = {}
+    if rows:
+        found["rejected"] = "; ".join(
+            f"{number(row['n'])} by {row['stage']}{f' ({reason})' if (reason := row['reason']) else ''}" for row in rows
+        )
+    if late or missed:
+        found["late"] = f"{number(late)} commands came later than asked, {number(missed)} ticks after the next decision"
+    return found
 
 
 def _entries(entries: Sequence[Mapping[str, Any]]) -> str:
@@ -149,8 +175,16 @@ def session_text(found: Mapping[str, Any]) -> str:
         "spikes": number(found["n_spikes"]),
         "pulses": f"{number(found['n_pulses'])} given, {number(found['commands'].get('given', 0))} asked for",
     }
-    values = {name.replace("_", " "): number(value, 4) for name, value in found["values"].items()}
+    head |= _rejected(found["rejected"], found["late"], found["missed"])
+    values = {name.replace("_", " "): _value(value) for name, value in found["values"].items()}
     return "\n\n".join(part for part in (lines(head | values | _written(found)), notes(found["warnings"])) if part)
+
+
+def _value(value: Any) -> str:
+    """Return one outcome for reading; tables and long lists are left to --json."""
+    if isinstance(value, dict | list | tuple) and len(value) > 6:
+        return f"{len(value)} values (--json)"
+    return str(value) if isinstance(value, str | dict | list | tuple) else number(value, 4)
 
 
 def dry_run_text(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
@@ -158,6 +192,9 @@ def dry_run_text(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) 
     dose = f"{number(summary['dose'])} {summary['dose_unit'] or ''}".strip()
     pulses = f"{number(summary['pulses'])} ({summary['method']})"
     head = {"duration": f"{number(summary['duration_s'])} s", "pulses": pulses, "dose": dose}
+    rehearsal = summary["rehearsal"]
+    found = _rejected(summary["rejected"], rehearsal["late"], rehearsal["missed"])
+    head |= {name: f"{text} (rehearsed for {number(rehearsal['duration_s'])} s)" for name, text in found.items()}
     columns = ("site", "electrodes", "amplitude", "pulses", "largest phase", "dose")
     body = [
         (

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from organoid.cli.support import OutputError, UsageError, check_output
-from organoid.closed_loop import Device, Protocol, Session, SessionError, run_session
+from organoid.closed_loop import Device, Protocol, ProtocolError, Session, run_session
+from organoid.closed_loop.checked_protocol import failed_at
 from organoid.culture import preset, simulate
 from organoid.devices import SimulatedCulture
 from organoid.errors import OrganoidError
@@ -172,7 +173,8 @@ def load_protocol(name: str) -> Protocol:
     except (OrganoidError, OSError):
         raise
     except Exception as error:
-        raise SessionError(f"protocol {name} cannot be loaded: {type(error).__name__}: {error}") from error
+        file = name.rpartition(":")[0] or name
+        raise ProtocolError(f"protocol {name} cannot be loaded: {failed_at(error, file)}") from error
 
 
 def plan_session(request: SessionRequest) -> dict[str, Any]:
@@ -180,7 +182,7 @@ def plan_session(request: SessionRequest) -> dict[str, Any]:
     from organoid.protocols import dry_run
 
     device = SimulatedCulture(load_culture(request.culture))
-    plan = dry_run(load_protocol(request.protocol), device.info, request.duration)
+    plan = dry_run(load_protocol(request.protocol), device.info, request.duration, request.latency)
     return {"protocol": request.protocol, **plan.summary, "table": plan.table.to_dict("records")}
 
 
@@ -222,6 +224,9 @@ def session_found(request: SessionRequest, session: Session, device: Device) -> 
         "n_spikes": session.recording.n_spikes,
         "n_pulses": commands.get("delivered", 0),
         "commands": commands,
+        "rejected": session.rejections.to_dict("records"),
+        "late": commands.get("late", 0),
+        "missed": commands.get("missed", 0),
         "values": session.outcome.get("values", {}),
         "warnings": list(device.info.warnings),
     }

@@ -16,9 +16,10 @@ from organoid.closed_loop.contracts import (
     Reporting,
     Tick,
 )
-from organoid.closed_loop.journal.reader import Session, read_session
+from organoid.closed_loop.journal.reader import Session, read_session, session_summary
 from organoid.closed_loop.latency import PROFILES as LATENCY_PROFILES
 from organoid.closed_loop.latency import LatencyProfile, latency_profile
+from organoid.closed_loop.protocol_conformance import check_protocol
 from organoid.closed_loop.replay.replay import ReplayReport, replay
 from organoid.closed_loop.session import run_session
 from organoid.closed_loop.ticks import TickClock
@@ -47,8 +48,10 @@ __all__ = [
     "Tick",
     "TickClock",
     "check_device",
+    "check_protocol",
     "latency_profile",
     "read_session",
     "replay",
     "run_session",
+    "session_summary",
 ]

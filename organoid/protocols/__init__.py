@@ -1,5 +1,6 @@
 """Protocols by name, their binding to electrodes, and the dry run."""
 
+from organoid.protocols.base import ConfiguredProtocol, Parameters
 from organoid.protocols.binding import Binding, BindingError, Stimulus, default_electrodes
 from organoid.protocols.periodic_pulses import PeriodicPulses
 from organoid.protocols.plan import DryRun, dry_run
@@ -15,7 +16,9 @@ from organoid.protocols.registry import (
 __all__ = [
     "Binding",
     "BindingError",
+    "ConfiguredProtocol",
     "DryRun",
+    "Parameters",
     "PeriodicPulses",
     "RateClamp",
     "Stimulus",

@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from organoid.closed_loop import Block, Command, Delivered, DeviceInfo, Planned, Protocol, Receipt, run_session
+from organoid.closed_loop import DeviceInfo, LatencyProfile, Planned, Protocol, run_session
+from organoid.closed_loop.checked_protocol import CheckedProtocol
+from organoid.closed_loop.rehearsal import RehearsalDevice
 from organoid.protocols.base import plan_table
-from organoid.stimulation import Pulse, StimulationGuard
+from organoid.stimulation import StimulationGuard
+
+_REHEARSED_TICKS = 30_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +26,10 @@ class DryRun:
     duration : float, s
     method : str
         "planned", "at most", or "with a silent culture" for protocols that do not plan.
+    rejected : DataFrame
+        Commands a rehearsal saw rejected, by stage and reason; see `Session.rejections`.
+    rehearsal : dict
+        ``duration_s`` of the rehearsal, ``late`` commands and ``missed`` ticks in it.
     warnings : tuple of str
         Of the device.
     """
@@ -30,6 +37,8 @@ class DryRun:
     table: pd.DataFrame
     duration: float
     method: str
+    rejected: pd.DataFrame
+    rehearsal: dict[str, Any]
     warnings: tuple[str, ...] = ()
 
     @property
@@ -43,21 +52,27 @@ class DryRun:
             "dose": float(self.table["dose"].sum()),
             "dose_unit": {"A": "C", "V": "V s"}.get(units[0]) if len(units) == 1 else None,
             "refused": [reason for reason in self.table["refused"] if reason],
+            "rejected": self.rejected.to_dict("records"),
+            "rehearsal": self.rehearsal,
             "warnings": list(self.warnings),
         }
 
 
-def dry_run(protocol: Protocol, info: DeviceInfo, duration: float) -> DryRun:
-    """Say what a protocol would give on a device.
+def dry_run(
+    protocol: Protocol, info: DeviceInfo, duration: float, latency: str | LatencyProfile = "ideal"
+) -> DryRun:
+    """Return what a protocol would give on a device.
 
-    Open-loop protocols say it exactly, closed-loop ones give upper bounds. A protocol that does not plan
-    (no method `plan`) is run against a culture that never spikes.
+    Open-loop protocols plan it exactly, closed-loop ones give upper bounds. Every protocol is also rehearsed, for at
+    most 30,000 ticks, against a culture that never spikes: that shows which commands would be rejected or late, and
+    is the answer for protocols that do not plan (no method `plan`; these are rehearsed to the end).
 
     Parameters
     ----------
     protocol : Protocol
     info : DeviceInfo
     duration : float, s
+    latency : str or LatencyProfile
 
     Returns
     -------
@@ -68,13 +83,20 @@ def dry_run(protocol: Protocol, info: DeviceInfo, duration: float) -> DryRun:
     SessionError
         If sites or stimuli do not fit the device.
     """
-    protocol.start(info, np.random.default_rng(0))
+    tick_rate = CheckedProtocol(protocol).tick_rate
+    device = RehearsalDevice(info)
+    planned = isinstance(protocol, Planned)
+    rehearsed = min(duration, _REHEARSED_TICKS / float(tick_rate)) if planned else duration
+    session = run_session(protocol, device, rehearsed, latency=latency, progress=False)
     if isinstance(protocol, Planned):
         plan = protocol.plan(info, duration)
         method = "at most" if plan["upper_bound"].any() else "planned"
     else:
-        plan, method = _against_silence(protocol, info, duration), "with a silent culture"
-    return DryRun(_table(plan, info), float(duration), method, info.warnings)
+        plan = plan_table([("", pulse, n, False) for pulse, n in device.given.items()])
+        method = "with a silent culture"
+    counts = session.outcome["commands"]
+    rehearsal = {"duration_s": float(rehearsed), "late": counts["late"], "missed": counts["missed"]}
+    return DryRun(_table(plan, info), float(duration), method, session.rejections, rehearsal, info.warnings)
 
 
 def _table(plan: pd.DataFrame, info: DeviceInfo) -> pd.DataFrame:
@@ -97,39 +119,3 @@ def _table(plan: pd.DataFrame, info: DeviceInfo) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*columns, "upper_bound", "refused"])
 
 
-def _against_silence(protocol: Protocol, info: DeviceInfo, duration: float) -> pd.DataFrame:
-    device = _Silence(info)
-    run_session(protocol, device, duration, progress=False)
-    return plan_table([("", pulse, n, False) for pulse, n in device.given.items()])
-
-
-class _Silence:
-    """A device on which nothing ever happens; it counts the pulses it gets."""
-
-    def __init__(self, info: DeviceInfo) -> None:
-        self.info = info
-        self.given: dict[Pulse, int] = {}
-        self._frame, self._queue = 0, list[Command]()
-
-    def start(self, seed: int) -> None:
-        self._frame, self._queue = 0, []
-
-    def advance(self, until_frame: int) -> Block:
-        none = np.empty(0, dtype=np.int64)
-        due = [command for command in self._queue if (command.at_frame or 0) < until_frame]
-        self._queue = [command for command in self._queue if (command.at_frame or 0) >= until_frame]
-        for command in due:
-            self.given[command.pulse] = self.given.get(command.pulse, 0) + 1
-        start, self._frame = self._frame, until_frame
-        given = tuple(Delivered(max(command.at_frame or 0, start), command) for command in due)
-        return Block(start, until_frame, none, none, given)
-
-    def stimulate(self, commands: Any) -> list[Receipt]:
-        self._queue += commands
-        return [Receipt(True, command.at_frame) for command in commands]
-
-    def interrupt(self, electrodes: Any = None) -> None:
-        self._queue = []
-
-    def close(self) -> None:
-        self._queue = []

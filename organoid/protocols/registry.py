@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from organoid.closed_loop import Protocol, SessionError
+from organoid.closed_loop.checked_protocol import CheckedProtocol
 
 # Adding a protocol takes its module and one line here. Each module holds `PROTOCOL`, its class.
 MODULES = {
@@ -137,9 +138,7 @@ def _make(kind: Any, name: str, arguments: dict[str, Any]) -> Protocol:
         protocol: Protocol = kind(**arguments)
     except TypeError as error:
         raise SessionError(f"protocol {name!r} does not take these parameters: {error}") from None
-    lacking = [part for part in ("tick_rate", "start", "decide", "finish") if not hasattr(protocol, part)]
-    if lacking:
-        raise SessionError(f"{name!r} is no protocol: it has no {lacking[0]!r} (of tick_rate, start, decide, finish)")
+    CheckedProtocol(protocol)
     return protocol
 
 

@@ -86,10 +86,23 @@ def _warnings(fit: Any, gradient: Any, session: Any) -> Iterator[Note]:
         yield Note("Training", "On held-out data the trained model is no better than a constant rate.", True)
     outcome = dict(getattr(session, "outcome", None) or {})
     if outcome.get("status") not in (None, "completed"):
-        yield Note("Session", f"The session did not complete: {outcome['status']}.", True)
+        why = f" ({outcome['error']})" if outcome.get("error") else ""
+        yield Note("Session", f"The session did not complete: {outcome['status']}{why}.", True)
+    yield from _command_notes(session, dict(outcome.get("commands") or {}))
     device = dict(getattr(session, "header", None) or {}).get("device")
     for text in (device or {}).get("warnings", ()) if isinstance(device, dict) else ():
         yield Note("Session", str(text), True)
+
+
+def _command_notes(session: Any, counts: dict[str, Any]) -> Iterator[Note]:
+    """Yield what became of commands that were rejected or came late."""
+    rejected = getattr(session, "rejections", None)
+    for row in () if rejected is None else rejected.itertuples():
+        reason = f": {row.reason}" if row.reason else ""
+        yield Note("Session", f"{row.n:,} commands were rejected ({row.stage}){reason}.", True)
+    if counts.get("late"):
+        missed = f"; {counts['missed']:,} ticks missed their deadline" if counts.get("missed") else ""
+        yield Note("Session", f"{counts['late']:,} commands came later than asked{missed}.")
 
 
 def sections(*, recording: Any, fit: Any, simulated: Any, gradient: Any, session: Any) -> list[Section]:

@@ -24,8 +24,8 @@ class AppendableDataset:
 
     def __init__(self, group: h5py.Group, name: str, dtype: Any, row_shape: tuple[int, ...] = ()) -> None:
         self._dtype = np.dtype(dtype)
-        row_bytes = self._dtype.itemsize * int(np.prod(row_shape, dtype=int))
-        rows = max(16, CHUNK_BYTES // row_bytes)
+        self._row_bytes = self._dtype.itemsize * int(np.prod(row_shape, dtype=int))
+        rows = max(16, CHUNK_BYTES // self._row_bytes)
         self.dataset = group.create_dataset(
             name, shape=(0, *row_shape), maxshape=(None, *row_shape), chunks=(rows, *row_shape), dtype=dtype
         )
@@ -33,6 +33,11 @@ class AppendableDataset:
         # One attribute, replaced as a whole: an interrupt between two statements can neither lose nor double rows.
         self._state: tuple[int, list[Any]] = (0, [])
         self.n_rows = 0
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Size of the rows that wait."""
+        return len(self._state[1]) * self._row_bytes
 
     def append(self, row: Any) -> int:
         """Add one row (a tuple where the row has fields); returns its number."""

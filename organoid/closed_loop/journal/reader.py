@@ -56,6 +56,14 @@ class Session:
         """Pulses given, one row for each pulse and electrode (a copy)."""
         return self.recording.stimuli
 
+    @property
+    def rejections(self) -> pd.DataFrame:
+        """Commands that were not passed on: stage, reason (of the first such), n, most frequent first.
+
+        Reasons that differ in their numbers alone count as one.
+        """
+        return rejections(self.commands)
+
     def __repr__(self) -> str:
         name = self.header.get("protocol", {}).get("name", "?")
         return f"Session({name!r}, {self.outcome.get('status')}, {len(self.ticks)} ticks, {self.recording!r})"
@@ -121,6 +129,45 @@ def _take(h5: h5py.File, path: Path | None) -> Session:
         versions=json.loads(h5[schema.VERSIONS].asstr()[()]),
         path=path,
     )
+
+
+def rejections(commands: pd.DataFrame) -> pd.DataFrame:
+    """Count the rejected rows of a table of commands by stage and reason; see `Session.rejections`."""
+    rejected = commands.loc[~commands["accepted"].astype(bool), ["stage", "reason"]]
+    kind = rejected["reason"].str.replace(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?", "#", regex=True)
+    groups = rejected.groupby(["stage", kind.rename("kind")], sort=False)
+    found = groups["reason"].agg(["first", "size"]).reset_index()
+    found = found.rename(columns={"first": "reason", "size": "n"})[["stage", "reason", "n"]]
+    return found.sort_values("n", ascending=False, kind="stable", ignore_index=True)
+
+
+def session_summary(path: str | PathLike[str]) -> dict[str, Any]:
+    """Return what became of a session, from its journal, as plain JSON values.
+
+    Returns
+    -------
+    dict
+        status ("completed", "failed", "interrupted", or "running" where the writer was killed or still runs), error,
+        protocol, device, seed, n_ticks, commands (counts), rejected (stage, reason, n), late, missed and values.
+    """
+    with open_journal(Path(path)) as h5:
+        header = json.loads(h5[schema.HEADER].asstr()[()])
+        outcome = outcome_of(h5)
+        commands, deadlines = table(h5, schema.COMMANDS), table(h5, schema.DEADLINES)
+    return {
+        "status": outcome.get("status", schema.RUNNING),
+        "error": outcome.get("error", ""),
+        "protocol": header["protocol"]["name"],
+        "device": header["device"]["name"],
+        "seed": header["seed"],
+        "n_ticks": len(deadlines),
+        "n_commands": len(commands),
+        "n_accepted": int(commands["accepted"].sum()),
+        "rejected": rejections(commands).to_dict("records"),
+        "late": int(deadlines["n_late"].sum()),
+        "missed": int(deadlines["missed"].sum()),
+        "values": outcome.get("values") or {},
+    }
 
 
 def table(h5: h5py.File, name: str) -> pd.DataFrame:

@@ -39,6 +39,11 @@ class WaveformLog:
             self._rows.extend([(number, k, p.amplitude, p.width_s, unit.encode()) for k, p in enumerate(phases)])
         return self._numbers[key]
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Size of the rows that wait."""
+        return self._rows.waiting_bytes
+
     def write(self) -> None:
         """Write waiting rows."""
         self._rows.write()
@@ -87,6 +92,11 @@ class StimulusLog:
             self._columns[name].extend(labels[chosen])
         for name, value in values.items():
             self._columns[name].extend([value] * n)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Size of the rows that wait."""
+        return sum(column.waiting_bytes for column in (*self._missing.values(), *self._columns.values()))
 
     def write(self) -> None:
         """Write waiting rows."""

@@ -24,7 +24,8 @@ import numpy as np
 from organoid._version import __version__
 from organoid.closed_loop.contracts import Block, Delivered, DeviceInfo, Journalled
 from organoid.closed_loop.journal import schema
-from organoid.closed_loop.journal.appendable import AppendableDataset
+from organoid.closed_loop.journal.appendable import CHUNK_BYTES, AppendableDataset
+from organoid.closed_loop.journal.reserve import Reserve, make_file
 from organoid.closed_loop.journal.stimulus_log import StimulusLog, WaveformLog
 from organoid.errors import JournalError
 from organoid.hdf5 import layout
@@ -33,6 +34,7 @@ from organoid.stimulation import Pulse
 
 FLUSH_WALL_S = 0.35  # 0.5 s are promised; a tick and the flush itself take their time
 FLUSH_SIMULATED_S = 1.0
+_DATASETS = 32  # more than a journal has: each may begin a chunk in a flush
 FLUSH_SHARE = 0.05  # of the wall time, at most, for flushes that simulated time asks for
 
 
@@ -81,8 +83,12 @@ class Journal:
 
     def __init__(self, path: Path | None, header: Header) -> None:
         self.path = path
-        self.h5 = _open_new(path)
+        size = 0 if path is None else _size(header)
+        self.h5 = _open_new(path, size)
+        self._reserve = None if path is None else Reserve(path, self.h5)
         try:
+            if self._reserve is not None:
+                self._reserve.ensure(size)
             self._create(header)
         except BaseException:
             self.h5.close()
@@ -104,6 +110,10 @@ class Journal:
         self._electrodes = AppendableDataset(self.h5, schema.COMMAND_ELECTRODES, "i4")
         self._waveforms = WaveformLog(self.h5)
         self._stimuli = StimulusLog(self.h5, header.info, self._waveforms)
+        self._parts: tuple[AppendableDataset | WaveformLog | StimulusLog, ...] = (
+            *(self._spike_times, self._spike_units, self._waveforms, self._stimuli),
+            *(self._electrodes, self._commands, self._deadlines, self._ticks),
+        )
         self._observed = self.h5[layout.OBSERVED]
         self._spans: list[list[int]] = []
         self._n_spans_written = 0
@@ -165,14 +175,22 @@ class Journal:
 
     def flush(self) -> None:
         """Write everything that waits."""
+        self._make_room()
+        self._write()
+
+    def _make_room(self) -> None:
+        """Take the room on the disk that what waits may need."""
+        if self._reserve is not None:
+            waiting = sum(part.waiting_bytes for part in self._parts)
+            self._reserve.ensure(waiting + CHUNK_BYTES * _DATASETS)
+
+    def _write(self) -> None:
         began = time.perf_counter()
         window = self.h5[layout.WINDOW]
         window[1] = float(self._info.to_seconds(self._stop_frame))
         window.flush()
-        for part in (self._spike_times, self._spike_units, self._waveforms, self._stimuli):
+        for part in self._parts:
             part.write()
-        for table in (self._electrodes, self._commands, self._deadlines, self._ticks):
-            table.write()
         self._write_spans()
         self._last_wall = time.perf_counter()
         self._last_frame = self._stop_frame
@@ -188,29 +206,44 @@ class Journal:
         self._n_spans_written = len(self._spans)
 
     def finish(self, outcome: Mapping[str, Any]) -> None:
-        """Write the last rows and the outcome, and close the file (one in memory stays readable)."""
-        self.flush()
+        """Write the last rows and the outcome, and close the file (one in memory stays readable).
+
+        No room is asked for: what was reserved is enough.
+        """
+        self._write()
         self._outcome[...] = _outcome_bytes(outcome)
         self._outcome.flush()
         if self.path is not None:
-            self.h5.close()
+            self.close()
 
     def close(self) -> None:
         """Close the file, whatever was written."""
+        if not self.h5:
+            return
         self.h5.close()
+        if self._reserve is not None:
+            self._reserve.give_back()
 
 
-def _open_new(path: Path | None) -> h5py.File:
+def _open_new(path: Path | None, size: int) -> h5py.File:
     if path is None:
-        return h5py.File(f"journal-{id(object())}", "w", libver="latest", driver="core", backing_store=False)
+        return _in_memory()
+    make_file(path, size)
     try:
-        return h5py.File(path, "x", libver="latest")
-    except FileExistsError:
-        raise JournalError(
-            f"{path} exists; a journal never replaces a file: give another name, or move the old one away"
-        ) from None
+        return h5py.File(path, "w", libver="latest")
     except OSError as error:
         raise JournalError(f"the journal {path} cannot be created: {error}") from None
+
+
+def _in_memory() -> h5py.File:
+    return h5py.File(f"journal-{id(object())}", "w", libver="latest", driver="core", backing_store=False)
+
+
+def _size(header: Header) -> int:
+    """Return how many bytes a journal has at its start, and some more."""
+    with _in_memory() as h5:
+        _write_static(h5, header)
+        return int(h5.id.get_filesize()) + CHUNK_BYTES * _DATASETS
 
 
 def _write_static(h5: h5py.File, header: Header) -> None:
