@@ -139,9 +139,7 @@ class CheckedProtocol:
 
     def _wrong(self, method: str, tick: int | None, returned: Any, expected: str = "") -> ProtocolError:
         shown = returned if isinstance(returned, str) and returned.endswith("commands") else _shown(returned)
-        return ProtocolError(
-            f"{self._at(method, tick)}: it returned {shown}; expected {expected or _EXPECTED[method]}"
-        )
+        return ProtocolError(f"{self._at(method, tick)}: it returned {shown}; expected {expected or _EXPECTED[method]}")
 
     def _raised(self, error: Exception, method: str, tick: int | None) -> Exception:
         """Return the error to raise instead: the author's mistakes with their place, this package's own as they are."""

@@ -17,7 +17,6 @@ from organoid.errors import StimulationError
 from organoid.recording.validation import electrode_table, unit_table
 from organoid.stimulation import DeviceProfile, Pulse
 
-
 _LARGEST_FRAME = 1 << 62
 
 
@@ -58,14 +57,18 @@ class DeviceInfo:
         object.__setattr__(self, "units", units)
         object.__setattr__(self, "electrodes", electrode_table(self.electrodes, units))
 
-    @property
+    @cached_property
+    def _ratio(self) -> tuple[int, int]:
+        return self.frame_rate.as_integer_ratio()
+
+    @cached_property
     def n_units(self) -> int:
         """Number of units."""
         return len(self.units)
 
     def to_seconds(self, frames: Any) -> Any:
         """Convert a frame number (or array of them) to seconds."""
-        return np.asarray(frames) * self.frame_rate.denominator / self.frame_rate.numerator
+        return frames * self._ratio[1] / self._ratio[0]
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class Command:
             raise StimulationError(f"a command of {self.pulse!r}; expected a Pulse")
         if self.at_frame is not None and not _is_integer(self.at_frame):
             raise StimulationError(
-                f"a command for frame {self.at_frame!r}; expected a whole number (seconds times info.frame_rate, rounded)"
+                f"a command for frame {self.at_frame!r}; expected a whole number, seconds times info.frame_rate"
             )
         if not isinstance(self.label, str):
             raise StimulationError(f"a command with label {self.label!r}; expected text")

@@ -4,11 +4,14 @@ In simulated time nothing is late by itself. A latency profile makes it so, from
 stream, so that a protocol meets the delays of a rig before it meets the rig.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from organoid.errors import SessionError
+
+_BLOCK = 1024
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,11 @@ class LatencyProfile:
     def sample(self, rng: np.random.Generator) -> float:
         """Draw one delay, s; always takes one number from `rng`."""
         return float(np.interp(rng.random(), self.probabilities, self.delays))
+
+    def samples(self, rng: np.random.Generator) -> Iterator[float]:
+        """Draw delays, s, without end: the numbers that many calls of `sample` give, drawn in blocks."""
+        while True:
+            yield from np.interp(rng.random(_BLOCK), self.probabilities, self.delays).tolist()
 
 
 def constant(name: str, delay: float, source: str = "") -> LatencyProfile:

@@ -160,7 +160,9 @@ class _Run:
         self._protocol, self._device, self._plan = CheckedProtocol(protocol), device, plan
         self._observers, self._info = tuple(observers), device.info
         self._state = self._protocol.start(self._info, stream(plan.seed, "protocol"))
-        self._latency_rng = stream(plan.seed, "latency")
+        self._delays = plan.latency.samples(stream(plan.seed, "latency"))
+        self._rate = self._info.frame_rate.as_integer_ratio()
+        self._next, self._n_ticks = plan.clock.boundary(1), 0
         self._gate = CommandFilter(device, plan.clock.end_frame, plan.deliver)
         self._pending: list[tuple[int, Command]] = []
         self._counts: Counter[str] = Counter()
@@ -204,7 +206,7 @@ class _Run:
 
     def _stop(self, outcome: dict[str, Any]) -> None:
         """Stop stimulation first, then save, then let go of the device."""
-        outcome |= {"n_ticks": self._counts["ticks"], "stop_s": self._seconds(self._frame)}
+        outcome |= {"n_ticks": self._n_ticks, "stop_s": self._seconds(self._frame)}
         try:
             if self._started:
                 self._device.interrupt()
@@ -221,38 +223,41 @@ class _Run:
         return {**{name: self._counts[name] for name in names}, **refused}
 
     def _tick(self, k: int) -> None:
-        clock = self._plan.clock
-        now, following = clock.boundary(k + 1), clock.boundary(k + 2)
+        now, following = self._next, self._plan.clock.boundary(k + 2)
+        self._next = following
         block = self._advance(now)
         tick = Tick(k, block, self._info, self._plan.seed)
-        delay = self._plan.latency.sample(self._latency_rng)
+        delay = next(self._delays)
         wall_start, began = self._journal.wall_s, time.perf_counter()
         commands, self._state = self._protocol.decide(tick, self._state)
         wall_decide = time.perf_counter() - began
-        fates = self._gate.pass_on(commands, now, delay)
-        for fate in fates:
-            self._record(k, now, fate)
-        n_late = sum(fate.late for fate in fates)
-        time_s, deadline_s = self._seconds(now), self._seconds(following)
-        missed = self._missed(delay, wall_decide, deadline_s - time_s, fates)
-        row = (k, now, time_s, block.spike_units.size, len(fates), sum(fate.accepted for fate in fates))
-        deadline = (k, now, time_s, deadline_s, delay, n_late, missed, wall_start, wall_decide)
-        self._counts["ticks"] += 1
-        self._counts["late"] += n_late
-        self._counts["missed"] += missed
-        self._journal.tick((*row, *self._protocol.report(self._state, k)), deadline)
+        n_commands = n_accepted = n_late = 0
+        missed = False
+        if commands:
+            fates = self._gate.pass_on(commands, now, delay)
+            n_commands, n_accepted, n_late = self._record_all(k, now, fates)
+            missed = self._missed(delay, wall_decide, self._seconds(following) - self._seconds(now))
+            self._counts["late"] += n_late
+            self._counts["missed"] += missed
+        self._n_ticks += 1
+        row = (now, following, block.spike_units.size, n_commands, n_accepted, delay, n_late, missed)
+        self._journal.tick((*row, wall_start, wall_decide, *self._protocol.report(self._state, k)))
         for observer in self._observers:
             observer.on_tick(tick, commands)
         if missed and self._plan.raise_when_missed:
             raise DeadlineError(f"the commands of tick {k} come {delay:g} s after the decision, past the next tick")
 
-    def _seconds(self, frame: int) -> float:
-        rate = self._info.frame_rate
-        return frame * rate.denominator / rate.numerator
+    def _record_all(self, k: int, now: int, fates: Sequence[CommandOutcome]) -> tuple[int, int, int]:
+        """Take what became of the commands of a tick; returns how many there are, accepted ones and late ones."""
+        for fate in fates:
+            self._record(k, now, fate)
+        return len(fates), sum(fate.accepted for fate in fates), sum(fate.late for fate in fates)
 
-    def _missed(self, delay: float, wall_decide: float, period: float, fates: Sequence[CommandOutcome]) -> bool:
-        took = delay + (wall_decide if self._info.real_time else 0.0)
-        return bool(fates) and took > period
+    def _seconds(self, frame: int) -> float:
+        return frame * self._rate[1] / self._rate[0]
+
+    def _missed(self, delay: float, wall_decide: float, period: float) -> bool:
+        return delay + (wall_decide if self._info.real_time else 0.0) > period
 
     def _advance(self, until: int) -> Block:
         block = self._device.advance(until)

@@ -92,6 +92,10 @@ class Binding(BaseModel):
             pulse = self.stimuli[stimulus].pulse(electrodes, info.profile)
         else:
             pulse = default_pulse(info.profile, tuple(electrodes))
+        return self.checked(stimulus, pulse, info)
+
+    def checked(self, stimulus: str, pulse: Pulse, info: DeviceInfo) -> Pulse:
+        """Return a pulse made for a stimulus; one outside the device's limits is an error."""
         verdict = StimulationGuard(info.profile).check(pulse)
         if not verdict:
             raise BindingError(f"stimulus {stimulus!r} does not fit {info.name}: {verdict.reason}")

@@ -58,9 +58,7 @@ class DryRun:
         }
 
 
-def dry_run(
-    protocol: Protocol, info: DeviceInfo, duration: float, latency: str | LatencyProfile = "ideal"
-) -> DryRun:
+def dry_run(protocol: Protocol, info: DeviceInfo, duration: float, latency: str | LatencyProfile = "ideal") -> DryRun:
     """Return what a protocol would give on a device.
 
     Open-loop protocols plan it exactly, closed-loop ones give upper bounds. Every protocol is also rehearsed, for at
@@ -117,5 +115,3 @@ def _table(plan: pd.DataFrame, info: DeviceInfo) -> pd.DataFrame:
     ]
     columns = ["site", "electrodes", "amplitude", "amplitude_unit", "n_pulses", "phase_area", "dose"]
     return pd.DataFrame(rows, columns=[*columns, "upper_bound", "refused"])
-
-

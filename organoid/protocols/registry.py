@@ -17,6 +17,11 @@ from organoid.closed_loop.checked_protocol import CheckedProtocol
 MODULES = {
     "periodic_pulses": "organoid.protocols.periodic_pulses",
     "rate_clamp": "organoid.protocols.rate_clamp",
+    "causal_map": "organoid.protocols.causal_map",
+    "dose_response": "organoid.protocols.dose_response",
+    "tetanus": "organoid.protocols.tetanus",
+    "pong": "organoid.protocols.pong",
+    "force": "organoid.protocols.force",
 }
 ENTRY_POINT_GROUP = "organoid.protocols"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "docs/how-to/choose-a-loss.md"]
+PAGES = [ROOT / "docs/how-to" / name for name in ("choose-a-loss.md", "write-a-protocol.md")]
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """Datasets that grow while a session runs: rows wait in memory and are written at a flush."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import h5py
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CHUNK_BYTES = 16384
+Convert = Callable[[list[Any], int], Any]
 
 
 class AppendableDataset:
@@ -20,9 +21,15 @@ class AppendableDataset:
     dtype : dtype
     row_shape : tuple of int
         Shape of one row.
+    convert : callable, optional
+        ``convert(waiting, first)`` turns what waits into rows, the first of which is number `first`. Default: what
+        waits is the rows.
     """
 
-    def __init__(self, group: h5py.Group, name: str, dtype: Any, row_shape: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, group: h5py.Group, name: str, dtype: Any, row_shape: tuple[int, ...] = (), convert: Convert | None = None
+    ) -> None:
+        self._convert = convert
         self._dtype = np.dtype(dtype)
         self._row_bytes = self._dtype.itemsize * int(np.prod(row_shape, dtype=int))
         rows = max(16, CHUNK_BYTES // self._row_bytes)
@@ -37,13 +44,13 @@ class AppendableDataset:
     @property
     def waiting_bytes(self) -> int:
         """Size of the rows that wait."""
-        return len(self._state[1]) * self._row_bytes
+        return (self.n_rows - self._state[0]) * self._row_bytes
 
-    def append(self, row: Any) -> int:
-        """Add one row (a tuple where the row has fields); returns its number."""
+    def append(self, row: Any, n_rows: int = 1) -> int:
+        """Add one row (a tuple where the row has fields), or what will be converted to some; returns its number."""
         self._state[1].append(row)
-        self.n_rows += 1
-        return self.n_rows - 1
+        self.n_rows += n_rows
+        return self.n_rows - n_rows
 
     def extend(self, rows: Sequence[Any] | NDArray[Any]) -> int:
         """Add several rows; returns the number of the first of them."""
@@ -57,7 +64,8 @@ class AppendableDataset:
         written, waiting = self._state
         if not waiting:
             return
-        rows = np.array(waiting, dtype=self._dtype).reshape(-1, *self._shape)
+        found = waiting if self._convert is None else self._convert(waiting, written)
+        rows = np.asarray(found, dtype=self._dtype).reshape(-1, *self._shape)
         self.dataset.resize(written + len(rows), axis=0)
         self.dataset[written:] = rows
         self.dataset.flush()

@@ -75,9 +75,8 @@ def make_file(path: Path, n_bytes: int) -> None:
         os.truncate(path, 0)
     except OSError as error:
         path.unlink(missing_ok=True)
-        raise JournalError(
-            f"the journal {path} cannot be created: {error.strerror or error} ({(n_bytes + MARGIN) / 1e6:.1f} MB needed)"
-        ) from None
+        need = f"{(n_bytes + MARGIN) / 1e6:.1f} MB are needed"
+        raise JournalError(f"the journal {path} cannot be created: {error.strerror or error}; {need}") from None
 
 
 def _take(path: Path, size: int) -> int:

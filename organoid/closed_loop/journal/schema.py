@@ -87,6 +87,29 @@ def tick_fields(reported: Sequence[str]) -> np.dtype[Any]:
     return np.dtype(_TICK_FIELDS + [(name, "f8") for name in reported])
 
 
+def tick_table(rows: list[Any], first: int, fields: "np.dtype[Any]", info: Any) -> Any:
+    """Return rows of the table of ticks, from what `Journal.tick` took; `first` numbers the first."""
+    columns = np.array(rows, dtype=np.float64).T
+    frame = columns[0].astype(np.int64)
+    values = (first + np.arange(len(rows)), frame, info.to_seconds(frame), *columns[2:5], *columns[10:])
+    return _filled(fields, values)
+
+
+def deadline_table(rows: list[Any], first: int, info: Any) -> Any:
+    """Return rows of the table of deadlines, from what `Journal.tick` took; `first` numbers the first."""
+    columns = np.array([row[:10] for row in rows], dtype=np.float64).T
+    frame, following = columns[:2].astype(np.int64)
+    times = info.to_seconds(frame), info.to_seconds(following)
+    return _filled(DEADLINE_FIELDS, (first + np.arange(len(rows)), frame, *times, *columns[5:10]))
+
+
+def _filled(fields: "np.dtype[Any]", columns: Sequence[Any]) -> Any:
+    found = np.empty(len(columns[0]), dtype=fields)
+    for name, column in zip(fields.names or (), columns, strict=True):
+        found[name] = column
+    return found
+
+
 FIXED_TICK_COLUMNS = tuple(name for name, _ in _TICK_FIELDS)
 
 

@@ -102,10 +102,16 @@ class Journal:
     def _create(self, header: Header) -> None:
         self._info, self._frame_rate = header.info, float(header.info.frame_rate)
         _write_static(self.h5, header)
-        self._spike_times = AppendableDataset(self.h5, layout.SPIKE_TIMES, "f8")
-        self._spike_units = AppendableDataset(self.h5, layout.SPIKE_UNITS, "i4")
-        self._ticks = AppendableDataset(self.h5, schema.TICKS, schema.tick_fields(header.reported))
-        self._deadlines = AppendableDataset(self.h5, schema.DEADLINES, schema.DEADLINE_FIELDS)
+        fields = schema.tick_fields(header.reported)
+        self._spike_times = AppendableDataset(self.h5, layout.SPIKE_TIMES, "f8", convert=self._to_times)
+        self._spike_units = AppendableDataset(self.h5, layout.SPIKE_UNITS, "i4", convert=_joined)
+        self._ticks = AppendableDataset(
+            self.h5, schema.TICKS, fields, convert=lambda rows, k: schema.tick_table(rows, k, fields, self._info)
+        )
+        self._deadlines = AppendableDataset(
+            *(self.h5, schema.DEADLINES, schema.DEADLINE_FIELDS),
+            convert=lambda rows, k: schema.deadline_table(rows, k, self._info),
+        )
         self._commands = AppendableDataset(self.h5, schema.COMMANDS, schema.COMMAND_FIELDS)
         self._electrodes = AppendableDataset(self.h5, schema.COMMAND_ELECTRODES, "i4")
         self._waveforms = WaveformLog(self.h5)
@@ -122,12 +128,18 @@ class Journal:
         if self.path is not None:
             self.h5.swmr_mode = True
 
+    def _to_times(self, blocks: list[Any], first: int) -> Any:
+        return self._info.to_seconds(np.concatenate(blocks))
+
     def block(self, block: Block) -> None:
         """Take the spikes of a block and when they could be seen."""
         if block.spike_frames.size:
-            self._spike_times.extend(self._info.to_seconds(block.spike_frames))
-            self._spike_units.extend(block.spike_units)
-        self._see(block)
+            self._spike_times.append(block.spike_frames, block.spike_frames.size)
+            self._spike_units.append(block.spike_units, block.spike_units.size)
+        if block.unobserved or not self._spans or self._spans[-1][1] != block.start_frame:
+            self._see(block)
+        else:
+            self._spans[-1][1] = block.stop_frame
         self._stop_frame = block.stop_frame
 
     def _see(self, block: Block) -> None:
@@ -155,10 +167,17 @@ class Journal:
         """Take a pulse that was given; `command` is its row among the commands, or -1."""
         self._stimuli.append(delivered, command)
 
-    def tick(self, row: Sequence[float], deadline: Sequence[float]) -> None:
-        """Take the row of a tick and of its deadline, then flush if it is time."""
-        self._ticks.append(tuple(row))
-        self._deadlines.append(tuple(deadline))
+    def tick(self, row: Sequence[float]) -> None:
+        """Take one tick, then flush if it is time.
+
+        Parameters
+        ----------
+        row : sequence of float
+            Frame, frame of the next tick, spikes, commands, accepted ones, latency (s), late commands, whether the
+            deadline was missed, wall time of the decision (start, length; s), then what the protocol reported.
+        """
+        self._ticks.append(row)
+        self._deadlines.append(row)
         self._flush_if_due()
 
     @property
@@ -223,6 +242,10 @@ class Journal:
         self.h5.close()
         if self._reserve is not None:
             self._reserve.give_back()
+
+
+def _joined(blocks: list[Any], first: int) -> Any:
+    return np.concatenate(blocks)
 
 
 def _open_new(path: Path | None, size: int) -> h5py.File:

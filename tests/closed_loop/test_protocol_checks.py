@@ -48,7 +48,11 @@ WRONG = {
         "ZeroDivisionError",
         None,
     ),
-    "start takes too little": ({"start": "def start(self, info):  # HERE\n    return 0"}, "expected start\\(self", None),
+    "start takes too little": (
+        {"start": "def start(self, info):  # HERE\n    return 0"},
+        "expected start\\(self",
+        None,
+    ),
     "decide takes too much": (
         {"decide": "def decide(self, tick, state, mood):  # HERE\n    return [], 0"},
         "expected decide\\(self, tick, state\\)",
@@ -168,7 +172,10 @@ def test_every_registered_protocol_passes(name):
             {"start": "def start(self, info, rng):\n    return [0]"} | decide("state[0] += 1\nreturn [], state"),
             "does not change the state",
         ),
-        ({"start": "def start(self, info, rng):\n    return rng"} | decide("state.random()\nreturn [], state"), "change"),
+        (
+            {"start": "def start(self, info, rng):\n    return rng"} | decide("state.random()\nreturn [], state"),
+            "change",
+        ),
         (
             {"start": "def start(self, info, rng):\n    self.n = 0\n    return 0"}
             | decide("self.n += 1\nreturn [], self.n"),

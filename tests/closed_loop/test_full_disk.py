@@ -18,14 +18,14 @@ def small_disk(tmp_path, request):
     folder = tmp_path / "disk"
     folder.mkdir()
     size = f"size={getattr(request, 'param', 4)}m"
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", folder], capture_output=True) if _root() else None
-    if done is None or done.returncode:
+    command = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", folder]
+    if not _can_mount() or subprocess.run(command, capture_output=True).returncode:
         pytest.skip("no file system can be mounted here")
     yield folder
     subprocess.run(["umount", folder], check=True)
 
 
-def _root():
+def _can_mount():
     return sys.platform == "linux" and Path("/bin/mount").exists()
 
 
