@@ -1,8 +1,8 @@
 r"""Dose-response: how many spikes pulses of growing amplitude and width evoke, with a sigmoid fitted to each width.
 
 The doses follow a published input-output protocol on organoids (Cai et al. 2023, "Brainoware"; public code: 100 to
-700 mV in steps of 100, at 100 to 500 us, five or ten repeats one second apart, spikes 2 to 500 ms later). Amplitudes are
-multiples of the stimulus "pulse", whose default is 400 mV or 2 uA. With dose :math:`a`
+700 mV in steps of 100, at 100 to 500 us, five or ten repeats one second apart, spikes 2 to 500 ms later). Amplitudes
+are multiples of the stimulus "pulse", whose default is 400 mV or 2 uA. With dose :math:`a`
 
 .. math:: n(a) = n_{max} / (1 + e^{-(a - a_{1/2})/s}).
 """
