@@ -1,7 +1,7 @@
 """What lies beyond the bars of the free run: weak correlation, drifting cultures, dense cultures.
 
 ``python -m benchmarks.free_beyond drive FILE... | drift FILE... | dense``. Figures and their reading:
-docs/free-run.md, section "Beyond".
+docs/development/decisions/free-run-experiments.md, section "Beyond".
 
 - ``drive``: a recording's first half is fitted, with and without the shared drive of
 `organoid.fitting.free_run.latent_drive`;

@@ -1,4 +1,4 @@
-"""The project's own HDF5 files: recordings and session journals (see docs/format.md)."""
+"""The project's own HDF5 files: recordings and session journals (see docs/reference/file-format.md)."""
 
 from os import PathLike
 from pathlib import Path

@@ -1,6 +1,6 @@
 """The project's own HDF5 layout: names, and how a recording is put into and taken from a group.
 
-`docs/format.md` describes the layout for people; this module is the only code that knows it.
+`docs/reference/file-format.md` describes the layout for people; this module is the only code that knows it.
 Files, session journals and fits share it.
 """
 
@@ -159,7 +159,9 @@ def _values(group: h5py.Group, name: str) -> tuple[Any, dict[str, Any]]:
 def _numbers(group: h5py.Group, name: str, ndim: int, kinds: str = "fiu") -> Any:
     values = np.asarray(_values(group, name)[0])
     if values.ndim != ndim or values.dtype.kind not in kinds:
-        raise RecordingError(f"dataset {name!r} has shape {values.shape} and type {values.dtype}; see docs/format.md")
+        raise RecordingError(
+            f"dataset {name!r} has shape {values.shape} and type {values.dtype}; see docs/reference/file-format.md"
+        )
     return values
 
 

@@ -17,7 +17,7 @@ PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "io/README.md"
 )
 
 
-MADE_WITH_THE_SITE = ("reference/command-line.md", ".ipynb")
+MADE_WITH_THE_SITE = ("reference/command-line.md", "development/benchmarks.md", ".ipynb")
 
 
 def python_blocks(text):

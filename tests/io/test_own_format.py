@@ -157,7 +157,7 @@ def test_a_missing_well_is_answered_with_the_choices(file: Path) -> None:
 
 
 def test_the_example_of_the_specification_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = Path(__file__).parents[2] / "docs" / "format.md"
+    spec = Path(__file__).parents[2] / "docs" / "reference" / "file-format.md"
     monkeypatch.chdir(tmp_path)
     exec(spec.read_text().split("```python")[1].split("```")[0], {})
     rec = read_recording("mine.h5")
