@@ -55,6 +55,7 @@ _SUBMODULES = (
     "protocols",
     "statistics",
     "stimulation",
+    "tasks",
 )
 
 if _TYPE_CHECKING:

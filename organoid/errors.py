@@ -1,5 +1,8 @@
 """Errors raised on purpose; each message says what came, what was expected and what to do."""
 
+from importlib import import_module
+from typing import Any
+
 
 class OrganoidError(Exception):
     """Base of every error this package raises on purpose."""
@@ -43,3 +46,33 @@ class JournalError(OrganoidError, OSError):
 
 class ParallelError(OrganoidError, RuntimeError):
     """Work cannot be spread over processes or a cluster."""
+
+
+class MissingPackageError(OrganoidError, ImportError):
+    """An optional package is not installed."""
+
+
+def need(module: str, package: str, extra: str) -> Any:
+    """Return an optional module, or say how to get it.
+
+    Parameters
+    ----------
+    module : str
+        Full name of the module.
+    package : str
+        Name people install it by.
+    extra : str
+        The extra of this package that brings it.
+
+    Raises
+    ------
+    MissingPackageError
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        if error.name is not None and not module.startswith(error.name):
+            raise
+        raise MissingPackageError(
+            f"this needs {package}, which is not installed; pip install 'organoid[{extra}]'"
+        ) from None

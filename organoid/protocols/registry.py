@@ -22,6 +22,8 @@ MODULES = {
     "tetanus": "organoid.protocols.tetanus",
     "pong": "organoid.protocols.pong",
     "force": "organoid.protocols.force",
+    "cartpole": "organoid.tasks.cartpole",
+    "gym": "organoid.tasks.gym_protocol",
 }
 ENTRY_POINT_GROUP = "organoid.protocols"
 
