@@ -86,7 +86,8 @@ class TestEveryProtocol:
             load_protocol(name, speed=3)
         with pytest.raises(SessionError, match="tick_rate"):
             load_protocol(name, tick_rate="often")
-        count = "n_electrodes" if "n_electrodes" in ALL[name].Parameters.model_fields else "n_sensory"
+        counts = ("n_electrodes", "n_sensory", "ticks_per_step")
+        count = next(field for field in counts if field in ALL[name].Parameters.model_fields)
         with pytest.raises(SessionError, match=count):
             load_protocol(name, **{count: 0})
 
