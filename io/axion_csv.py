@@ -1,15 +1,12 @@
-"""Axion "spike list" exports: CSV, also gzipped, many wells in one file.
+"""Axion "spike list" exports: CSV, many wells in one file.
 
 The file is not one table: the columns before "Time (s)" hold a block of settings beside the first
 spikes, and other exports end with a footer. Electrode ``D3_31`` is column 3, row 1 of well D3.
 """
 
 import csv
-import gzip
 import re
-import zlib
 from collections.abc import Iterator
-from io import TextIOWrapper
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from organoid.errors import RecordingError
+from organoid.io.encodings import encoding_of
 from organoid.io.registry import Evidence, Format
 from organoid.io.source import Source
 from organoid.io.window import DOUBTFUL_SILENCE, covering_window, first_and_last, inferred_window
@@ -28,14 +26,13 @@ _ELECTRODE_NAME = re.compile(r"([A-Z]{1,2}\d{1,2})_(\d{2,3})")
 _SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
 _HEADER_LINES = 20
+_HEAD_BYTES = 4096
+_PLAIN_NAME = re.compile(r"[A-Za-z][\w.-]{0,15}|\d{1,5}")  # an electrode of a layout this reader does not know
 
 
 def recognises(source: Source) -> bool:
     """Tell a spike list by a header line that names a time and an electrode."""
-    head = source.head
-    if b"\x00" in head:
-        return False
-    lines = head.decode("utf-8-sig", errors="replace").splitlines()[:_HEADER_LINES]
+    lines = source.start.splitlines()[:_HEADER_LINES]
     return any(_header(line) is not None for line in lines)
 
 
@@ -52,19 +49,16 @@ def read(path: Path, well: str | None, recording: str | None) -> SpikeRecording:
     """Read a spike list; `well` selects one culture."""
     if recording is not None:
         raise RecordingError("a spike list holds one recording without a name")
-    try:
-        rec = _read(path)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise RecordingError(f"the gzip file is cut short or damaged: {error}") from None
+    rec = _read(path)
     return rec if well is None else rec.select(well=well)
 
 
 def _lines(path: Path) -> Iterator[str]:
     """Yield lines of any ending, carriage returns alone included."""
-    with open(path, "rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    with gzip.open(path) if packed else open(path, "rb") as raw:
-        yield from TextIOWrapper(raw, encoding="utf-8-sig", errors="replace", newline=None)
+    with open(path, "rb") as raw:
+        encoding = encoding_of(raw.read(_HEAD_BYTES))
+    with open(path, encoding=encoding, errors="replace", newline=None) as text:
+        yield from text
 
 
 def _read(path: Path) -> SpikeRecording:
@@ -74,7 +68,8 @@ def _read(path: Path) -> SpikeRecording:
     if found is None:
         raise RecordingError("no header line with 'Time (s)' and 'Electrode'")
     separator, time_column, electrode_column = found
-    times, electrodes, settings = [], [], {}
+    settings: dict[str, str] = {}
+    rows: list[tuple[int, float, str]] = []
     unread: list[tuple[int, str]] = []
     try:
         for number, row in enumerate(csv.reader(lines, delimiter=separator), start=2):
@@ -84,19 +79,29 @@ def _read(path: Path) -> SpikeRecording:
             if not time and not electrode:
                 continue
             value = _number(time, separator)
-            if value is None or not _ELECTRODE_NAME.fullmatch(electrode):
+            if value is None or not _PLAIN_NAME.fullmatch(electrode):
                 unread.append((number, f"{time!r} {electrode!r}"))
                 continue
-            times.append(value)
-            electrodes.append(electrode)
+            rows.append((number, value, electrode))
     except csv.Error as error:
-        raise RecordingError(f"the list is damaged after {len(times)} spikes: {error}") from None
+        raise RecordingError(f"the list is damaged after {len(rows)} spikes: {error}") from None
+    known = [_ELECTRODE_NAME.fullmatch(electrode) is not None for _, _, electrode in rows]
+    if any(known):  # names of another kind then are no electrodes
+        odd = [row for row, fits in zip(rows, known) if not fits]
+        unread = sorted([*unread, *((number, f"{time:g} {name!r}") for number, time, name in odd)])
+        rows = [row for row, fits in zip(rows, known) if fits]
     if unread:
         notes.append(
             f"{len(unread)} rows are no spikes (a footer?) and left out; the first is row {unread[0][0]}: "
             f"{unread[0][1]}"
         )
-    return _build(np.array(times, dtype=np.float64), electrodes, settings, notes)
+    if unread and not rows:
+        raise RecordingError(
+            f"none of the {len(unread)} rows is a spike; the first is row {unread[0][0]}: {unread[0][1]} (expected a "
+            "time in s and the name of an electrode, such as 1.25 and A1_11)"
+        )
+    times = np.array([time for _, time, _ in rows], dtype=np.float64)
+    return _build(times, [electrode for _, _, electrode in rows], settings, notes)
 
 
 def _cell(row: list[str], column: int) -> str:
@@ -115,7 +120,14 @@ def _build(
     times: NDArray[np.float64], electrodes: list[str], settings: dict[str, str], notes: list[str]
 ) -> SpikeRecording:
     names, units = np.unique(np.array(electrodes, dtype=str), return_inverse=True)
-    parts = [match for name in names if (match := _ELECTRODE_NAME.fullmatch(str(name)))]
+    parts = [_ELECTRODE_NAME.fullmatch(str(name)) for name in names]
+    n_plain = sum(part is None for part in parts)
+    if n_plain:
+        first = next(str(name) for name, part in zip(names, parts) if part is None)
+        notes.append(
+            f"{n_plain} of {names.size} electrodes are not named by well, column and row ({first!r}): "
+            "their wells are unknown"
+        )
     if np.any(np.diff(times) < 0):
         notes.append(f"times step back {int(np.sum(np.diff(times) < 0))} times; they were sorted")
     notes.append("positions unknown: a spike list gives the place on the grid of a well, not the distance")
@@ -124,10 +136,10 @@ def _build(
     table = pd.DataFrame(
         {
             "name": names,
-            "electrode": [int(part[2]) for part in parts],
-            "well": [part[1] for part in parts],
-            "grid_column": [int(part[2][0]) for part in parts],
-            "grid_row": [int(part[2][1:]) for part in parts],
+            "electrode": pd.array([None if part is None else int(part[2]) for part in parts], dtype="Int64"),
+            "well": pd.array([None if part is None else part[1] for part in parts], dtype="str"),
+            "grid_column": pd.array([None if part is None else int(part[2][0]) for part in parts], dtype="Int64"),
+            "grid_row": pd.array([None if part is None else int(part[2][1:]) for part in parts], dtype="Int64"),
         }
     )
     return SpikeRecording(

@@ -64,7 +64,7 @@ def _read(h5: h5py.File) -> SpikeRecording:
     if "stims" not in held:
         notes.append("no table 'stims': stimulation was not stored")
     origin = _origin(h5, held, notes)
-    times = {name: frame_times(rows["timestamp"], origin, rate, name) for name, rows in held.items()}
+    times = {name: frame_times(rows["timestamp"], origin, rate, name, notes=notes) for name, rows in held.items()}
     start, stop = _window(h5, times["spikes"], rate, notes)
     channels, units = distinct(held["spikes"]["channel"])
     _note_channels(channels, units, h5, notes)

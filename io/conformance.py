@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from organoid.errors import OrganoidError, RecordingError
+from organoid.io.packed import unpacked
 from organoid.io.registry import Entry, Format, NoSpikesError, formats
 from organoid.io.source import open_source
 from organoid.recording import SpikeRecording
@@ -60,7 +61,8 @@ def check_reader(fmt: Format, paths: Iterable[str | PathLike[str]]) -> list[Chec
     return checks
 
 
-def _check_file(fmt: Format, path: Path) -> list[Check]:
+def _check_file(fmt: Format, packed: Path) -> list[Check]:
+    path = unpacked(packed)
     checks = [
         _run(f"{path.name}: is recognised, and by this format only", lambda: _recognised(fmt, path)),
         _run(f"{path.name}: other content is not recognised", lambda: _not_anything(fmt)),

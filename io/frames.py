@@ -1,6 +1,6 @@
 """Spike frames to seconds, and lost frames to holes in what was observed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import h5py
@@ -9,13 +9,16 @@ from numpy.typing import NDArray
 
 from organoid.errors import RecordingError
 from organoid.hdf5.safe_read import DAMAGE, member, reason, whole
+from organoid.io.clock import continued
 from organoid.io.source import scalar
+from organoid.io.supplied import supplied
 from organoid.io.window import check_ends
 from organoid.recording.ticks import LARGEST_EXACT_TICK
 from organoid.recording.validation import Rising, never_fall
 
 _BLOCK = 1 << 15
 _ROWS = 1 << 16
+_COUNTER_STEP = 2.0**31
 
 
 class Seconds(NamedTuple):
@@ -27,7 +30,15 @@ class Seconds(NamedTuple):
     spikes: NDArray[np.float64] | Rising
 
 
-def frame_times(frames: NDArray[Any], origin: int, rate: float, name: str, *, in_place: bool = False) -> Seconds:
+def frame_times(
+    frames: NDArray[Any],
+    origin: int,
+    rate: float,
+    name: str,
+    *,
+    in_place: bool = False,
+    notes: list[str] | None = None,
+) -> Seconds:
     """Return the seconds of frame numbers counted from `origin`, read-only.
 
     Parameters
@@ -40,6 +51,8 @@ def frame_times(frames: NDArray[Any], origin: int, rate: float, name: str, *, in
     in_place : bool
         The frames are not needed any more: put the seconds into their memory where that is possible. New
         memory costs several times what the division does.
+    notes : list of str, optional
+        Appended to where a counter of 32 bits ran over, or the frames lost precision.
 
     Raises
     ------
@@ -72,6 +85,14 @@ def frame_times(frames: NDArray[Any], origin: int, rate: float, name: str, *, in
             f"dataset {name!r} holds frame numbers from {low:.0f} to {high:.0f}, which cannot lie in a "
             f"recording that starts at frame {origin}"
         )
+    if not rising and high - low > _COUNTER_STEP:
+        whole = np.rint(seconds * rate).astype(np.int64) + origin
+        if (carried := continued(whole, name, notes)) is not whole:
+            return frame_times(carried, origin, rate, name, notes=notes)
+    if frames.dtype == np.float32 and high >= 2**24 and notes is not None:
+        notes.append(
+            f"{name}: frame numbers up to {high:.0f} were stored as 32-bit floats, which are exact to 2^24 only"
+        )
     _freeze(seconds)  # ours alone: need not be copied
     frames.flags.writeable = frames.flags.writeable and not reused
     first, last = check_ends((low - origin) / rate, (high - origin) / rate, name)
@@ -96,15 +117,21 @@ def rate_of(h5: h5py.Group, name: str) -> float | None:
     """
     found = member(h5, name)
     if found is None:
-        return None
+        return supplied().sampling_rate
     is_number = isinstance(found, h5py.Dataset) and found.size == 1
     return checked_rate(scalar(whole(found, name)) if is_number else None, f"dataset {name!r}", found)
 
 
 def checked_rate(rate: float | None, source: str, shown: Any) -> float:
-    """Return a sampling rate, or raise naming where it came from."""
+    """Return a sampling rate, that of the user before that of the file, or raise naming where it came from."""
+    given = supplied().sampling_rate
+    if given is not None:
+        return given
     if rate is None or not 1.0 <= rate <= 1e9:
-        raise RecordingError(f"{source} gives the sampling rate {shown!r}; expected one number of Hz, 1 or more")
+        raise RecordingError(
+            f"{source} gives the sampling rate {shown!r}; expected one number of Hz, 1 or more; "
+            "sampling_rate= supplies it"
+        )
     return rate
 
 
@@ -126,36 +153,64 @@ def runs_of_frames(frame_numbers: h5py.Dataset, name: str, notes: list[str]) -> 
         return []
     try:
         first, last = int(frame_numbers[0]), int(frame_numbers[n - 1])
-        gaps = list(_gaps(frame_numbers, name, 0, n - 1, first, last))
+        gaps = list(gaps_between(lambda a, b: frame_numbers[a:b], name, (0, n - 1), (first, last)))
     except RecordingError:
         raise
     except DAMAGE as error:
         raise RecordingError(f"dataset {name!r} cannot be read: {reason(error)}") from None
+    return runs_between(first, last, gaps, n, notes)
+
+
+def gaps_between(
+    read: Callable[[int, int], NDArray[Any]],
+    name: str,
+    rows: tuple[int, int],
+    held: tuple[int, int],
+    block: int = _ROWS,
+) -> Iterator[tuple[int, int]]:
+    """Yield the frames before and after each gap in a column of rising frame numbers, reading little else.
+
+    Parameters
+    ----------
+    read : callable
+        ``read(begin, end)`` returns the numbers of some rows.
+    name : str
+        For errors.
+    rows : (int, int)
+        First and last row of the part that is looked at.
+    held : (int, int)
+        The numbers in these rows.
+    block : int
+        Rows that are read at once.
+    """
+    (begin, end), (low, high) = rows, held
+    if high - low == end - begin:
+        return
+    if high - low < end - begin:
+        raise RecordingError(f"dataset {name!r}: frame numbers step back between the rows {begin} and {end}")
+    if end - begin > block:
+        middle = (begin + end) // 2
+        number = int(read(middle, middle + 1)[0])
+        yield from gaps_between(read, name, (begin, middle), (low, number), block)
+        yield from gaps_between(read, name, (middle, end), (number, high), block)
+        return
+    numbers = read(begin, end + 1).astype(np.int64)
+    steps = np.diff(numbers)
+    if np.any(steps < 1):
+        raise RecordingError(f"dataset {name!r}: frame numbers step back at row {begin + int(np.argmin(steps)) + 1}")
+    for k in np.flatnonzero(steps > 1):
+        yield int(numbers[k]), int(numbers[k + 1])
+
+
+def runs_between(
+    first: int, last: int, gaps: Sequence[tuple[int, int]], n: int, notes: list[str]
+) -> list[tuple[int, int]]:
+    """Return the runs ``(first frame, frame after the last)`` that gaps leave, with a note on what was lost."""
     starts, stops = [first, *(after for _, after in gaps)], [*(before + 1 for before, _ in gaps), last + 1]
     if gaps:
         lost = last + 1 - first - n
         notes.append(f"{lost} of {lost + n} frames were lost in {len(gaps)} gaps; they are holes in `observed`")
     return list(zip(starts, stops))
-
-
-def _gaps(numbers: h5py.Dataset, name: str, begin: int, end: int, low: int, high: int) -> Iterator[tuple[int, int]]:
-    """Yield the frames before and after each gap in rows `begin` to `end`, which hold `low` and `high`."""
-    if high - low == end - begin:
-        return
-    if high - low < end - begin:
-        raise RecordingError(f"dataset {name!r}: frame numbers step back between the rows {begin} and {end}")
-    if end - begin > _ROWS:
-        middle = (begin + end) // 2
-        number = int(numbers[middle])
-        yield from _gaps(numbers, name, begin, middle, low, number)
-        yield from _gaps(numbers, name, middle, end, number, high)
-        return
-    block = numbers[begin : end + 1].astype(np.int64)
-    steps = np.diff(block)
-    if np.any(steps < 1):
-        raise RecordingError(f"dataset {name!r}: frame numbers step back at row {begin + int(np.argmin(steps)) + 1}")
-    for k in np.flatnonzero(steps > 1):
-        yield int(block[k]), int(block[k + 1])
 
 
 def note_unobserved(

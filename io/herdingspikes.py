@@ -39,7 +39,7 @@ def _read(h5: h5py.File) -> SpikeRecording:
     rate = rate_of(h5, "Sampling")
     if rate is None:
         raise RecordingError("dataset 'Sampling' is missing, so frames cannot be turned into seconds")
-    _, first, last, spikes = frame_times(frames, 0, rate, "times", in_place=True)
+    _, first, last, spikes = frame_times(frames, 0, rate, "times", in_place=True, notes=notes)
     start, stop = inferred_window(first, last, notes, rate)
     table: dict[str, Any] = {"name": [str(number) for number in numbers.tolist()]}
     try:

@@ -1,28 +1,35 @@
 """What is in a file, as JSON-able values, without asking which part of it is meant."""
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from organoid.errors import RecordingError
-from organoid.io.registry import Format, NoSpikesError, detect_format, read_as
+from organoid.io.labels import chosen, label_counts
+from organoid.io.registry import Format, NoSpikesError, detect_format, entries_of, read_as
+from organoid.io.supplied import DEFAULT, ReadOptions
 from organoid.recording import SpikeRecording
 
 NO_SPIKES = "recognised, holds no detected spikes"
 
 
-def file_info(path: str | PathLike[str]) -> dict[str, Any]:
+def file_info(path: str | PathLike[str], options: ReadOptions = DEFAULT) -> dict[str, Any]:
     """Describe a file: format, counts, window, notes, wells and recordings.
 
     Parameters
     ----------
     path : path
+    options : ReadOptions, optional
+        What the user supplies; counts are those of the units it takes.
 
     Returns
     -------
     dict
-        JSON-able: file, format, title, n_units, n_spikes, n_stimuli, t_start (smallest), t_stop
+        JSON-able: file, format, title, n_units, n_spikes, n_stimuli, n_events, labels (of all units, those left
+        out by them included, with their numbers), t_start (smallest), t_stop
         (largest), sampling_rate (None if unknown or not the same everywhere), wells, notes, metadata
         (None if there are several recordings) and entries (well, recording, n_units, n_spikes). Counts
         are totals over the entries.
@@ -34,16 +41,19 @@ def file_info(path: str | PathLike[str]) -> dict[str, Any]:
         If the format is unknown, or nothing of the file can be read.
     """
     file = Path(path)
-    fmt = detect_format(file)
-    choices = list(fmt.entries(file))
+    fmt = detect_format(file, options)
+    choices = list(entries_of(fmt, file))
     several = len(choices) > 1
     notes: list[str] = []
     found: list[tuple[str | None, str | None, SpikeRecording]] = []
     failures: list[RecordingError] = []
+    labels: Counter[str] = Counter()
     for well, recording in choices:
         label = f"{_entry_label(well, recording)}: " if several else ""
         try:
-            rec = read_as(fmt, file, well, recording)
+            rec = read_as(fmt, file, well, recording, replace(options, labels=None, exclude=()))
+            labels.update(label_counts(rec))
+            rec = chosen(rec, options.labels, options.exclude)
         except RecordingError as error:
             failures.append(error)
             notes.append(label + (NO_SPIKES if isinstance(error, NoSpikesError) else str(error)))
@@ -52,7 +62,7 @@ def file_info(path: str | PathLike[str]) -> dict[str, Any]:
             notes += [label + note for note in rec.notes]
     if not found and failures and not all(isinstance(error, NoSpikesError) for error in failures):
         raise failures[0]
-    return {"file": str(file), **_totals(fmt, found), "notes": notes}
+    return {"file": str(file), **_totals(fmt, found), "labels": dict(labels), "notes": notes}
 
 
 def _totals(fmt: Format, found: Sequence[tuple[str | None, str | None, SpikeRecording]]) -> dict[str, Any]:
@@ -65,6 +75,7 @@ def _totals(fmt: Format, found: Sequence[tuple[str | None, str | None, SpikeReco
         "n_units": sum(rec.n_units for rec in recs),
         "n_spikes": sum(rec.n_spikes for rec in recs),
         "n_stimuli": sum(len(rec.stimuli) for rec in recs),
+        "n_events": sum(len(rec.events) for rec in recs),
         "t_start": min((rec.t_start for rec in recs), default=None),
         "t_stop": max((rec.t_stop for rec in recs), default=None),
         "sampling_rate": rates.pop() if len(rates) == 1 else None,

@@ -121,7 +121,7 @@ def _read_entry(h5: h5py.File, found: h5py.Group, well: str | None, recording: s
         rate,
         read_electrodes(found, "settings/mapping", well, notes),
         well,
-        stimuli=read_events(found, "events", runs[0][0] if runs else spikes.origin, rate, notes),
+        marks=read_events(found, "events", runs[0][0] if runs else spikes.origin, rate, notes),
         wall_clock=_wall_clock(found),
         metadata={**_file_metadata(h5, notes), **_entry_metadata(h5, found, well, notes), **names},
         notes=notes,

@@ -107,25 +107,50 @@ def units_of(
     return units, table
 
 
-def read_events(h5: h5py.Group, name: str, origin: int, rate: float, notes: list[str]) -> pd.DataFrame | None:
-    """Read stored events as stimuli of unknown strength, by field name where the fields are there."""
+def read_events(
+    h5: h5py.Group, name: str, origin: int, rate: float, notes: list[str]
+) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
+    """Return stored marks as (stimuli, events): a pulse says ``custom_id N``; what else is marked is no stimulus.
+
+    Strength and electrodes of the pulses are not in the file.
+    """
     if not holds(h5, name):
         notes.append(f"no dataset {name!r}: stimulation, if there was any, is not in the file")
-        return None
+        return None, None
     try:
         frames = columns(h5, name, ("frameno",))["frameno"]
-        table = pd.DataFrame({"time_s": frame_times(frames, origin, rate, name).times})
-        table["event"] = _event_texts(h5, name)
-        numbers = [_STIMULUS.search(event) for event in table["event"]]
-        table["waveform_id"] = pd.array([int(found[1]) if found else None for found in numbers], dtype="Int64")
+        marks = pd.DataFrame({"time_s": frame_times(frames, origin, rate, name).times})
+        marks["label"] = _event_texts(h5, name)
+        marks["kind"] = _event_kinds(h5, name)
     except RecordingError as error:
         notes.append(f"events left out: {error}")
-        return None
+        return None, None
     if name.endswith("bits"):
-        table = table[table["event"] != "0"].reset_index(drop=True)
-    if len(table):
-        notes.append(f"{len(table)} events of {name!r} are listed as stimuli; their amplitude is not in the file")
-    return table
+        marks = marks[marks["label"] != "0"].reset_index(drop=True)
+    numbers = [_STIMULUS.search(label) for label in marks["label"]]
+    pulse = np.array([found is not None for found in numbers], dtype=bool)
+    stimuli = marks[pulse].drop(columns="kind").rename(columns={"label": "event"}).reset_index(drop=True)
+    stimuli["waveform_id"] = pd.array([int(found[1]) for found in numbers if found], dtype="Int64")
+    events = marks[~pulse].reset_index(drop=True)
+    if len(stimuli):
+        notes.append(
+            f"{len(stimuli)} events of {name!r} are pulses; their amplitude and electrodes are not in the file"
+        )
+    if len(events):
+        kinds = ", ".join(sorted(set(events["kind"])))
+        notes.append(
+            f"{len(events)} events of {name!r} ({kinds}) are marks, not pulses: they are in `events`; if they are "
+            "pulses, stimuli='events:KIND' takes them as such"
+        )
+    return stimuli, events
+
+
+def _event_kinds(h5: h5py.Group, name: str) -> list[str]:
+    """Return what kind of mark each event is: by its type where the file stores one."""
+    found = dataset(h5, name)
+    if "eventtype" in (found.dtype.names or ()):
+        return [f"type {number}" for number in columns(h5, name, ("eventtype",))["eventtype"].tolist()]
+    return [name.rpartition("/")[2]] * found.shape[0]
 
 
 def _event_texts(h5: h5py.Group, name: str) -> list[str]:
@@ -144,7 +169,7 @@ def build(
     electrodes: pd.DataFrame,
     well: str | None,
     *,
-    stimuli: pd.DataFrame | None,
+    marks: tuple[pd.DataFrame | None, pd.DataFrame | None],
     wall_clock: float | None,
     metadata: dict[str, Any],
     notes: list[str],
@@ -154,7 +179,7 @@ def build(
         notes.append(f"the sampling rate is {rate:g} Hz; MaxOne records at 20000 Hz and MaxTwo at 10000 Hz")
     if not spikes.frames.size:
         notes.append(f"dataset {spikes.name!r} holds no spikes")
-    seconds = frame_times(spikes.frames, runs[0][0] if runs else spikes.origin, rate, spikes.name)
+    seconds = frame_times(spikes.frames, runs[0][0] if runs else spikes.origin, rate, spikes.name, notes=notes)
     note_unobserved(spikes.frames, seconds, runs, rate, notes)
     start, stop, observed = _window(seconds.first, seconds.last, runs, rate, wall_clock, notes)
     units, table = units_of(spikes.channels, electrodes, well, notes)
@@ -166,7 +191,8 @@ def build(
         sampling_rate=rate,
         units=table,
         electrodes=electrodes,
-        stimuli=stimuli,
+        stimuli=marks[0],
+        events=marks[1],
         observed=observed,
         metadata=metadata,
         notes=notes,

@@ -4,14 +4,16 @@
 count the frames; ``/bits`` are digital events. The sampling rate is not stored.
 """
 
+from functools import partial
 from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from organoid.errors import RecordingError
 from organoid.hdf5.safe_read import DAMAGE, member
-from organoid.io.frames import rate_of
+from organoid.io.frames import gaps_between, rate_of, runs_between
 from organoid.io.maxwell_common import build, read_electrodes, read_events, read_spikes
 from organoid.io.registry import NoSpikesError
 from organoid.io.source import holds, number_at, text_at
@@ -20,6 +22,7 @@ from organoid.recording import SpikeRecording
 ASSUMED_RATE = 20000.0
 SPIKES = "proc0/spikeTimes"
 _COUNTER_ROWS = (1026, 1027)  # low and high 16 bits of the frame number
+_COLUMNS = 1 << 11  # read at once: each lies beside the voltage of a thousand channels
 
 
 def read_legacy(h5: h5py.File, metadata: dict[str, Any], notes: list[str]) -> SpikeRecording:
@@ -41,7 +44,7 @@ def read_legacy(h5: h5py.File, metadata: dict[str, Any], notes: list[str]) -> Sp
         rate,
         read_electrodes(h5, "mapping", None, notes),
         None,
-        stimuli=read_events(h5, "bits", runs[0][0] if runs else spikes.origin, rate, notes),
+        marks=read_events(h5, "bits", runs[0][0] if runs else spikes.origin, rate, notes),
         wall_clock=None,
         metadata={**metadata, **{key: value for key, value in settings.items() if value is not None}, **_clock(h5)},
         notes=notes,
@@ -49,7 +52,7 @@ def read_legacy(h5: h5py.File, metadata: dict[str, Any], notes: list[str]) -> Sp
 
 
 def _runs(h5: h5py.File, notes: list[str]) -> list[tuple[int, int]]:
-    """Return the one run of frames, from the frame counters in the rows of `sig` behind the channels."""
+    """Return the runs of frames, from the frame counters in the rows of `sig` behind the channels."""
     sig = member(h5, "sig")
     if not isinstance(sig, h5py.Dataset) or sig.ndim != 2 or sig.shape[0] <= _COUNTER_ROWS[1]:
         notes.append("sig is missing or has no frame counters")
@@ -57,23 +60,19 @@ def _runs(h5: h5py.File, notes: list[str]) -> list[tuple[int, int]]:
     n = int(sig.shape[1])
     if n == 0:
         return []
-    try:
-        first, last = (_counter(sig, column) for column in (0, n - 1))
-    except DAMAGE as error:
-        notes.append(f"the frame counters of sig cannot be read: {error}")
-        return []
     if n > 2**40 or sig.id.get_storage_size() == 0:
         raise RecordingError(f"dataset 'sig' claims {n:.3g} frames that the file does not store")
-    if last - first != n - 1:
-        notes.append(
-            f"sig holds {n} frames, but its counter runs from {first} to {last}: frames were lost somewhere, and "
-            "where is not searched"
-        )
-    return [(first, max(last + 1, first + n))]
+    try:
+        first, last = (int(_counters(sig, column, column + 1)[0]) for column in (0, n - 1))
+        gaps = list(gaps_between(partial(_counters, sig), "sig", (0, n - 1), (first, last), _COLUMNS))
+    except (*DAMAGE, RecordingError) as error:
+        notes.append(f"the frame counters of sig cannot be used: {error}")
+        return []
+    return runs_between(first, last, gaps, n, notes)
 
 
-def _counter(sig: h5py.Dataset, column: int) -> int:
-    low, high = (int(np.uint16(sig[row, column])) for row in _COUNTER_ROWS)
+def _counters(sig: h5py.Dataset, begin: int, end: int) -> NDArray[np.int64]:
+    low, high = (np.asarray(sig[row, begin:end]).astype(np.uint16).astype(np.int64) for row in _COUNTER_ROWS)
     return high << 16 | low
 
 

@@ -2,7 +2,8 @@
 
 Spikes are time stamps in ``TimeStampStream``; in older files in an ``EventStream`` of sub-type
 "SpikeTimeStamp"; else the stamps of the cut-outs in ``SegmentStream``. Rows of the info tables come in
-any order and are joined by id. Other events (digital ports, user marks, stimulator) become stimuli.
+any order and are joined by id. What the stimulator reports (sub-type "StgSideband") are stimuli; digital ports and
+marks of the user are events.
 Recordings of CMOS-MEA systems are another layout and are refused.
 """
 
@@ -19,7 +20,7 @@ from organoid.errors import RecordingError
 from organoid.hdf5.safe_read import attribute, members
 from organoid.io.entries import choose
 from organoid.io.mcs_positions import channel_positions
-from organoid.io.mcs_streams import SpikeStream, event_stimuli, observed_spans, spike_streams
+from organoid.io.mcs_streams import SpikeStream, marks_of, observed_spans, spike_streams
 from organoid.io.numbering import unit_per_spike
 from organoid.io.registry import Entry, Evidence, Format, NoSpikesError
 from organoid.io.source import Source, group, number_attribute, open_hdf5, scalar, text, text_attribute
@@ -74,7 +75,7 @@ def _recordings(h5: h5py.File) -> dict[Entry, h5py.Group]:
 def _read(h5: h5py.File, found: h5py.Group, name: str) -> SpikeRecording:
     notes: list[str] = []
     streams = spike_streams(found, notes)
-    stimuli = event_stimuli(found, notes)
+    stimuli, events = marks_of(found, notes)
     if not streams:
         raise NoSpikesError(f"recognised, holds no detected spikes ({name} has no stream of spike time stamps)")
     times = np.concatenate([np.empty(0)] + [part for stream in streams for part in stream.times])
@@ -86,7 +87,7 @@ def _read(h5: h5py.File, found: h5py.Group, name: str) -> SpikeRecording:
     n_unseen = 0 if observed is None else _unseen(times, observed)
     if n_unseen:
         notes.append(f"{n_unseen} of {times.size} spikes lie where no voltage was recorded; kept, unobserved")
-    stimuli = _stimuli_inside(stimuli, start, stop, notes)
+    _note_outside(stimuli, start, stop, notes)
     return SpikeRecording(
         times,
         unit_per_spike(sizes),
@@ -95,6 +96,7 @@ def _read(h5: h5py.File, found: h5py.Group, name: str) -> SpikeRecording:
         sampling_rate=rate,
         units=units,
         stimuli=stimuli,
+        events=events,
         observed=observed,
         metadata=_metadata(h5, name, notes),
         notes=notes,
@@ -161,11 +163,10 @@ def _unseen(times: NDArray[np.float64], spans: NDArray[np.float64]) -> int:
     return int(np.sum(~inside))
 
 
-def _stimuli_inside(stimuli: pd.DataFrame, start: float, stop: float, notes: list[str]) -> pd.DataFrame:
+def _note_outside(stimuli: pd.DataFrame, start: float, stop: float, notes: list[str]) -> None:
     n_outside = int(((stimuli["time_s"] < start) | (stimuli["time_s"] >= stop)).sum())
     if n_outside:
-        notes.append(f"{n_outside} of {len(stimuli)} events lie outside the window; kept")
-    return stimuli
+        notes.append(f"{n_outside} of {len(stimuli)} stimuli lie outside the window; kept")
 
 
 def _metadata(h5: h5py.File, name: str, notes: list[str]) -> dict[str, Any]:

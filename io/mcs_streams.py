@@ -15,6 +15,7 @@ from organoid.io.source import array, group, table, text, texts
 from organoid.recording.ticks import LARGEST_EXACT_TICK
 
 SPIKE_EVENTS = "SpikeTimeStamp"
+STIMULATOR = "StgSideband"
 _STAMPS_PER_SECOND = 1e6
 
 
@@ -74,8 +75,8 @@ def _same_detector(one: SpikeStream, other: SpikeStream) -> bool:
     return len(one.times) == len(other.times) and all(map(np.array_equal, one.times, other.times))
 
 
-def event_stimuli(recording: h5py.Group, notes: list[str]) -> pd.DataFrame:
-    """Return the events that are not spikes as a table of stimuli of unknown strength."""
+def marks_of(recording: h5py.Group, notes: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the events that are not spikes as (stimuli, events): what the stimulator reported, and all other marks."""
     rows: list[pd.DataFrame] = []
     for stream in _streams(recording, "EventStream", notes):
         kind = _sub_type(stream)
@@ -84,16 +85,28 @@ def event_stimuli(recording: h5py.Group, notes: list[str]) -> pd.DataFrame:
         for entity, stamps in _entities(stream, "EventEntity_", "InfoEvent", "EventID", notes):
             times = _seconds(stamps[0], stream.name)
             long = stamps[1] / _STAMPS_PER_SECOND if len(stamps) > 1 else np.full(times.size, np.nan)
-            rows.append(pd.DataFrame({"time_s": times, "duration_s": long, "source": kind, "event": entity.label}))
+            held = {"time_s": times, "duration_s": long, "kind": kind or "unknown", "label": entity.label}
+            rows.append(pd.DataFrame(held))
         if kind == "":
-            notes.append(f"{_short(stream)}: attribute DataSubType is missing; its events are listed as stimuli")
-    events = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame({"time_s": [], "duration_s": []})
+            notes.append(f"{_short(stream)}: attribute DataSubType is missing; its events are not taken as stimuli")
     if not rows:
         notes.append("the recording has no streams of events besides spikes")
+    empty = pd.DataFrame({"time_s": [], "duration_s": [], "kind": [], "label": []}).astype({"kind": str, "label": str})
+    marks = pd.concat([empty, *rows], ignore_index=True) if rows else empty
+    marks = marks.sort_values("time_s", kind="stable", ignore_index=True)
+    pulse = (marks["kind"] == STIMULATOR).to_numpy(dtype=bool)
+    stimuli, events = marks[pulse].reset_index(drop=True), marks[~pulse].reset_index(drop=True)
+    if len(stimuli):
+        notes.append(
+            f"{len(stimuli)} events of the stimulator ({STIMULATOR}) are stimuli; what each did, the file does not say"
+        )
     if len(events):
-        kinds = ", ".join(sorted(set(events["source"])))
-        notes.append(f"{len(events)} events ({kinds}) are listed as stimuli; what each did, the file does not say")
-    return events.sort_values("time_s", kind="stable", ignore_index=True)
+        kinds = ", ".join(sorted(set(events["kind"])))
+        notes.append(
+            f"{len(events)} events ({kinds}) are marks, not pulses: they are in `events`; if they are pulses, "
+            "stimuli='events:KIND' takes them as such"
+        )
+    return stimuli.rename(columns={"kind": "source", "label": "event"}), events
 
 
 def observed_spans(

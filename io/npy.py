@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
@@ -16,6 +17,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from organoid.errors import RecordingError
+from organoid.io.encodings import decoded
 
 _LARGEST_TEXT = 1 << 26
 _LARGEST_HEADER = 1 << 17  # twice what its length field can say in the first version of .npy
@@ -83,7 +85,15 @@ class Files:
         """Return the text of a small file."""
         if name in self.names and self.size(name) > _LARGEST_TEXT:
             raise RecordingError(f"file {name!r} is {self.size(name)} bytes long, too long for a text of settings")
-        return self.read(name).decode("utf-8-sig", errors="replace")
+        return decoded(self.read(name))
+
+    def changed(self, name: str) -> float:
+        """Return when a file was last changed, s since 1970; archives know it to 2 s."""
+        if self.folder is not None:
+            return (self.folder / name).stat().st_mtime_ns * 1e-9
+        assert self.archive is not None
+        date = self.archive.getinfo(self.prefix + name).date_time
+        return datetime(*date).timestamp() if min(date[1:3]) > 0 else 0.0
 
     def array(self, name: str, kinds: str = "fiu") -> NDArray[Any]:
         """Return the array in an .npy file; nothing is unpickled.

@@ -18,7 +18,15 @@ from organoid.errors import RecordingError
 from organoid.hdf5.safe_read import attribute, member, members
 from organoid.io.entries import choose
 from organoid.io.numbering import unit_per_spike
-from organoid.io.nwb_intervals import SPIKELAB_LENGTH, observed_spans, recorded_span, spikelab_span, stimulus_table
+from organoid.io.nwb_intervals import (
+    SPIKELAB_LENGTH,
+    epochs_span,
+    event_table,
+    observed_spans,
+    recorded_spans,
+    spikelab_span,
+    stimulus_table,
+)
 from organoid.io.ragged import ragged_ends
 from organoid.io.registry import Entry, Evidence, Format, NoSpikesError
 from organoid.io.source import Source, array, group, holds, open_hdf5, scalar, text, text_at, text_attribute
@@ -85,7 +93,11 @@ def _read(h5: h5py.File, units: h5py.Group, name: str) -> SpikeRecording:
         notes.append(f"{int(np.sum(times < 0))} of {times.size} spikes lie before time 0; kept")
     observed = observed_spans(units, sizes.size, notes)
     rate = _rate(units, notes)
-    start, stop = _window(h5, observed, (first, last), rate or DEFAULT_TICK_RATE, notes)
+    recorded = recorded_spans(h5, notes)
+    if observed is None and recorded is not None and len(recorded[0]) > 1:
+        observed = recorded[0]
+    start, stop = _window(h5, observed, recorded, (first, last), rate or DEFAULT_TICK_RATE, notes)
+    _note_unseen(times, observed, notes)
     electrodes = _electrodes(h5, notes)
     return SpikeRecording(
         times,
@@ -96,6 +108,7 @@ def _read(h5: h5py.File, units: h5py.Group, name: str) -> SpikeRecording:
         units=_unit_table(units, sizes.size, electrodes, notes),
         electrodes=electrodes,
         stimuli=stimulus_table(h5, notes),
+        events=event_table(h5, notes),
         observed=None if observed is None else clip(observed, start, stop),
         metadata=_metadata(h5, name, notes),
         notes=notes,
@@ -110,19 +123,32 @@ def _n_units(units: h5py.Group) -> int | None:
 def _window(
     h5: h5py.File,
     observed: NDArray[np.float64] | None,
+    recorded: tuple[NDArray[np.float64], str] | None,
     ends: tuple[float, float],
     tick_rate: float,
     notes: list[str],
 ) -> tuple[float, float]:
     if observed is not None and len(observed):
-        stored, source = (float(observed[0, 0]), float(observed[-1, 1])), "units/obs_intervals"
+        where = recorded[1] if recorded is not None and observed is recorded[0] else "units/obs_intervals"
+        stored, source = (float(observed[0, 0]), float(observed[-1, 1])), where
     else:
-        found = spikelab_span(h5, notes) or recorded_span(h5, notes)
+        extent = None if recorded is None else ((float(recorded[0][0, 0]), float(recorded[0][-1, 1])), recorded[1])
+        found = spikelab_span(h5, notes) or epochs_span(h5, notes) or extent
         if found is None:
             return inferred_window(*ends, notes, tick_rate)
         stored, source = found
     notes.append(f"NWB stores no recording length; the window is that of {source}")
     return covering_window(stored, *ends, source, notes, tick_rate)
+
+
+def _note_unseen(times: NDArray[np.float64], observed: NDArray[np.float64] | None, notes: list[str]) -> None:
+    """Note spikes at times when nothing was observed."""
+    if observed is None or not len(observed):
+        return
+    k = np.searchsorted(observed[:, 0], times, side="right") - 1
+    n_unseen = int(np.sum((k < 0) | (times >= observed[np.maximum(k, 0), 1])))
+    if n_unseen:
+        notes.append(f"{n_unseen} of {times.size} spikes lie outside the observed times; kept, unobserved")
 
 
 def _rate(units: h5py.Group, notes: list[str]) -> float | None:

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from organoid.errors import RecordingError
 from organoid.hdf5.safe_read import attribute, member, members
+from organoid.io.clock import spans_of_stamps
 from organoid.io.ragged import ragged_ends
-from organoid.io.source import array, group, holds, number_at, scalar, text
+from organoid.io.source import array, group, holds, number_at, scalar, text, texts
 
 _STIMULUS_WORDS = ("stim", "opto", "puls", "laser", "light")
 _VOLTAGE = ("ElectricalSeries", "SpikeEventSeries")
@@ -75,18 +76,36 @@ def spikelab_span(h5: h5py.File, notes: list[str]) -> tuple[tuple[float, float],
     return (start / 1000, (start + length) / 1000), f"start_time and {SPIKELAB_LENGTH}"
 
 
-def recorded_span(h5: h5py.File, notes: list[str]) -> tuple[tuple[float, float], str] | None:
-    """Return the extent of the epochs, else of the recorded voltage, and where it stands."""
-    epochs = _intervals(h5, "intervals/epochs", notes)
-    if epochs is not None and len(epochs):
-        return (float(epochs[:, 0].min()), float(epochs[:, 1].max())), "intervals/epochs"
+def recorded_spans(h5: h5py.File, notes: list[str]) -> tuple[NDArray[np.float64], str] | None:
+    """Return when voltage was recorded, pauses in its time stamps left out, and where that stands."""
     acquisition = group(h5, "acquisition")
     for name in members(acquisition) if acquisition is not None else []:
         series = group(h5, f"acquisition/{name}")
-        span = _series_span(series, notes) if series is not None else None
-        if span is not None and series is not None and text(attribute(series, "neurodata_type")) in _VOLTAGE:
-            return span, f"acquisition/{name}"
+        if series is None or text(attribute(series, "neurodata_type")) not in _VOLTAGE:
+            continue
+        spans = _series_spans(series, notes)
+        if spans is not None:
+            return spans, f"acquisition/{name}"
     return None
+
+
+def epochs_span(h5: h5py.File, notes: list[str]) -> tuple[tuple[float, float], str] | None:
+    """Return the extent of the epochs."""
+    epochs = _intervals(h5, "intervals/epochs", notes)
+    if epochs is None or not len(epochs):
+        return None
+    return (float(epochs[:, 0].min()), float(epochs[:, 1].max())), "intervals/epochs"
+
+
+def _series_spans(series: h5py.Group, notes: list[str]) -> NDArray[np.float64] | None:
+    """Return the spans a series was recorded in: one, unless its time stamps have pauses."""
+    stamps = member(series, "timestamps")
+    if isinstance(stamps, h5py.Dataset) and stamps.ndim == 1 and stamps.size and stamps.dtype.kind == "f":
+        spans = spans_of_stamps(stamps, str(series.name).lstrip("/"), notes)
+        if spans is not None and _are_spans(spans):
+            return spans
+    span = _series_span(series, notes)
+    return None if span is None else np.array([span])
 
 
 def _series_span(series: h5py.Group, notes: list[str]) -> tuple[float, float] | None:
@@ -134,10 +153,6 @@ def stimulus_table(h5: h5py.File, notes: list[str]) -> pd.DataFrame | None:
         if spans is not None and len(spans):
             parts.append(pd.DataFrame({"time_s": spans[:, 0], "duration_s": spans[:, 1] - spans[:, 0], "source": name}))
             notes.append(f"{name}: {len(spans)} entries are listed as stimuli; their amplitude is not read")
-    intervals = group(h5, "intervals")
-    others = [name for name in (members(intervals) if intervals is not None else []) if not _speaks_of_stimuli(name)]
-    if others:
-        notes.append(f"intervals not taken as stimuli: {', '.join(others)}")
     if not parts:
         notes.append("no presented stimuli and no intervals of stimulation are stored")
         return None
@@ -146,6 +161,38 @@ def stimulus_table(h5: h5py.File, notes: list[str]) -> pd.DataFrame | None:
     if n_early:
         notes.append(f"{n_early} of {len(table)} stimuli begin before time 0; kept")
     return table
+
+
+def event_table(h5: h5py.File, notes: list[str]) -> pd.DataFrame | None:
+    """Return intervals that do not speak of stimulation, and annotations, as events at their starts."""
+    parts = []
+    intervals = group(h5, "intervals")
+    for name in members(intervals) if intervals is not None else []:
+        if _speaks_of_stimuli(name) or group(h5, f"intervals/{name}") is None:
+            continue
+        spans = _intervals(h5, f"intervals/{name}", notes)
+        if spans is not None and len(spans):
+            held = {"time_s": spans[:, 0], "kind": name, "label": "", "duration_s": spans[:, 1] - spans[:, 0]}
+            parts.append(pd.DataFrame(held))
+            notes.append(f"intervals/{name}: {len(spans)} entries are events, not stimuli")
+    acquisition = group(h5, "acquisition")
+    for name in members(acquisition) if acquisition is not None else []:
+        series = group(h5, f"acquisition/{name}")
+        if series is not None and text(attribute(series, "neurodata_type")) == "AnnotationSeries":
+            parts += _annotations(series, name, notes)
+    return pd.concat(parts).sort_values("time_s", kind="stable", ignore_index=True) if parts else None
+
+
+def _annotations(series: h5py.Group, name: str, notes: list[str]) -> list[pd.DataFrame]:
+    try:
+        said = texts(array(series, "data", ndim=1, kinds="SO"))
+        times = array(series, "timestamps", ndim=1).astype(np.float64)
+        if times.size != len(said) or not np.isfinite(times).all():
+            raise RecordingError(f"{len(said)} texts and {times.size} times, or times that are no numbers")
+    except RecordingError as error:
+        notes.append(f"acquisition/{name} ignored: {error}")
+        return []
+    return [pd.DataFrame({"time_s": times, "kind": name, "label": said})] if times.size else []
 
 
 def _speaks_of_stimuli(name: str) -> bool:

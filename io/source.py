@@ -4,8 +4,8 @@ Nothing here trusts a file: a dataset is read only when its type, its number of 
 the file really stores for it make sense.
 """
 
-import gzip
-import zlib
+import errno
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -20,8 +20,11 @@ import numpy as np
 from organoid.errors import RecordingError
 from organoid.hdf5.heap_check import check_names
 from organoid.hdf5.safe_read import DAMAGE, attribute, member, members, reason, whole
+from organoid.io.encodings import decoded
 
 _HEAD_BYTES = 4096
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_LOCKED = (errno.EAGAIN, errno.EACCES, errno.EBUSY)
 _OPEN: ContextVar[tuple[Path, h5py.File] | None] = ContextVar("open HDF5 file", default=None)
 _KIND_NAMES = {"f": "floating-point", "i": "whole", "u": "unsigned whole", "S": "text", "O": "text", "V": "compound"}
 
@@ -49,18 +52,17 @@ class Source:
 
     @cached_property
     def head(self) -> bytes:
-        """First bytes of a file (unpacked if gzipped); empty for folders and HDF5 files."""
+        """First bytes of a file; empty for folders and HDF5 files."""
         if self.h5 is not None or self.path.is_dir():
             return b""
         with open(self.path, "rb") as file:
-            start = file.read(_HEAD_BYTES)
-        if not start.startswith(b"\x1f\x8b"):
-            return start
-        try:
-            with gzip.open(self.path) as unpacked:
-                return unpacked.read(_HEAD_BYTES)
-        except (OSError, EOFError, zlib.error):
-            return start
+            return file.read(_HEAD_BYTES)
+
+    @cached_property
+    def start(self) -> str:
+        """First characters of a text file, whatever its encoding; empty for what holds zero characters."""
+        text = decoded(self.head)
+        return "" if "\x00" in text else text
 
 
 @contextmanager
@@ -76,7 +78,7 @@ def open_source(path: Path) -> Iterator[Source]:
     """
     if not path.exists():
         raise FileNotFoundError(f"no such file or folder: {path}")
-    if path.is_dir() or not h5py.is_hdf5(path):
+    if path.is_dir() or not is_hdf5(path):
         yield Source(path, None)
         return
     with _opened(path) as h5:
@@ -85,6 +87,21 @@ def open_source(path: Path) -> Iterator[Source]:
             yield Source(path, h5)
         finally:
             _OPEN.reset(token)
+
+
+def is_hdf5(path: Path) -> bool:
+    """Return whether a file has the signature of HDF5, at its start or after a user block.
+
+    Unlike ``h5py.is_hdf5`` this does not open the file, so it also knows one that its writer has locked.
+    """
+    size = path.stat().st_size
+    places = [0, *(1 << k for k in range(9, max(size, 1).bit_length()))]
+    with open(path, "rb") as file:
+        for place in places:
+            file.seek(place)
+            if file.read(len(_SIGNATURE)) == _SIGNATURE:
+                return True
+    return False
 
 
 @contextmanager
@@ -107,7 +124,18 @@ def _opened(path: Path) -> h5py.File:
         try:
             return h5py.File(path, "r", swmr=True)
         except DAMAGE:
-            raise RecordingError(f"{path.name} begins like HDF5 but cannot be opened: {reason(first)}") from None
+            raise RecordingError(_unopened(path, first)) from None
+
+
+def _unopened(path: Path, error: BaseException) -> str:
+    if isinstance(error, PermissionError) and not os.access(path, os.R_OK):
+        return f"{path.name} may not be read by you: change its permissions"
+    if "unable to lock" in str(error) or (isinstance(error, OSError) and error.errno in _LOCKED):
+        return (
+            f"{path.name} is locked: another program has it open for writing; close it there, or wait until the "
+            "recording is finished, then read it again (a copy of a file being written may be incomplete)"
+        )
+    return f"{path.name} begins like HDF5 but cannot be opened: {reason(error)}"
 
 
 def is_dataset(h5: h5py.Group, name: str) -> bool:
@@ -288,8 +316,15 @@ def _value_at(h5: h5py.Group, name: str, kinds: str, what: str, notes: list[str]
 def text(value: Any) -> str:
     """Return the text of an HDF5 string, whether scalar, size-1 array, bytes or padded."""
     first = np.ravel(value)[0] if np.size(value) else b""
-    decoded = first.decode("utf-8", errors="replace") if isinstance(first, bytes) else str(first)
-    return decoded.replace("\x00", "").encode("utf-8", errors="replace").decode("utf-8").strip()
+    found = decoded(first) if isinstance(first, bytes) else _recoded(str(first))
+    return found.replace("\x00", "").encode("utf-8", errors="replace").decode("utf-8").strip()
+
+
+def _recoded(text: str) -> str:
+    """Return a text that h5py took for UTF-8, which others write in a code page of their own."""
+    if text.isascii() or not any("\udc80" <= letter <= "\udcff" for letter in text):
+        return text
+    return decoded(text.encode("utf-8", "surrogateescape"))
 
 
 def texts(values: Any) -> list[str]:

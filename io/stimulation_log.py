@@ -14,10 +14,20 @@ import numpy as np
 import pandas as pd
 
 from organoid.errors import RecordingError
+from organoid.io.encodings import decoded
 from organoid.recording import SpikeRecording
 
 _LARGEST_LOG = 1 << 28
+_HEAD = 4096
 _UNIX_TIMES = 1e8  # a time beyond this is UNIX time, not seconds since the start
+
+
+def is_log(path: Path) -> bool:
+    """Return whether a CSV has the columns of one of the two kinds of log."""
+    with open(path, "rb") as file:
+        header = decoded(file.read(_HEAD)).splitlines()[:1]
+    names = {name.strip().strip('"') for name in header[0].split(",")} if header else set()
+    return "time (sec)" in names or {"time", "stim_electrodes"} <= names
 
 
 def attach_log(rec: SpikeRecording, path: Path) -> SpikeRecording:
@@ -46,19 +56,8 @@ def attach_log(rec: SpikeRecording, path: Path) -> SpikeRecording:
         notes.append(f"{outside} of {len(table)} stimuli of {path.name} lie outside the recording; kept")
     parts = [part for part in (rec.stimuli, table) if len(part)]
     stimuli = pd.concat(parts).sort_values("time_s", kind="stable", ignore_index=True) if parts else None
-    return SpikeRecording(
-        rec.spike_times,
-        rec.spike_units,
-        n_units=rec.n_units,
-        t_start=rec.t_start,
-        t_stop=rec.t_stop,
-        sampling_rate=rec.sampling_rate,
-        units=rec.units,
-        electrodes=rec.electrodes,
-        stimuli=stimuli,
-        observed=rec.observed,
-        metadata={**rec.metadata, "stimulation_log": path.name},
-        notes=[*rec.notes, *notes],
+    return rec.replace(
+        stimuli=stimuli, metadata={**rec.metadata, "stimulation_log": path.name}, notes=[*rec.notes, *notes]
     )
 
 
@@ -79,7 +78,7 @@ def read_log(path: Path, rec: SpikeRecording, notes: list[str]) -> pd.DataFrame:
 def _rows(path: Path) -> list[dict[str, str]]:
     if path.stat().st_size > _LARGEST_LOG:
         raise RecordingError(f"the file is {path.stat().st_size} bytes long, too long for a log")
-    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    lines = decoded(path.read_bytes()).splitlines()
     try:
         return [{key.strip(): value or "" for key, value in row.items() if key} for row in csv.DictReader(lines)]
     except (csv.Error, AttributeError) as error:

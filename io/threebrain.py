@@ -139,7 +139,7 @@ def _read_well(
     names = np.array([f"ch{channel}" + (f"_{unit}" if several else "") for channel, unit in keys.T.tolist()])
     wells = np.full(names.size, name.removeprefix(WELL))
     table = {"name": names, "channel": keys[0], "x_um": x, "y_um": y, "well": wells, "sorted": keys[1]}
-    return frame_times(frames, 0, rate, f"{name}/SpikeTimes", in_place=True), units, table
+    return frame_times(frames, 0, rate, f"{name}/SpikeTimes", in_place=True, notes=notes), units, table
 
 
 def _channel_units(well: h5py.Group, name: str, notes: list[str]) -> tuple[NDArray[np.int64], NDArray[Any]]:

@@ -40,7 +40,7 @@ def read_v2(h5: h5py.File) -> SpikeRecording:
         raise RecordingError(
             f"the counts do not add up: SpikeTimes holds {frames.size} spikes, SpikeChIDs {units.size} channels"
         )
-    _, first, last, spikes = frame_times(frames, 0, rate, f"{EVENTS}/SpikeTimes", in_place=True)
+    _, first, last, spikes = frame_times(frames, 0, rate, f"{EVENTS}/SpikeTimes", in_place=True, notes=notes)
     marks = member(h5, MARKS)
     if isinstance(marks, h5py.Dataset) and marks.size:
         notes.append(

@@ -42,10 +42,12 @@ _HOME = {
     "check_device": "organoid.closed_loop",
     "check_protocol": "organoid.closed_loop",
     "write_report": "organoid.report",
+    "find_pulses": "organoid.detection",
 }
 _SUBMODULES = (
     "closed_loop",
     "culture",
+    "detection",
     "devices",
     "figures",
     "fitting",
@@ -61,6 +63,7 @@ _SUBMODULES = (
 if _TYPE_CHECKING:
     from organoid.closed_loop import check_device, check_protocol, run_session
     from organoid.culture import preset, simulate
+    from organoid.detection import find_pulses
     from organoid.devices import SimulatedCulture
     from organoid.errors import (
         DeadlineError,
@@ -101,6 +104,7 @@ __all__ = [
     "check_model",
     "check_protocol",
     "check_reader",
+    "find_pulses",
     "fit",
     "load_fit",
     "preset",

@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from organoid._version import __version__
-from organoid.cli.support import check_output, make_folder, print_json, sentence, shows_progress
+from organoid.cli.reading import as_metadata, reads
+from organoid.cli.support import check_output, make_folder, print_anywhere, print_json, sentence, shows_progress
 from organoid.errors import OrganoidError
+from organoid.io.supplied import ReadOptions
 
 BAD_INPUT, BUG, DIFFERENT, NOT_COMPARABLE = 2, 1, 3, 4
 _LARGEST_SEED = 2**63 - 1
@@ -80,12 +82,13 @@ def tutorial(
 
 
 @app.command()
-def info(file: Recorded, as_json: Json = False) -> None:
+@reads
+def info(file: Recorded, *, reading: ReadOptions, as_json: Json = False) -> None:
     """Say what is in a file."""
     from organoid.cli.text import info_text
     from organoid.io.info import file_info
 
-    found = file_info(file)
+    found = file_info(file, reading)
     if (found["metadata"] or {}).get("protocol") is not None and found["format"] == "organoid":
         from organoid.closed_loop.journal.reader import session_summary
 
@@ -104,32 +107,41 @@ def formats(as_json: Json = False) -> None:
 
 
 @app.command()
+@reads
 def convert(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A recording, in any format read.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write, in the layout of this project.")],
     well: Well = None,
     recording: Which = None,
-    stimuli: Annotated[Path | None, typer.Option(help="Stimulation log kept beside the recording (CSV).")] = None,
+    metadata: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Metadata to add; may be repeated.")
+    ] = None,
+    *,
+    reading: ReadOptions,
     as_json: Json = False,
 ) -> None:
     """Write a recording as an organoid file.
 
     An HDF5 file in a documented layout, which is read back exactly.
     """
+    added = as_metadata(metadata)
     check_output(out, inputs=(source,))
     from organoid.io.organoid_hdf5 import write_recording
-    from organoid.io.registry import read_recording
+    from organoid.io.registry import read_with
 
-    rec = read_recording(source, well=well, recording=recording, stimuli=stimuli)
-    write_recording(rec, out)
+    rec = read_with(reading, source, well, recording)
+    write_recording(rec.replace(metadata={**rec.metadata, **added}), out)
     found = {"out": out, "n_units": rec.n_units, "n_spikes": rec.n_spikes, "n_stimuli": len(rec.stimuli)}
     _show(found, as_json, lambda _: f"{out}: {rec.n_units} units, {rec.n_spikes} spikes")
 
 
 @app.command()
+@reads
 def analyze(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings, in any format read.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for tables and reports.")],
+    *,
+    reading: ReadOptions,
     as_json: Json = False,
 ) -> None:
     """Write statistics as tables and reports.
@@ -140,28 +152,32 @@ def analyze(
     from organoid.cli.statistics import analyze_files
     from organoid.cli.text import analysis_text
 
-    _show(analyze_files(files, out, shows_progress(as_json)), as_json, analysis_text)
+    _show(analyze_files(files, out, shows_progress(as_json), reading), as_json, analysis_text)
 
 
 @app.command()
+@reads
 def compare(
     first: Annotated[Path, typer.Argument(metavar="A", help="A recording.")],
     second: Annotated[Path, typer.Argument(metavar="B", help="Another one, or a simulation of the first.")],
     well: Well = None,
     recording: Which = None,
+    *,
+    reading: ReadOptions,
     as_json: Json = False,
 ) -> None:
     """Print the statistics of two recordings.
 
-    Network bursts of both are found with the thresholds of the first.
+    Network bursts of each are found by the same rule, with the number expected by chance beside them.
     """
     from organoid.cli.statistics import compare_files
     from organoid.cli.text import comparison_text
 
-    _show(compare_files(first, second, well, recording), as_json, comparison_text)
+    _show(compare_files(first, second, well, recording, reading), as_json, comparison_text)
 
 
 @app.command()
+@reads
 def fit(
     file: Recorded,
     out: Annotated[
@@ -188,6 +204,8 @@ def fit(
     all_wells: Annotated[
         bool, typer.Option("--all-wells", help="Fit every well; --out (and --report) name folders.")
     ] = False,
+    *,
+    reading: ReadOptions,
     as_json: Json = False,
 ) -> None:
     """Fit a spiking network to a recording.
@@ -198,7 +216,19 @@ def fit(
     from organoid.cli.work import FitRequest, fit_file
 
     request = FitRequest(
-        file, well, recording, out, report, model, loss, seed, free_run, basis, tuple(delay or ()), latent_drive
+        file,
+        well,
+        recording,
+        out,
+        report,
+        model,
+        loss,
+        seed,
+        free_run,
+        basis,
+        tuple(delay or ()),
+        latent_drive,
+        reading,
     )
     if all_wells:
         from organoid.cli.wells import fit_wells
@@ -280,6 +310,7 @@ def _show(found: Any, as_json: bool, as_text: Any) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exit code 2 and one sentence on bad input, 1 on a bug."""
+    print_anywhere()
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     try:

@@ -10,7 +10,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from organoid import statistics
-from organoid.io.registry import NoSpikesError, detect_format, read_as, read_recording
+from organoid.io.registry import NoSpikesError, detect_format, entries_of, read_as, read_with
+from organoid.io.supplied import DEFAULT, ReadOptions
 from organoid.recording import SpikeRecording
 from organoid.report import write_report
 
@@ -27,7 +28,7 @@ class Culture:
     rec: SpikeRecording
 
 
-def cultures(file: Path) -> Iterator[Culture]:
+def cultures(file: Path, options: ReadOptions = DEFAULT) -> Iterator[Culture]:
     """Yield every culture of a file: each well of each recording that holds spikes.
 
     Raises
@@ -35,11 +36,11 @@ def cultures(file: Path) -> Iterator[Culture]:
     RecordingError
         If none holds any.
     """
-    fmt = detect_format(file)
+    fmt = detect_format(file, options)
     found, failure = 0, None
-    for well, name in fmt.entries(file):
+    for well, name in entries_of(fmt, file):
         try:
-            rec = read_as(fmt, file, well, name)
+            rec = read_as(fmt, file, well, name, options)
         except NoSpikesError as error:
             failure = error
             continue
@@ -50,14 +51,14 @@ def cultures(file: Path) -> Iterator[Culture]:
         raise failure
 
 
-def analyze_files(files: Sequence[Path], out: Path, progress: bool) -> dict[str, Any]:
+def analyze_files(files: Sequence[Path], out: Path, progress: bool, options: ReadOptions = DEFAULT) -> dict[str, Any]:
     """Write tables and a report for every culture of some files, and a table of all into `out`."""
     for file in files:
-        detect_format(file)  # all of them before any work
+        detect_format(file, options)  # all of them before any work
     rows: list[dict[str, Any]] = []
     with tqdm(total=len(files), desc="analyzing", unit="file", disable=not progress) as bar:
         for file in files:
-            for culture in cultures(file):
+            for culture in cultures(file, options):
                 folder = _folder(out, culture, {row["folder"] for row in rows})
                 write_tables(culture.rec, folder)
                 title = f"{file.name} {culture.well or ''} {culture.recording or ''}".strip()
@@ -106,14 +107,17 @@ def unit_table(rec: SpikeRecording) -> pd.DataFrame:
     return rec.units.assign(**measured)
 
 
-def compare_files(first: Path, second: Path, well: str | None, recording: str | None) -> dict[str, Any]:
-    """Return the same statistics of two recordings; bursts of both by the thresholds of the first."""
-    recs = [read_recording(file, well=well, recording=recording).culture() for file in (first, second)]
-    thresholds = statistics.network_bursts(recs[0]).attrs["thresholds"]
-    summaries = [statistics.summary(rec, thresholds) for rec in recs]
+def compare_files(
+    first: Path, second: Path, well: str | None, recording: str | None, options: ReadOptions = DEFAULT
+) -> dict[str, Any]:
+    """Return the same statistics of two recordings, each judged by the same rule and by itself."""
+    recs = [read_with(options, file, well, recording).culture() for file in (first, second)]
+    bursts = [statistics.network_bursts(rec) for rec in recs]
+    summaries = [statistics.summary(rec, bursts=found) for rec, found in zip(recs, bursts)]
     return {
         "a": str(first),
         "b": str(second),
-        "statistics": {"a": summaries[0], "b": summaries[1]},
-        "thresholds": thresholds,
+        "statistics": dict(zip("ab", summaries)),
+        "thresholds": {name: found.attrs["thresholds"] for name, found in zip("ab", bursts)},
+        "remarks": {name: statistics.remarks(rec, found) for name, rec, found in zip("ab", recs, bursts)},
     }

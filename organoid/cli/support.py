@@ -1,5 +1,6 @@
 """What every command needs: outputs checked before long work, JSON without NaN, errors as one sentence."""
 
+import io
 import json
 import math
 import os
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from organoid.errors import OrganoidError
+
+_OPTIONS = {"sampling_rate": "sampling-rate", "labels": "label", "mapping": "map"}
+_ARGUMENT = re.compile(r"\b(well|recording|stimuli|events|sampling_rate|labels|mapping)=(?=[\s,;)']|$)")
 
 
 class OutputError(OrganoidError, OSError):
@@ -94,6 +98,13 @@ def print_json(value: Any) -> None:
     print(json.dumps(plain(value), indent=2, allow_nan=False))
 
 
+def print_anywhere() -> None:
+    """Let texts that the terminal or the pipe cannot show be printed with escapes instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def shows_progress(as_json: bool) -> bool:
     """Tell whether progress bars are wanted: on a terminal, and not for machines."""
     return not as_json and sys.stderr.isatty()
@@ -104,5 +115,5 @@ def sentence(error: BaseException) -> str:
     text = str(error)
     if isinstance(error, OSError) and not isinstance(error, OrganoidError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    text = re.sub(r"\b(well|recording|stimuli)=(?=[\s,;)]|$)", r"--\1", " ".join(text.split()))
+    text = _ARGUMENT.sub(lambda match: "--" + _OPTIONS.get(match[1], match[1]), " ".join(text.split()))
     return text or type(error).__name__

@@ -50,6 +50,10 @@ def info_text(info: Mapping[str, Any]) -> str:
         "window": window,
         "sampling rate": "unknown, or not the same everywhere" if rate is None else f"{rate:g} Hz",
     }
+    if info["n_events"]:
+        head["events"] = f"{number(info['n_events'])} (marks that are not stimuli)"
+    if info["labels"]:
+        head["labels"] = ", ".join(f"{label} {n}" for label, n in info["labels"].items())
     if info["wells"]:
         head["wells"] = ", ".join(info["wells"])
     if "session" in info:
@@ -111,7 +115,9 @@ def comparison_text(found: Mapping[str, Any]) -> str:
     """Return the statistics of two recordings side by side."""
     a, b = found["statistics"]["a"], found["statistics"]["b"]
     rows = [(name.replace("_", " "), number(a[name]), number(b[name])) for name in a.index]
-    return f"A  {found['a']}\nB  {found['b']}\n\n" + table(("", "A", "B"), rows)
+    said = [f"{name.upper()}: {text}" for name, texts in found["remarks"].items() for text in texts]
+    parts = (f"A  {found['a']}\nB  {found['b']}", table(("", "A", "B"), rows), notes(said))
+    return "\n\n".join(part for part in parts if part)
 
 
 def fit_text(found: Mapping[str, Any]) -> str:

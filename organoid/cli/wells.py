@@ -72,7 +72,7 @@ def _requests(request: FitRequest) -> list[FitRequest]:
 
 def _each(request: FitRequest, out: Path) -> Iterator[FitRequest]:
     taken: set[str] = set()
-    for culture in cultures(request.file):
+    for culture in cultures(request.file, request.reading):
         if request.recording is not None and culture.recording != request.recording:
             continue
         words = (culture.well, culture.recording if request.recording is None else None)

@@ -12,7 +12,8 @@ from organoid.devices import SimulatedCulture
 from organoid.errors import OrganoidError
 from organoid.fitting import fit, load_fit
 from organoid.io.organoid_hdf5 import write_recording
-from organoid.io.registry import read_recording
+from organoid.io.registry import read_with
+from organoid.io.supplied import DEFAULT, ReadOptions
 from organoid.recording import SpikeRecording
 from organoid.report import write_report
 
@@ -36,6 +37,7 @@ class FitRequest:
     basis: str = "traces"
     delays: tuple[float, ...] = ()
     latent_drive: bool = False
+    reading: ReadOptions = DEFAULT
 
     @property
     def by_gradient(self) -> bool:
@@ -59,7 +61,7 @@ class SessionRequest:
 def fit_file(request: FitRequest, progress: bool) -> dict[str, Any]:
     """Fit a recording, save and report as asked."""
     _check_fit(request)
-    rec = read_recording(request.file, well=request.well, recording=request.recording).culture()
+    rec = read_with(request.reading, request.file, request.well, request.recording).culture()
     result = fit(
         rec,
         model=request.model,

@@ -17,7 +17,7 @@ import pandas as pd
 from organoid.errors import RecordingError
 from organoid.hdf5.safe_read import DAMAGE, attributes, member, members, whole
 from organoid.recording import SpikeRecording
-from organoid.recording.tables import kind_of
+from organoid.recording.tables import EVENT_COLUMNS, kind_of
 
 LAYOUT_VERSION = 1
 KIND = "organoid_kind"  # root attribute: "recording", "session" or "fit"
@@ -31,6 +31,7 @@ OBSERVED = "observed"
 UNITS = "units"
 ELECTRODES = "electrodes"
 STIMULI = "stimuli"
+EVENTS = "events"
 METADATA = "metadata"
 NOTES = "notes"
 SAMPLING_RATE = "sampling_rate"  # root attribute; NaN where unknown
@@ -40,9 +41,9 @@ MISSING = "missing"  # sub-group of a table: which rows of a column are missing
 FLAGGED = "flagged"  # attribute of a table: the columns with flags in `MISSING`; older files are without it
 CHECKSUM = "crc32"  # attribute of groups and datasets; files without it are read all the same
 
-TABLES = (UNITS, ELECTRODES, STIMULI)
+TABLES = (UNITS, ELECTRODES, STIMULI, EVENTS)
 REQUIRED = (SPIKE_TIMES, SPIKE_UNITS, WINDOW, UNITS)
-OPTIONAL = (OBSERVED, ELECTRODES, STIMULI, METADATA, NOTES)
+OPTIONAL = (OBSERVED, ELECTRODES, STIMULI, METADATA, NOTES)  # without EVENTS: absent means none
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -61,6 +62,9 @@ def write_recording(group: h5py.Group, rec: SpikeRecording) -> None:
     group.create_dataset(SPIKE_UNITS, data=rec.spike_units.astype(np.int32), **options)
     write_context(group, rec)
     write_table(group, STIMULI, rec.stimuli)
+    events = rec.events
+    if len(events) or len(events.columns) > len(EVENT_COLUMNS):
+        write_table(group, EVENTS, events)
     seal(group)
 
 
@@ -212,6 +216,7 @@ def read_recording(group: h5py.Group, *, interrupted: bool = False) -> SpikeReco
         units=tables[UNITS],
         electrodes=tables.get(ELECTRODES),
         stimuli=tables.get(STIMULI),
+        events=tables.get(EVENTS),
         observed=observed,
         metadata=read_json(group, METADATA, {}),
         notes=notes,

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from organoid.errors import RecordingError
 from organoid.recording import validation as checks
-from organoid.recording.tables import ELECTRODE_COLUMNS, Table, conform, framed
-from organoid.recording.ticks import DEFAULT_TICK_RATE, BinGrid, to_ticks
+from organoid.recording.tables import ELECTRODE_COLUMNS, EVENT_COLUMNS, Table, conform, framed
+from organoid.recording.ticks import DEFAULT_TICK_RATE, BinGrid, holds_between, to_ticks
 
 Units = Sequence[int] | Sequence[str] | NDArray[Any]
 
@@ -39,6 +39,9 @@ class SpikeRecording:
     stimuli : DataFrame or mapping of columns, optional
         One row a pulse: time_s, duration_s, electrode, channel, amplitude, amplitude_unit ("A" or
         "V"), waveform_id; unknown values missing.
+    events : DataFrame or mapping of columns, optional
+        One row per mark that is not a stimulus (camera frames, digital ports, notes of the user):
+        time_s, kind, label.
     observed : array_like, shape (n, 2), optional, s
         When spikes could be seen: half-open intervals; holes are pauses, lost frames, blanking.
         Default: the whole window.
@@ -60,6 +63,7 @@ class SpikeRecording:
     """
 
     __slots__ = (
+        "_events",
         "_given_electrodes",
         "_metadata",
         "_n_units",
@@ -87,6 +91,7 @@ class SpikeRecording:
         units: Table | None = None,
         electrodes: Table | None = None,
         stimuli: Table | None = None,
+        events: Table | None = None,
         observed: ArrayLike | None = None,
         metadata: Mapping[str, Any] | None = None,
         notes: Sequence[str] = (),
@@ -96,32 +101,14 @@ class SpikeRecording:
         self._ticks: NDArray[np.int64] | None = None
         self._n_units = checks.check_n_units(n_units, units, self._unit_index)
         self._notes: tuple[str, ...] = tuple(str(note) for note in notes)
-        self._set_window(t_start, t_stop)
+        self._t_start, self._t_stop, said = checks.check_window(self._times, t_start, t_stop, self.tick_rate)
+        self._notes += said
         self._observed = checks.check_observed(observed, self._t_start, self._t_stop)
         self._unit_table = checks.unit_columns(units, self._n_units)
         self._given_electrodes = None if electrodes is None else conform(electrodes, ELECTRODE_COLUMNS, "electrodes")
         self._stimuli = checks.stimulus_table(stimuli)
+        self._events = checks.timed_table(events, EVENT_COLUMNS, "events")
         self._metadata = checks.check_metadata(metadata)
-
-    def _set_window(self, t_start: float | None, t_stop: float | None) -> None:
-        first, last = (float(self._times[0]), float(self._times[-1])) if self._times.size else (0.0, 0.0)
-        first_tick, last_tick = (int(tick) for tick in to_ticks([first, last], self.tick_rate))
-        start = min(0.0, first) if t_start is None else float(t_start)
-        if t_stop is None:
-            end = (last_tick + 1) / self.tick_rate if self._times.size else start
-            t_stop = max(end, start)
-            self._notes += ("t_stop inferred: one tick after the last spike",)
-        stop = float(t_stop)
-        if not (np.isfinite(start) and np.isfinite(stop) and stop >= start):
-            raise RecordingError(f"window [{start}, {stop}) s is not a window; expected t_start <= t_stop, finite")
-        begin_tick, end_tick = (int(tick) for tick in to_ticks([start, stop], self.tick_rate))
-        self._t_start, self._t_stop = start, stop
-        if self._times.size and not begin_tick <= first_tick <= last_tick < end_tick:
-            n_outside = int(np.sum((self.spike_ticks < begin_tick) | (self.spike_ticks >= end_tick)))
-            raise RecordingError(
-                f"{n_outside} of {self._times.size} spikes lie outside the window [{start}, {stop}) s "
-                f"(spikes run from {first} to {last} s); widen the window or select first"
-            )
 
     @property
     def spike_times(self) -> NDArray[np.float64]:
@@ -207,6 +194,11 @@ class SpikeRecording:
         return self._stimuli.copy()
 
     @property
+    def events(self) -> pd.DataFrame:
+        """Table of marks that are not stimuli (a copy): time_s, kind, label, ..."""
+        return self._events.copy()
+
+    @property
     def observed(self) -> NDArray[np.float64]:
         """When spikes could be seen: half-open intervals, s; read-only, shape (n, 2)."""
         return self._observed
@@ -233,11 +225,7 @@ class SpikeRecording:
 
     def is_observed(self, ticks: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Tell for each tick whether spikes could be seen then."""
-        edges = to_ticks(self._observed, self.tick_rate)
-        k = np.searchsorted(edges[:, 0], ticks, side="right") - 1
-        inside = k >= 0
-        inside[inside] = ticks[inside] < edges[k[inside], 1]
-        return np.asarray(inside, dtype=bool)
+        return holds_between(to_ticks(self._observed, self.tick_rate), ticks, ticks + 1)
 
     def bin_grid(self, bin_width: float, t_start: float | None = None, t_stop: float | None = None) -> BinGrid:
         """Return the bins `counts` uses; see there for the parameters."""
@@ -249,8 +237,7 @@ class SpikeRecording:
     def counts(self, bin_width: float, t_start: float | None = None, t_stop: float | None = None) -> NDArray[np.int64]:
         """Count spikes in half-open bins; a last partial bin is dropped.
 
-        Spikes are counted wherever they lie, also outside `observed`; `observed_bins` tells which
-        bins were fully seen.
+        Spikes are counted wherever they lie, also outside `observed`; see `observed_bins`.
 
         Parameters
         ----------
@@ -277,11 +264,7 @@ class SpikeRecording:
 
     def observed_between(self, edges: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Tell for each pair of neighbouring edges (ticks) whether all between them was observed."""
-        spans = to_ticks(self._observed, self.tick_rate)
-        k = np.searchsorted(spans[:, 0], edges[:-1], side="right") - 1
-        inside = k >= 0
-        inside[inside] = edges[1:][inside] <= spans[k[inside], 1]
-        return np.asarray(inside, dtype=bool)
+        return holds_between(to_ticks(self._observed, self.tick_rate), edges[:-1], edges[1:])
 
     def select(
         self,
@@ -335,15 +318,14 @@ class SpikeRecording:
             units=self._units.iloc[chosen].reset_index(drop=True),
             electrodes=self._electrodes if well is None else checks.rows_of_well(self._electrodes, well),
             stimuli=self._stimuli_in(start, stop, well),
+            events=self._events[self._within(self._events, start, stop)].reset_index(drop=True),
             observed=checks.clip(self._observed, start, stop),
             metadata=self._metadata,
             notes=self._notes,
         )
 
     def _stimuli_in(self, start: float, stop: float, well: str | None) -> pd.DataFrame:
-        begin, end = to_ticks([start, stop], self.tick_rate)
-        ticks = to_ticks(self._stimuli["time_s"].to_numpy(dtype=float), self.tick_rate)
-        keep: NDArray[np.bool_] = (ticks >= begin) & (ticks < end)
+        keep = self._within(self._stimuli, start, stop)
         if well is not None:
             here = (self._electrodes["well"] == well).to_numpy(dtype=bool)
             for column in ("electrode", "channel"):
@@ -351,6 +333,50 @@ class SpikeRecording:
                 known = self._stimuli[column].isin(numbers[~here].dropna()) & ~self._stimuli[column].isin(numbers[here])
                 keep &= ~known.to_numpy(dtype=bool)
         return pd.DataFrame(self._stimuli[keep].reset_index(drop=True))
+
+    def _within(self, table: pd.DataFrame, start: float, stop: float) -> NDArray[np.bool_]:
+        """Return which rows of a table of times lie in ``[start, stop)``."""
+        begin, end = to_ticks([start, stop], self.tick_rate)
+        ticks = to_ticks(table["time_s"].to_numpy(dtype=float), self.tick_rate)
+        return np.asarray((ticks >= begin) & (ticks < end), dtype=bool)
+
+    def replace(self, **changes: Any) -> "SpikeRecording":
+        """Return a copy in which some of what the constructor takes is different.
+
+        Parameters
+        ----------
+        **changes
+            Named as in the constructor: ``stimuli=``, ``notes=``, ``sampling_rate=``, ...
+
+        Returns
+        -------
+        SpikeRecording
+
+        Examples
+        --------
+        >>> rec = SpikeRecording([0.1, 0.4], [0, 0], t_stop=1.0)
+        >>> rec.replace(stimuli={"time_s": [0.2]}).stimuli["time_s"].tolist()
+        [0.2]
+        """
+        held: dict[str, Any] = {
+            "spike_times": self._times,
+            "spike_units": self._unit_index,
+            "n_units": self._n_units,
+            "t_start": self._t_start,
+            "t_stop": self._t_stop,
+            "sampling_rate": self._sampling_rate,
+            "units": self._unit_table,
+            "electrodes": self._given_electrodes,
+            "stimuli": self._stimuli,
+            "events": self._events,
+            "observed": self._observed,
+            "metadata": self._metadata,
+            "notes": self._notes,
+        }
+        unknown = sorted(set(changes) - set(held))
+        if unknown:
+            raise RecordingError(f"a recording has no {unknown[0]!r}; it has {', '.join(held)}")
+        return SpikeRecording(**{**held, **changes})
 
     def _check_well(self, well: str) -> str:
         if well not in self.wells:
@@ -387,6 +413,7 @@ class SpikeRecording:
             and self._units.equals(other._units)
             and self._electrodes.equals(other._electrodes)
             and self._stimuli.equals(other._stimuli)
+            and self._events.equals(other._events)
             and checks.same_metadata(self._metadata, other._metadata)
             and self._notes == other._notes
         )

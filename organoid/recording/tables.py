@@ -34,6 +34,7 @@ STIMULUS_COLUMNS = {
     "amplitude_unit": "text",
     "waveform_id": "integer",
 }
+EVENT_COLUMNS = {"time_s": "number", "kind": "text", "label": "text"}
 Table = pd.DataFrame | Mapping[str, Any]  # a frame, or its columns by name: a reader then need not make a frame
 
 _TEXT = pd.StringDtype(na_value=np.nan)  # what "str" stands for

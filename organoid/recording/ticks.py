@@ -41,6 +41,14 @@ def to_ticks(times: ArrayLike, tick_rate: float) -> NDArray[np.int64]:
     return ticks.astype(np.int64)
 
 
+def holds_between(spans: NDArray[np.int64], begin: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return for each ``[begin, end)`` whether it lies inside one of the ordered, disjoint `spans`; all in ticks."""
+    k = np.searchsorted(spans[:, 0], begin, side="right") - 1
+    inside = k >= 0
+    inside[inside] = end[inside] <= spans[k[inside], 1]
+    return np.asarray(inside, dtype=bool)
+
+
 class BinGrid:
     """Whole bins of one width inside ``[start_tick, stop_tick)``; a last partial bin is left out.
 

@@ -19,6 +19,7 @@ from organoid.recording.tables import (
     framed,
     n_rows,
 )
+from organoid.recording.ticks import to_ticks
 
 _MANY_SPIKES = 10_000
 _BLOCK = 1 << 15
@@ -178,6 +179,30 @@ def check_n_units(n_units: int | None, units: Table | None, index: NDArray[Any])
     return int(n_units)
 
 
+def check_window(
+    times: NDArray[np.float64], t_start: float | None, t_stop: float | None, tick_rate: float
+) -> tuple[float, float, tuple[str, ...]]:
+    """Return the window of sorted spikes and a note where its end had to be inferred; all spikes must lie inside."""
+    first, last = (float(times[0]), float(times[-1])) if times.size else (0.0, 0.0)
+    first_tick, last_tick = (int(tick) for tick in to_ticks([first, last], tick_rate))
+    start = min(0.0, first) if t_start is None else float(t_start)
+    notes: tuple[str, ...] = ()
+    if t_stop is None:
+        t_stop = max((last_tick + 1) / tick_rate if times.size else start, start)
+        notes = ("t_stop inferred: one tick after the last spike",)
+    stop = float(t_stop)
+    if not (np.isfinite(start) and np.isfinite(stop) and stop >= start):
+        raise RecordingError(f"window [{start}, {stop}) s is not a window; expected t_start <= t_stop, finite")
+    begin, end = (int(tick) for tick in to_ticks([start, stop], tick_rate))
+    if times.size and not begin <= first_tick <= last_tick < end:
+        ticks = to_ticks(times, tick_rate)
+        raise RecordingError(
+            f"{int(np.sum((ticks < begin) | (ticks >= end)))} of {times.size} spikes lie outside the window "
+            f"[{start}, {stop}) s (spikes run from {first} to {last} s); widen the window or select first"
+        )
+    return start, stop, notes
+
+
 def check_observed(observed: ArrayLike | None, start: float, stop: float) -> NDArray[np.float64]:
     """Return the observed intervals, ordered, disjoint and inside the window."""
     if observed is None:
@@ -230,12 +255,17 @@ def electrode_table(electrodes: Table | None, units: pd.DataFrame) -> pd.DataFra
 
 def stimulus_table(stimuli: Table | None) -> pd.DataFrame:
     """Return the table of stimuli with every promised column; their times must be known."""
-    table = conform(stimuli, STIMULUS_COLUMNS, "stimuli")
-    if stimuli is None:
+    return timed_table(stimuli, STIMULUS_COLUMNS, "stimuli")
+
+
+def timed_table(rows: Table | None, columns: dict[str, str], what: str) -> pd.DataFrame:
+    """Return a table of stimuli or events with every promised column; every row has a finite time."""
+    table = conform(rows, columns, what)
+    if rows is None:
         return table
     n_bad = int(np.sum(~np.isfinite(table["time_s"].to_numpy(dtype=float))))
     if n_bad:
-        raise RecordingError(f"{n_bad} of {len(table)} stimuli have no finite time_s; leave them out or give a time")
+        raise RecordingError(f"{n_bad} of {len(table)} {what} have no finite time_s; leave them out or give a time")
     return table
 
 

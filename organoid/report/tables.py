@@ -23,9 +23,11 @@ _SUMMARY = {
     "mean_rate_hz": "mean rate (Hz)",
     "median_cv": "median CV of inter-spike intervals",
     "bursts_per_minute": "network bursts per minute",
+    "n_bursts": "network bursts",
+    "bursts_by_chance": "network bursts expected by chance (units shifted)",
     "burst_duration_s": "network burst duration (s)",
     "burst_interval_cv": "CV of intervals between bursts",
-    "fraction_in_bursts": "share of spikes in bursts",
+    "fraction_in_bursts": "fraction of spikes in network bursts",
     "mean_sttc": "mean synchrony of pairs (STTC, 50 ms)",
 }
 _SCORES = {

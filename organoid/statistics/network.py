@@ -1,5 +1,6 @@
-"""Bursts of the whole culture: stretches in which the summed activity rises well above its mean."""
+"""Network bursts: times at which more units burst at once than independent units would."""
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,12 +10,16 @@ from numpy.typing import NDArray
 
 from organoid.errors import RecordingError
 from organoid.recording import SpikeRecording
-from organoid.statistics.trains import observed_spans, span_of
+from organoid.statistics.bursts import bursts_max_interval
+from organoid.statistics.trains import observed_before, observed_spans, snapped, trains
 
-_BINS_PER_SECOND = 1000
-_LOW_ABOVE_MEAN_HZ = 5.0
-_HIGH_ABOVE_HZ = 20.0
-_HIGH_TIMES_MEAN = 4.0
+Ticks = NDArray[np.int64]
+
+THRESHOLDS = ("min_units", "edge_units", "max_interval_s", "min_spikes", "max_gap_s")
+_BACKGROUND = 0.25  # quantile over time of the number of bursting units
+_PEAK_HALF_WIDTH = 0.025  # s
+_LEAST_UNITS = 3
+_SMALL = 0.1  # of the bursts found: more by chance than this is said
 
 
 def network_bursts(
@@ -22,140 +27,310 @@ def network_bursts(
     thresholds: Mapping[str, float] | None = None,
     *,
     well: str | None = None,
-    smoothing: float = 0.1,
+    min_units: int = _LEAST_UNITS,
+    min_fraction: float = 0.25,
+    max_interval: float = 0.1,
+    min_spikes: int = 3,
+    max_gap: float = 0.3,
+    max_chance: float = 0.05,
+    n_shifts: int = 20,
+    seed: int = 0,
 ) -> pd.DataFrame:
-    """Find bursts of the population by two thresholds on its smoothed rate (hysteresis).
+    """Find bursts in which a good part of the units takes part, and more than chance explains.
 
-    ``p(t)`` is the number of spikes of all units in 1 ms bins, averaged over a boxcar of `smoothing`.
-    A burst is a stretch of ``p > low`` that somewhere has ``p > high``, with ``low = m + 5 Hz`` and
-    ``high = 4 m + 20 Hz``, ``m`` the mean population rate. One threshold alone would cut a burst
-    whose rate dips into several. Thresholds are absolute population rates: those found on a recording
-    can be used on a simulation of the same units, and a silent simulation then has no bursts.
+    A unit bursts while `min_spikes` spikes or more follow each other by less than `max_interval`; ``n(t)`` is the
+    number of units that burst at ``t``, ``b`` its lower quartile over time and ``k = max(min_units, min_fraction *
+    active units)``. A network burst is an interval of ``n >= b + k / 2`` (intervals closer than `max_gap` joined) that
+    reaches ``n >= b + k`` somewhere. Neither the mean rate nor how often bursts come has a part in this.
 
-    No burst spans a hole in `observed`; time outside it counts as silence for the boxcar.
+    Where units burst much of the time they do so together by chance. So all units are shifted circularly, each by
+    its own random time, `n_shifts` times, and the number of units asked for is raised from ``b + k`` until shifted
+    units reach it at most `max_chance` times as often as the recorded ones.
 
     Parameters
     ----------
     rec : SpikeRecording
     thresholds : mapping, optional
-        ``low_hz``, ``high_hz`` (and ``smoothing_s``) as found in ``.attrs["thresholds"]`` of an earlier
-        result. Default: computed from this recording.
+        ``.attrs["thresholds"]`` of an earlier result, to be used unchanged on another recording of the same units:
+        min_units and edge_units (units at once, at the peak and at the edges), max_interval_s, min_spikes,
+        max_gap_s. The parameters below are then not looked at, but for `n_shifts` and `seed`.
     well : str, optional
         Which culture, in a recording of several.
-    smoothing : float, s
-        Length of the boxcar, a whole number of ms; `thresholds` that name theirs win.
+    min_units : int
+    min_fraction : float
+        Of the units that fire at all.
+    max_interval : float, s
+    min_spikes : int
+    max_gap : float, s
+    max_chance : float
+    n_shifts : int
+        0 leaves chance out.
+    seed : int
 
     Returns
     -------
     DataFrame
-        One row a burst: start_s, peak_s (highest p), stop_s, n_spikes, n_units (distinct units that
-        fire in it). ``.attrs["thresholds"]`` holds low_hz, high_hz, smoothing_s.
+        One row per burst: start_s and stop_s (first and last spike of the bursting units), peak_s (the spike with
+        most others within 25 ms), n_spikes (of all units), n_units (distinct units that fire in it).
+        ``.attrs["thresholds"]`` holds what was used, ``.attrs["chance"]`` ``expected`` (how often, on average, shifted
+        units meet ``min_units``; NaN without shifts), ``n_shifts`` and ``remark`` (words, empty where all is well).
 
     Raises
     ------
     RecordingError
-        If the recording holds several wells and none is named, or the thresholds make no sense.
+        If the recording holds several wells and none is named, or a parameter makes no sense.
+
+    References
+    ----------
+    D. A. Wagenaar, J. Pine, S. M. Potter, "An extremely rich repertoire of bursting patterns during the development
+    of cortical cultures", 2006 (bursts of units that overlap in time).
+
+    Examples
+    --------
+    >>> times = [10.0 + 0.01 * k for k in range(20)]
+    >>> rec = SpikeRecording(times, [k % 4 for k in range(20)], t_stop=60.0)
+    >>> network_bursts(rec)["n_units"].tolist()
+    [4]
     """
     culture = rec.culture(well)
-    smoothing = float((thresholds or {}).get("smoothing_s", smoothing))
-    activity = _activity(culture, smoothing)
-    used = _thresholds(activity, smoothing) if thresholds is None else _checked(thresholds, smoothing)
-    first, last = _hysteresis(activity.rate, used["low_hz"], used["high_hz"])
-    table = _describe(culture, activity, first, last)
-    table.attrs["thresholds"] = used
+    rule = _Rule.of(thresholds) if thresholds is not None else None
+    if rule is None:
+        _check(min_units, min_fraction, max_chance)
+        rule = _Rule(0, 0, float(max_interval), int(min_spikes), float(max_gap))
+    if n_shifts < 0:
+        raise RecordingError(f"n_shifts is {n_shifts}; expected 0 or more")
+    unit_bursts = _unit_bursts(culture, rule)
+    chance = _crossings_by_chance(unit_bursts, n_shifts, seed)
+    if thresholds is None:
+        base = max(int(min_units), int(np.ceil(min_fraction * np.unique(trains(culture).units).size)))
+        rule = _chosen(unit_bursts, rule, base, chance, max_chance)
+    start, stop, peak = _candidates(unit_bursts, rule)
+    found = peak >= rule.min_units
+    table = _described(culture, start[found], stop[found])
+    expected = float(chance[min(rule.min_units, chance.size - 1)]) if n_shifts else float("nan")
+    table.attrs["thresholds"] = rule.as_mapping()
+    table.attrs["chance"] = {
+        "expected": expected,
+        "n_shifts": int(n_shifts),
+        "remark": _remark(int(found.sum()), expected, peak, chance) if n_shifts else "",
+    }
     return table
 
 
-@dataclass(frozen=True)
-class _Activity:
-    """Population rate in 1 ms bins, observed stretches one after the other, silence between them."""
-
-    rate: NDArray[np.float64]
-    first_bin: NDArray[np.int64]  # of each stretch
-    spans: NDArray[np.int64]  # stretches, ticks
-    bin_ticks: float
-    mean_hz: float
-
-    def tick(self, bins: NDArray[np.int64]) -> NDArray[np.int64]:
-        """First tick of each bin; for one past a stretch's last bin, the stretch's end."""
-        k = np.searchsorted(self.first_bin, bins, side="right") - 1
-        inside = np.ceil((bins - self.first_bin[k]) * self.bin_ticks).astype(np.int64)
-        ticks: NDArray[np.int64] = np.minimum(self.spans[k, 0] + inside, self.spans[k, 1])
-        return ticks
-
-
-def _activity(rec: SpikeRecording, smoothing: float) -> _Activity:
-    half = smoothing * _BINS_PER_SECOND / 2
-    width = round(2 * half)
-    if not (np.isfinite(half) and width >= 1 and abs(2 * half - width) < 1e-6):
-        raise RecordingError(f"smoothing is {smoothing!r} s; expected a whole number of milliseconds above 0")
-    spans = observed_spans(rec)
-    bin_ticks = rec.tick_rate / _BINS_PER_SECOND
-    n_bins = np.ceil((spans[:, 1] - spans[:, 0]) / bin_ticks).astype(np.int64)
-    first_bin = (np.cumsum(n_bins + width) - n_bins).astype(np.int64)
-    total = int(np.sum(n_bins + width)) + width
-    k = span_of(rec.spike_ticks, spans)
-    seen = k >= 0
-    offset = np.floor((rec.spike_ticks[seen] - spans[k[seen], 0]) / bin_ticks).astype(np.int64)
-    counts = np.bincount(first_bin[k[seen]] + offset, minlength=total)
-    running = np.concatenate([[0], np.cumsum(counts)])
-    rate = np.zeros(total)
-    left = width // 2
-    rate[left : left + total - width + 1] = (running[width:] - running[:-width]) * (_BINS_PER_SECOND / width)
-    _silence_padding(rate, first_bin, n_bins)
-    duration = np.sum(spans[:, 1] - spans[:, 0]) / rec.tick_rate
-    mean = float(np.sum(seen) / duration) if duration > 0 else float("nan")
-    return _Activity(rate, first_bin, spans, bin_ticks, mean)
-
-
-def _silence_padding(rate: NDArray[np.float64], first_bin: NDArray[np.int64], n_bins: NDArray[np.int64]) -> None:
-    edges = np.zeros(rate.size + 1, dtype=np.int8)
-    edges[first_bin] += 1
-    edges[first_bin + n_bins] -= 1
-    rate[np.cumsum(edges[:-1]) == 0] = 0.0
-
-
-def _thresholds(activity: _Activity, smoothing: float) -> dict[str, float]:
-    mean = activity.mean_hz
-    return {
-        "low_hz": mean + _LOW_ABOVE_MEAN_HZ,
-        "high_hz": _HIGH_TIMES_MEAN * mean + _HIGH_ABOVE_HZ,
-        "smoothing_s": smoothing,
-    }
-
-
-def _checked(thresholds: Mapping[str, float], smoothing: float) -> dict[str, float]:
-    missing = {"low_hz", "high_hz"} - set(thresholds)
-    if missing:
-        raise RecordingError(f"thresholds lack {sorted(missing)}; expected low_hz and high_hz, population rates in Hz")
-    low, high = float(thresholds["low_hz"]), float(thresholds["high_hz"])
-    if not 0 <= low <= high:
-        raise RecordingError(f"thresholds low_hz {low}, high_hz {high}; expected 0 <= low_hz <= high_hz")
-    return {"low_hz": low, "high_hz": high, "smoothing_s": smoothing}
-
-
-def _hysteresis(rate: NDArray[np.float64], low: float, high: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return first and one-past-last bin of each stretch above `low` that reaches above `high`."""
-    steps = np.diff((rate > low).astype(np.int8), prepend=0, append=0)
-    first, last = np.flatnonzero(steps > 0), np.flatnonzero(steps < 0)
-    peaks = np.searchsorted(np.flatnonzero(rate > high), np.column_stack([first, last]))
-    reached = peaks[:, 0] < peaks[:, 1]
-    return first[reached], last[reached]
-
-
-def _describe(
-    rec: SpikeRecording, activity: _Activity, first: NDArray[np.int64], last: NDArray[np.int64]
+def network_burst_evidence(
+    rec: SpikeRecording, bursts: pd.DataFrame, *, n_shifts: int = 20, seed: int = 0
 ) -> pd.DataFrame:
-    peak = np.array([a + int(np.argmax(activity.rate[a:b])) for a, b in zip(first, last)], dtype=np.int64)
-    start, stop = activity.tick(first), activity.tick(last)
-    begin, end = np.searchsorted(rec.spike_ticks, start), np.searchsorted(rec.spike_ticks, stop)
-    distinct = [np.unique(rec.spike_units[a:b]).size for a, b in zip(begin, end)]
+    """Count network bursts, and what chance gives, for every number of units that could be asked for.
+
+    Parameters
+    ----------
+    rec : SpikeRecording
+        One culture.
+    bursts : DataFrame
+        What `network_bursts` returned for it; its thresholds are used.
+    n_shifts, seed : int
+        As in `network_bursts`.
+
+    Returns
+    -------
+    DataFrame
+        One row per number of units: min_units, found, expected (after circular shifts).
+    """
+    rule = _Rule.of(bursts.attrs["thresholds"])
+    unit_bursts = _unit_bursts(rec, rule)
+    chance = _crossings_by_chance(unit_bursts, n_shifts, seed)
+    _, _, peak = _candidates(unit_bursts, rule)
+    units = np.arange(rule.edge_units, max(int(peak.max(initial=0)), rule.min_units) + 2)
+    found = [int(np.sum(peak >= k)) for k in units]
+    expected = [float(chance[min(k, chance.size - 1)]) for k in units.tolist()]
+    return pd.DataFrame({"min_units": units, "found": found, "expected": expected})
+
+
+@dataclass(frozen=True)
+class _Rule:
+    min_units: int
+    edge_units: int
+    max_interval: float
+    min_spikes: int
+    max_gap: float
+
+    @classmethod
+    def of(cls, thresholds: Mapping[str, float]) -> "_Rule":
+        missing = [name for name in THRESHOLDS if name not in thresholds]
+        if missing:
+            raise RecordingError(
+                f"thresholds lack {', '.join(missing)}; expected those of an earlier result, "
+                f'.attrs["thresholds"]: {", ".join(THRESHOLDS)}'
+            )
+        values = [float(thresholds[name]) for name in THRESHOLDS]
+        high, low, interval, spikes, gap = values
+        if not (np.all(np.isfinite(values)) and 1 <= low <= high and interval > 0 and spikes >= 2 and gap >= 0):
+            raise RecordingError(
+                f"thresholds {dict(thresholds)}; expected 1 <= edge_units <= min_units, max_interval_s above 0, "
+                "min_spikes of 2 or more and max_gap_s of 0 or more"
+            )
+        return cls(int(high), int(low), interval, int(spikes), gap)
+
+    def as_mapping(self) -> dict[str, float]:
+        return dict(
+            zip(THRESHOLDS, (self.min_units, self.edge_units, self.max_interval, self.min_spikes, self.max_gap))
+        )
+
+
+@dataclass(frozen=True)
+class _UnitBursts:
+    """Bursts of single units as closed intervals of ticks, in the recording and in its observed time alone."""
+
+    units: Ticks
+    start: Ticks
+    stop: Ticks
+    observed_start: Ticks
+    spans: Ticks
+    observed: int  # ticks
+    gap: float  # ticks
+
+    def steps(self) -> tuple[Ticks, Ticks]:
+        return _steps(self.start, self.stop)
+
+
+def _unit_bursts(rec: SpikeRecording, rule: _Rule) -> _UnitBursts:
+    table = bursts_max_interval(rec, rule.max_interval, rule.max_interval, 0.0, 0.0, rule.min_spikes)
+    start = np.rint(table["start_s"].to_numpy() * rec.tick_rate).astype(np.int64)
+    stop = np.rint(table["stop_s"].to_numpy() * rec.tick_rate).astype(np.int64)
+    spans = observed_spans(rec)
+    (gap,) = snapped(np.array([rule.max_gap]), rec.tick_rate)
+    return _UnitBursts(
+        units=table["unit"].to_numpy(dtype=np.int64),
+        start=start,
+        stop=stop,
+        observed_start=observed_before(start, spans),
+        spans=spans,
+        observed=int(np.sum(spans[:, 1] - spans[:, 0])),
+        gap=float(gap),
+    )
+
+
+def _steps(start: Ticks, stop: Ticks) -> tuple[Ticks, Ticks]:
+    """Return when the number of bursting units changes, and what it changes to."""
+    ticks = np.concatenate([start, stop + 1])
+    change = np.repeat(np.array([1, -1], dtype=np.int64), start.size)
+    order = np.argsort(ticks, kind="stable")
+    ticks, level = ticks[order], np.cumsum(change[order])
+    last = np.append(ticks[1:] != ticks[:-1], True)[: ticks.size]
+    return ticks[last], level[last]
+
+
+def _crossings_by_chance(bursts: _UnitBursts, n_shifts: int, seed: int) -> NDArray[np.float64]:
+    """Return how often, on average, 0, 1, 2, ... shifted units come to burst at once; the last entry is 0."""
+    n_levels = np.unique(bursts.units).size + 2
+    steps = np.zeros(n_levels)
+    length = bursts.stop - bursts.start
+    for shift in _shifts(bursts, n_shifts, seed):
+        moved = (bursts.observed_start + shift) % bursts.observed
+        _, level = _steps(moved, moved + length)
+        before = np.concatenate([[0], level[:-1]])
+        rises = level > before  # from m to n units: past m + 1, ..., n
+        steps += np.bincount(before[rises] + 1, minlength=n_levels)
+        steps -= np.bincount(level[rises] + 1, minlength=n_levels)
+    return np.cumsum(steps) / max(n_shifts, 1)
+
+
+def _shifts(bursts: _UnitBursts, n_shifts: int, seed: int) -> Ticks:
+    """Return a time per shift and burst, the same for all bursts of a unit; shape (n_shifts, n_bursts).
+
+    A unit's times depend on its bursts and not on its place in the table; copies of a unit get different ones.
+    """
+    first = np.flatnonzero(np.diff(bursts.units, prepend=-1))
+    if not n_shifts or not first.size:
+        return np.zeros((0, bursts.units.size), dtype=np.int64)
+    last = np.append(first[1:], bursts.units.size)
+    trains_ = np.column_stack([bursts.observed_start, bursts.stop - bursts.start])
+    seen: dict[int, int] = {}
+    drawn = []
+    for a, b in zip(first, last):
+        key = zlib.crc32(trains_[a:b].tobytes())
+        seen[key] = seen.get(key, 0) + 1
+        drawn.append(np.random.default_rng([seed, key, seen[key]]).integers(bursts.observed, size=n_shifts))
+    return np.repeat(np.column_stack(drawn), last - first, axis=1)
+
+
+def _chosen(bursts: _UnitBursts, rule: _Rule, base: int, chance: NDArray[np.float64], max_chance: float) -> _Rule:
+    """Return the rule with the fewest units at once for which chance is small enough."""
+    background = _background(bursts)
+    low = background + max(1, -(-base // 2))
+    rule = _Rule(background + base, low, rule.max_interval, rule.min_spikes, rule.max_gap)
+    _, _, peak = _candidates(bursts, rule)
+    high = rule.min_units
+    while high < chance.size and chance[high] > max_chance * np.sum(peak >= high):
+        high += 1
+    return _Rule(high, low, rule.max_interval, rule.min_spikes, rule.max_gap)
+
+
+def _background(bursts: _UnitBursts) -> int:
+    """Return the lower quartile over observed time of the number of bursting units."""
+    ticks, level = bursts.steps()
+    if not ticks.size:
+        return 0
+    occupied = np.bincount(level[:-1], weights=np.diff(ticks), minlength=1)
+    occupied[0] = max(bursts.observed - np.sum(occupied[1:]), 0)  # holes are no observed silence
+    return int(np.searchsorted(np.cumsum(occupied), _BACKGROUND * bursts.observed))
+
+
+def _candidates(bursts: _UnitBursts, rule: _Rule) -> tuple[Ticks, Ticks, Ticks]:
+    """Return first and last tick, and the most units at once, of each interval of `edge_units` or more."""
+    ticks, level = bursts.steps()
+    edges = np.diff((level >= rule.edge_units).astype(np.int8), prepend=0)
+    first, last = np.flatnonzero(edges > 0), np.flatnonzero(edges < 0)
+    start, stop = ticks[first], ticks[last] - 1
+    if not start.size:
+        return start, stop, start
+    k = np.searchsorted(bursts.spans[:, 0], start, side="right")
+    apart = (start[1:] - stop[:-1] > bursts.gap) | (np.diff(k) > 0)
+    begins = np.concatenate([[True], apart])
+    peak = np.maximum.reduceat(level, first[begins])  # what lies between intervals is below the edge
+    return start[begins], stop[np.concatenate([apart, [True]])], peak
+
+
+def _described(rec: SpikeRecording, start: Ticks, stop: Ticks) -> pd.DataFrame:
+    ticks, units = rec.spike_ticks, rec.spike_units
+    seen = rec.is_observed(ticks)
+    ticks, units, times = ticks[seen], units[seen], rec.spike_times[seen]
+    begin, end = np.searchsorted(ticks, start), np.searchsorted(ticks, stop, side="right")
+    reach = int(_PEAK_HALF_WIDTH * rec.tick_rate)
+    peaks, distinct = [], []
+    for a, b in zip(begin.tolist(), end.tolist()):
+        own = ticks[a:b]
+        near = np.searchsorted(own, own + reach, side="right") - np.searchsorted(own, own - reach)
+        peaks.append(a + int(np.argmax(near)))
+        distinct.append(np.unique(units[a:b]).size)
     return pd.DataFrame(
         {
-            "start_s": start / rec.tick_rate,
-            "peak_s": activity.tick(peak) / rec.tick_rate,
-            "stop_s": stop / rec.tick_rate,
+            "start_s": times[begin],
+            "peak_s": times[np.array(peaks, dtype=np.int64)],
+            "stop_s": times[end - 1],
             "n_spikes": (end - begin).astype(np.int64),
             "n_units": np.array(distinct, dtype=np.int64),
         }
     )
+
+
+def _check(min_units: int, min_fraction: float, max_chance: float) -> None:
+    if not (min_units >= 2 and 0 <= min_fraction <= 1 and 0 < max_chance <= 1):
+        raise RecordingError(
+            f"min_units {min_units}, min_fraction {min_fraction}, max_chance {max_chance}; expected 2 or more units, a "
+            "fraction of 0 to 1 and a chance above 0 up to 1"
+        )
+
+
+def _remark(found: int, expected: float, peak: Ticks, chance: NDArray[np.float64]) -> str:
+    """Return in words what a reader must know about chance; empty where bursts are well beyond it."""
+    if found and expected > _SMALL * found:
+        return f"{found} found where {expected:.1f} are expected by chance (units shifted circularly)"
+    if not found and peak.size:
+        k = int(peak.max())
+        by_chance = float(chance[min(k, chance.size - 1)])
+        return (
+            f"none beyond chance: at most {k} units burst at once, {int(np.sum(peak == k))} times, where "
+            f"{by_chance:.1f} times are expected by chance"
+        )
+    return ""

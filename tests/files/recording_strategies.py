@@ -70,6 +70,7 @@ def recordings(draw: st.DrawFn) -> SpikeRecording:
         units=table(draw, held["n_units"], {"name": TEXTS, **place, **extra}),
         electrodes=draw(st.none()) or table(draw, draw(st.integers(0, 3)), {**place, "can_stimulate": st.booleans()}),
         stimuli=stimuli.assign(time_s=times),
+        events=table(draw, n_stimuli, {"kind": TEXTS, "label": TEXTS, "port": WHOLE}).assign(time_s=times),
         observed=draw(st.none() | observed_in(held["t_start"], held["t_stop"])),
         metadata=draw(st.dictionaries(TEXTS, NUMBERS | TEXTS | st.lists(WHOLE, max_size=2), max_size=3)),
         notes=draw(st.lists(TEXTS, max_size=3)),

@@ -21,7 +21,7 @@ from organoid.io.registry import Evidence, Format, detect_format, formats
 FORMATS = {fmt.name: fmt for fmt in formats()}
 REAL_COUNTS = [
     ("maxwell/MaxTwo_6well.raw.h5", "maxwell", 284, 0),
-    ("mcs/2014-07-09T10-17-35W8 Standard all 500 Hz.h5", "mcs", 224, 12),
+    ("mcs/2014-07-09T10-17-35W8 Standard all 500 Hz.h5", "mcs", 224, 0),
     ("threebrain/biocam_hw3.0_fw1.7.0.12_raw.brw", "3brain", 0, 0),
     ("cl1/cl1_simulator_20s.h5", "cl1", 1496, 264),
     ("nwb/A8604-211122.nwb", "nwb", 21354, 0),

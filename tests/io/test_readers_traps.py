@@ -132,11 +132,12 @@ class TestMaxWell:
     def test_numbered_stimuli_of_later_versions(self, tmp_path: Path) -> None:
         kinds = [("frameno", "i8"), ("eventtype", "u4"), ("eventid", "u4"), ("eventmessage", h5py.string_dtype())]
         rows = [(5200, 5, 1, '{"text": "custom_id 12"}'), (6000, 7, 2, "start")]
-        rec = read_recording(written(files.maxwell, tmp_path, **{f"{ENTRY}/events": np.array(rows, dtype=kinds)}))
-        assert rec.stimuli["time_s"].tolist() == [0.02, 0.1]
-        assert rec.stimuli["waveform_id"].tolist()[0] == 12
-        assert rec.stimuli["waveform_id"].isna().tolist() == [False, True]
-        assert rec.stimuli["event"].tolist()[1] == "start"
+        path = written(files.maxwell, tmp_path, **{f"{ENTRY}/events": np.array(rows, dtype=kinds)})
+        rec = read_recording(path)
+        assert rec.stimuli[["time_s", "waveform_id"]].to_numpy().tolist() == [[0.02, 12]]
+        assert rec.events[["time_s", "kind", "label"]].to_numpy().tolist() == [[0.1, "type 7", "start"]]
+        assert said(rec, "1 events of 'events' (type 7) are marks, not pulses")
+        assert read_recording(path, stimuli="events:type 7").stimuli["time_s"].tolist() == [0.02, 0.1]
 
     def test_a_rate_and_a_geometry_no_chip_has_are_noted(self, tmp_path: Path) -> None:
         mapping = files.maxwell_mapping([1, 2, 5])
@@ -244,7 +245,8 @@ class TestMultiChannelSystems:
             put(events, "EventEntity_0", np.array([[100000], [0]], dtype="i8"))
             h5["Data"].attrs["MeaName"] = b"60HexaMEA40/10iR"
         rec = read_recording(path)
-        assert rec.stimuli[["time_s", "duration_s", "source"]].to_numpy().tolist() == [[0.1, 0.0, "UserInput"]]
+        assert len(rec.stimuli) == 0
+        assert rec.events[["time_s", "duration_s", "kind"]].to_numpy().tolist() == [[0.1, 0.0, "UserInput"]]
         assert said(rec, "gives no electrode distance")
 
 
@@ -331,7 +333,8 @@ class TestNWB:
         assert said(rec, f"1 of {n} spikes lie before time 0")
         assert said(rec, "all 0 or unknown")
         assert rec.units["x_um"].isna().all()
-        assert said(rec, "intervals not taken as stimuli: trials")
+        assert said(rec, "intervals/trials: 1 entries are events, not stimuli")
+        assert rec.events[["time_s", "kind"]].to_numpy().tolist() == [[0.1, "trials"]]
         assert len(rec.stimuli) == 2
 
     def test_many_units_counted_in_one_byte_types_do_not_wrap(self, tmp_path: Path) -> None:
@@ -372,7 +375,7 @@ class TestOtherFormats:
         path = files.phy_folder(tmp_path)
         (path / "spike_clusters.npy").rename(path / "spike_templates.npy")
         (path / "cluster_group.tsv").rename(path / "cluster_groups.csv")
-        rec = read_recording(path)
+        rec = read_recording(path, exclude=())
         assert list(rec.units["group"]) == ["good", "noise", "unsorted"]
         assert said(rec, "units are the templates of the sorter")
         (path / "cluster_info.tsv").write_text("cluster_id\tch\tgroup\n0\t7\tmua\n2\t4\tgood\n7\t5\tgood\n")
@@ -397,5 +400,5 @@ class TestOtherFormats:
     def test_a_spike_list_cut_short_while_packed(self, tmp_path: Path) -> None:
         path = files.axion(tmp_path)
         path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()) * 50)[:-12])
-        with pytest.raises(RecordingError, match="the gzip file is cut short"):
+        with pytest.raises(RecordingError, match="is a gzip file that is cut short"):
             read_recording(path)

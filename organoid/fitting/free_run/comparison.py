@@ -19,7 +19,7 @@ from organoid.models.free_running import FreeRunningNetwork
 from organoid.models.rng import stream_key, uniform
 from organoid.recording import SpikeRecording
 from organoid.recording.ticks import DEFAULT_TICK_RATE
-from organoid.statistics import cv, firing_rates, network_bursts, sttc
+from organoid.statistics import cv, firing_rates, population_rate_bursts, sttc
 
 Array = NDArray[np.float64]
 
@@ -84,7 +84,7 @@ class ActivitySummary:
 
 def summarize_activity(rec: SpikeRecording, thresholds: dict[str, float] | None = None) -> ActivitySummary:
     """Measure a recording; `thresholds` are those of the recording it is to be compared with."""
-    bursts = network_bursts(rec, thresholds)
+    bursts = population_rate_bursts(rec, thresholds)
     used: dict[str, float] = dict(bursts.attrs["thresholds"])
     onsets = bursts["start_s"].to_numpy()
     gaps = np.diff(onsets)

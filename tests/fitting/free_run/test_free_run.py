@@ -74,7 +74,7 @@ def test_scores_by_hand(culture: SpikeRecording) -> None:
     assert scores["sttc_correlation"] == pytest.approx(np.corrcoef(other.sttc[off], one.sttc[off])[0, 1])
     assert other.thresholds == one.thresholds, "the recording's thresholds, unchanged"
     assert scores["burst_rate_ratio"] == pytest.approx(other.burst_rate / one.burst_rate)
-    table = organoid.statistics.network_bursts(thinner, one.thresholds)
+    table = organoid.statistics.population_rate_bursts(thinner, one.thresholds)
     assert other.burst_rate == pytest.approx(len(table) / 120.0)
     assert other.burst_duration == pytest.approx((table["stop_s"] - table["start_s"]).mean())
     assert other.fraction_in_bursts == pytest.approx(table["n_spikes"].sum() / thinner.n_spikes)
