@@ -39,6 +39,8 @@ _HOME = {
     "StimulationGuard": "organoid.stimulation",
     "run_session": "organoid.closed_loop",
     "replay": "organoid.sessions",
+    "yoke": "organoid.sessions",
+    "fork": "organoid.sessions",
     "check_device": "organoid.closed_loop",
     "check_protocol": "organoid.closed_loop",
     "write_report": "organoid.report",
@@ -82,7 +84,7 @@ if _TYPE_CHECKING:
     from organoid.models.contracts import check_model
     from organoid.recording import SpikeRecording
     from organoid.report import write_report
-    from organoid.sessions import replay
+    from organoid.sessions import fork, replay, yoke
     from organoid.stimulation import Pulse, PulseTrain, StimulationGuard
 
 __all__ = [
@@ -106,6 +108,7 @@ __all__ = [
     "check_reader",
     "find_pulses",
     "fit",
+    "fork",
     "load_fit",
     "preset",
     "read_recording",
@@ -114,6 +117,7 @@ __all__ = [
     "simulate",
     "write_recording",
     "write_report",
+    "yoke",
 ]
 
 

@@ -1,13 +1,28 @@
-"""Sessions put together from registries: devices and protocols by name, replay of a journal by path."""
+"""Sessions put together from registries and from other sessions: replay, yoked controls, forks."""
 
+from fractions import Fraction
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import h5py
 
-from organoid.closed_loop import Device, Journalled, Protocol, ReplayReport
+from organoid.closed_loop import (
+    Device,
+    Journalled,
+    LatencyProfile,
+    Protocol,
+    ReplayReport,
+    Session,
+    SessionError,
+    read_session,
+    run_session,
+)
 from organoid.closed_loop import replay as replay_with
+from organoid.closed_loop.journal import schema
+from organoid.closed_loop.journal.reader import open_journal
 from organoid.protocols import rebuild_protocol
+from organoid.protocols.substituted import ForkedProtocol, SubstitutedStimuli, delivered_in
 
 
 def rebuild_device(name: str, group: h5py.Group) -> Device | None:
@@ -64,3 +79,137 @@ def replay(
         rebuild_device if device is None else lambda name, group: device,
         rebuild_protocol if protocol is None else lambda description: protocol,
     )
+
+
+def yoke(
+    session: Session | str | PathLike[str],
+    device: Device,
+    *,
+    journal: str | PathLike[str] | None = None,
+    seed: int | None = None,
+    protocol: Protocol | None = None,
+) -> Session:
+    """Give a session's pulses to a device at the same frames, whatever the device does: the yoked control.
+
+    The session's protocol runs beside it, so that what it measures is measured again; its commands are dropped.
+
+    Parameters
+    ----------
+    session : Session or path
+        Whose delivered pulses are given again.
+    device : Device
+        With the same frame rate; another culture, or the same with another seed.
+    journal : path, optional
+    seed : int, optional
+        Default: the session's.
+    protocol : Protocol, optional
+        Run beside instead of the protocol that the session names.
+
+    Returns
+    -------
+    Session
+
+    Raises
+    ------
+    SessionError
+        If the device has another frame rate, or the session's protocol cannot be built again.
+
+    Examples
+    --------
+    >>> control = organoid.yoke(session, organoid.SimulatedCulture(other), seed=2)  # doctest: +SKIP
+    """
+    known = _session(session)
+    header = known.header
+    if Fraction(header["frame_rate_hz"]) != device.info.frame_rate:
+        raise SessionError(
+            f"the session ran at {float(Fraction(header['frame_rate_hz'])):g} frames/s, {device.info.name} has "
+            f"{float(device.info.frame_rate):g}; pulses can be given at the same frames only at the same rate"
+        )
+    inner = rebuild_protocol(header["protocol"]) if protocol is None else protocol
+    return run_session(
+        SubstitutedStimuli(inner, delivered_in(known)),
+        device,
+        Fraction(header["duration_s"]),
+        journal=journal,
+        seed=int(header["seed"]) if seed is None else seed,
+        progress=False,
+    )
+
+
+def fork(
+    session: Session | str | PathLike[str],
+    at: int,
+    protocol: Protocol | None = None,
+    *,
+    duration: float | None = None,
+    journal: str | PathLike[str] | None = None,
+    device: Device | None = None,
+) -> Session:
+    """Run a session again up to a tick, and go on from there in another way: what would have happened, had it ...
+
+    Everything before tick `at` is the same, bit for bit. Without another protocol, so is everything after it.
+
+    Parameters
+    ----------
+    session : Session or path
+        On a device that can be built again.
+    at : int
+        Number of the first tick that may differ.
+    protocol : Protocol, optional
+        Decides from tick `at` on, from its own first state; of the same tick rate. Default: the session's protocol
+        goes on.
+    duration : float, s, optional
+        Of the whole new session. Default: that of the old one.
+    journal : path, optional
+    device : Device, optional
+        Default: the device that the journal holds.
+
+    Returns
+    -------
+    Session
+        From the beginning, with the fork inside.
+
+    Raises
+    ------
+    SessionError
+        If there is no such tick, or the protocol has another tick rate.
+    JournalError, DeviceError
+        If the device cannot be built again.
+
+    Examples
+    --------
+    >>> other = organoid.fork("session.h5", at=500, protocol=PeriodicPulses(rate=5.0))  # doctest: +SKIP
+    """
+    known = _session(session)
+    header = known.header
+    if not 0 <= at <= len(known.ticks):
+        raise SessionError(f"a fork at tick {at}; the session has ticks 0 to {len(known.ticks) - 1}")
+    latency = header["latency"]
+    return run_session(
+        ForkedProtocol(rebuild_protocol(header["protocol"]), protocol, at),
+        _device_of(known) if device is None else device,
+        Fraction(header["duration_s"]) if duration is None else duration,
+        journal=journal,
+        seed=int(header["seed"]),
+        latency=LatencyProfile(latency["name"], tuple(latency["probabilities"]), tuple(latency["delays_s"])),
+        deliver=bool(header["deliver"]),
+        on_missed=header["on_missed"],
+        progress=False,
+    )
+
+
+def _session(session: Session | str | PathLike[str]) -> Session:
+    return session if isinstance(session, Session) else read_session(session)
+
+
+def _device_of(session: Session) -> Device:
+    """Return the device of a session, built again from its journal."""
+    if session.path is None:
+        raise SessionError(
+            "the session has no journal to build its device from; give device=, or journal= when running"
+        )
+    with open_journal(Path(session.path)) as h5:
+        device = rebuild_device(session.header["device"]["name"], h5[schema.DEVICE_STATE])
+    if device is None:
+        raise SessionError(f"the device {session.header['device']['name']!r} cannot be built again; give device=")
+    return device

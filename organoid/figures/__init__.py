@@ -2,6 +2,7 @@
 
 from organoid.figures.arrays import array_map
 from organoid.figures.comparison import burst_shape, isi_comparison, rates_comparison
+from organoid.figures.experiments import experiment
 from organoid.figures.free_run import side_by_side, sttc_comparison
 from organoid.figures.goodness import goodness
 from organoid.figures.raster import raster

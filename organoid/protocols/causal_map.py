@@ -74,18 +74,19 @@ class CausalMap(base.ConfiguredProtocol):
         """Bind the site; nothing has been probed."""
         p = self.parameters
         windows = EvokedWindows.of(info, p.window_start, p.window_stop)
-        return {"pulses": self._bound(info), "windows": windows, "next": 0}
+        return {"pulses": self._bound(info), "windows": windows, "next": 0, "origin": None}
 
     def decide(self, tick: Tick, state: dict[str, Any]) -> tuple[Sequence[Command], dict[str, Any]]:
         """Count what has been evoked, and command the probes that fall due before the next decision but one."""
         windows, k, commands = state["windows"].after(tick), state["next"], []
+        origin = tick.block.start_frame if state["origin"] is None else state["origin"]
         horizon = tick.block.stop_frame + 2 * (tick.block.stop_frame - tick.block.start_frame)
-        while k < len(state["pulses"]) * self.parameters.repeats and (frame := self._frame(k, tick.info)) < horizon:
+        while k < len(state["pulses"]) * self.parameters.repeats and (frame := origin + self._frame(k, tick.info)) < horizon:
             site = k % len(state["pulses"])
             command, windows = windows.probe(state["pulses"][site], max(frame, tick.block.stop_frame), site)
             commands.append(command)
             k += 1
-        return commands, {**state, "windows": windows, "next": k}
+        return commands, {**state, "windows": windows, "next": k, "origin": origin}
 
     def report(self, state: dict[str, Any]) -> dict[str, float]:
         """Return the number of probes so far."""

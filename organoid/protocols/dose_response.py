@@ -75,18 +75,19 @@ class DoseResponse(base.ConfiguredProtocol):
         p, pulses = self.parameters, self._bound(info)
         order = rng.permutation(np.repeat(np.arange(len(pulses)), p.repeats))
         windows = EvokedWindows.of(info, p.window_start, min(p.window_stop, p.window_start + p.interval / 2))
-        return {"pulses": pulses, "order": order, "windows": windows, "next": 0, "shuffle": int(rng.integers(2**31))}
+        return {"pulses": pulses, "order": order, "windows": windows, "next": 0, "origin": None, "shuffle": int(rng.integers(2**31))}
 
     def decide(self, tick: Tick, state: dict[str, Any]) -> tuple[Sequence[Command], dict[str, Any]]:
         """Count what has been evoked, and command the pulses that fall due before the next decision but one."""
         windows, k, commands = state["windows"].after(tick), state["next"], []
+        origin = tick.block.start_frame if state["origin"] is None else state["origin"]
         horizon = tick.block.stop_frame + 2 * (tick.block.stop_frame - tick.block.start_frame)
-        while k < state["order"].size and (frame := self._frame(k, tick.info)) < horizon:
+        while k < state["order"].size and (frame := origin + self._frame(k, tick.info)) < horizon:
             dose = int(state["order"][k])
             command, windows = windows.probe(state["pulses"][dose], max(frame, tick.block.stop_frame), dose)
             commands.append(command)
             k += 1
-        return commands, {**state, "windows": windows, "next": k}
+        return commands, {**state, "windows": windows, "next": k, "origin": origin}
 
     def report(self, state: dict[str, Any]) -> dict[str, float]:
         """Return the number of pulses so far."""

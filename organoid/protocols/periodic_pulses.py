@@ -65,6 +65,8 @@ class PeriodicPulses(base.ConfiguredProtocol):
         horizon = now + int(ahead * info.frame_rate)
         k, commands = state["next"], []
         pulses: tuple[Pulse, ...] = state["pulses"]
+        while self._frame(k, info) < now:  # begun late, in a fork: what is over is left out
+            k += 1
         while (frame := self._frame(k, info)) < horizon and not self._over(k):
             commands.append(Command(pulses[state["commanded"] % len(pulses)], frame, "periodic"))
             state = {**state, "commanded": state["commanded"] + 1}

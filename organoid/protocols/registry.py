@@ -2,7 +2,7 @@
 
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_file_location
@@ -12,6 +12,7 @@ from typing import Any
 
 from organoid.closed_loop import Protocol, SessionError
 from organoid.closed_loop.checked_protocol import CheckedProtocol
+from organoid.protocols.substituted import ForkedProtocol, SubstitutedStimuli, from_values
 
 # Adding a protocol takes its module and one line here. Each module holds `PROTOCOL`, its class.
 MODULES = {
@@ -149,6 +150,21 @@ def _make(kind: Any, name: str, arguments: dict[str, Any]) -> Protocol:
     return protocol
 
 
+def _substituted(parameters: dict[str, Any]) -> Protocol:
+    return SubstitutedStimuli(rebuild_protocol(parameters["inner"]), from_values(parameters["schedule"]))
+
+
+def _forked(parameters: dict[str, Any]) -> Protocol:
+    then = parameters["then"]
+    return ForkedProtocol(
+        rebuild_protocol(parameters["first"]), None if then is None else rebuild_protocol(then), int(parameters["at"])
+    )
+
+
+# Protocols made of other sessions: journals name them, nobody asks for them by name.
+DERIVED: dict[str, Callable[[dict[str, Any]], Protocol]] = {"substituted": _substituted, "forked": _forked}
+
+
 def rebuild_protocol(description: dict[str, Any]) -> Protocol:
     """Return the protocol a journal describes.
 
@@ -157,8 +173,10 @@ def rebuild_protocol(description: dict[str, Any]) -> Protocol:
     SessionError
         If it is neither registered nor in a file that is still there.
     """
-    arguments = _arguments(description, {})
     name = description["name"]
+    if name in DERIVED:
+        return DERIVED[name](description["parameters"])
+    arguments = _arguments(description, {})
     if name in protocol_names():
         return _make(protocol_class(name), name, arguments)
     file = Path(description.get("file") or "")

@@ -87,21 +87,22 @@ class Tetanus(base.ConfiguredProtocol):
         """Bind the site and lay out the whole schedule."""
         p, pulses = self.parameters, self._bound(info)
         windows = EvokedWindows.of(info, p.window_start, p.window_stop)
-        return {"pulses": pulses, "windows": windows, "next": 0, "shuffle": int(rng.integers(2**31))}
+        return {"pulses": pulses, "windows": windows, "next": 0, "origin": None, "shuffle": int(rng.integers(2**31))}
 
     def decide(self, tick: Tick, state: dict[str, Any]) -> tuple[Sequence[Command], dict[str, Any]]:
         """Count what has been evoked, and command what falls due before the next decision but one."""
         windows, k, commands = state["windows"].after(tick), state["next"], []
+        origin = tick.block.start_frame if state["origin"] is None else state["origin"]
         horizon = tick.block.stop_frame + 2 * (tick.block.stop_frame - tick.block.start_frame)
-        while (event := self._event(k, tick.info)) is not None and event[0] < horizon:
-            frame, kind, pulse = max(event[0], tick.block.stop_frame), event[1], state["pulses"][event[2]]
+        while (event := self._event(k, tick.info)) is not None and origin + event[0] < horizon:
+            frame, kind, pulse = max(origin + event[0], tick.block.stop_frame), event[1], state["pulses"][event[2]]
             if kind is None:
                 commands.append(Command(pulse, frame, "tetanus"))
             else:
                 command, windows = windows.probe(pulse, frame, kind)
                 commands.append(command)
             k += 1
-        return commands, {**state, "windows": windows, "next": k}
+        return commands, {**state, "windows": windows, "next": k, "origin": origin}
 
     def report(self, state: dict[str, Any]) -> dict[str, float]:
         """Return the number of pulses commanded so far."""

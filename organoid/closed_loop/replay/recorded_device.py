@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from organoid.closed_loop.contracts import Block, Command, Delivered, DeviceInfo, Receipt
 from organoid.closed_loop.journal import schema
-from organoid.closed_loop.journal.reader import table
+from organoid.closed_loop.journal.reader import Session, table
 from organoid.errors import DeviceError
 from organoid.hdf5 import layout
 from organoid.stimulation import DeviceProfile, Pulse
@@ -107,6 +107,29 @@ def _delivered(h5: h5py.File) -> list[Delivered]:
         pulse = Pulse(phases, chosen, str(shape["unit"].iloc[0]))  # type: ignore[arg-type]
         label = row["label"].decode("utf-8", "replace")
         found.append(Delivered(int(frame), Command(pulse, int(row["due_frame"]), label)))
+    return found
+
+
+def delivered_pulses(session: Session) -> list[Delivered]:
+    """Return the pulses that a session delivered, in order of frames.
+
+    Raises
+    ------
+    DeviceError
+        If a pulse belongs to no command, or its waveform is too long to be kept beside the stimuli.
+    """
+    stimuli, commands = session.stimuli, session.commands
+    found: list[Delivered] = []
+    if stimuli.empty:
+        return found
+    columns = ["frame", "command", "waveform", "amplitude_unit"]
+    for frame, number, waveform, unit in stimuli[columns].drop_duplicates(["frame", "command"]).itertuples(index=False):
+        phases = json.loads(waveform)
+        if not (0 <= number < len(commands) and phases):
+            raise DeviceError(f"the pulse at frame {frame} cannot be given again: its command or waveform is not known")
+        row = commands.iloc[int(number)]
+        pulse = Pulse(phases, row["electrodes"], str(unit))  # type: ignore[arg-type]
+        found.append(Delivered(int(frame), Command(pulse, int(row["due_frame"]), str(row["label"]))))
     return found
 
 
