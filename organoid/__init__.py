@@ -51,6 +51,7 @@ _SUBMODULES = (
     "culture",
     "detection",
     "devices",
+    "experiments",
     "figures",
     "fitting",
     "io",

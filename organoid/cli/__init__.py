@@ -283,6 +283,25 @@ def run(
         _show(run_protocol(request, shows_progress(as_json)), as_json, cli_text.session_text)
 
 
+@app.command()
+def experiment(
+    file: Annotated[Path, typer.Argument(metavar="FILE.toml", help="Cultures, protocol, conditions, controls, seeds.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for results; begun ones are continued.")],
+    workers: Annotated[int | None, typer.Option(min=1, help="Local processes; default: one for each core.")] = None,
+    scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler to run on.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a protocol on cultures under conditions and controls.
+
+    Writes a row per session, a comparison per condition, and a report. Interrupted, it goes on where it was.
+    """
+    make_folder(out)
+    from organoid.cli.text import experiment_text
+    from organoid.cli.work import run_experiment_file
+
+    _show(run_experiment_file(file, out, workers, scheduler, shows_progress(as_json)), as_json, experiment_text)
+
+
 @app.command(epilog="Exit codes: 0 same, 3 different, 4 not comparable (other versions or processor).")
 def replay(
     session: Annotated[Path, typer.Argument(metavar="SESSION.h5", help="The journal of a session.")],

@@ -218,6 +218,26 @@ def dry_run_text(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) 
     return "\n\n".join(part for part in parts if part)
 
 
+def experiment_text(found: Mapping[str, Any]) -> str:
+    """Return what an experiment found, for reading."""
+    head = {"experiment": found["experiment"], "sessions": number(found["n_sessions"])}
+    columns = (
+        "culture",
+        "condition",
+        "n",
+        found["outcome"].replace("_", " "),
+        "effect of reference",
+        "p",
+        "learning p",
+    )
+    rows = [
+        (row["culture"], row["arm"], number(row["n"]), *(number(row[k]) for k in ("mean", "effect", "p", "learning_p")))
+        for row in found["summary"]
+    ]
+    parts = (lines(head), table(columns, rows), notes(found["findings"]), lines(_written(found)))
+    return "\n\n".join(part for part in parts if part)
+
+
 def replay_text(found: Mapping[str, Any]) -> str:
     """Return the outcome of a replay, for reading."""
     head = {

@@ -248,3 +248,23 @@ def replay_file(path: Path) -> dict[str, Any]:
         "difference": None if report.difference is None else str(report.difference),
         "notes": list(report.notes),
     }
+
+
+def run_experiment_file(
+    file: Path, out: Path, workers: int | None, scheduler: str | None, progress: bool
+) -> dict[str, Any]:
+    """Run an experiment, write tables and report."""
+    from organoid.experiments import run_experiment
+    from organoid.report.experiments import write_experiment_report
+
+    result = run_experiment(file, out, workers=workers, scheduler=scheduler, progress=progress)
+    result.save_tables(out)
+    return {
+        "experiment": result.plan.name,
+        "out": out,
+        "report": write_experiment_report(out / "report.html", result),
+        "n_sessions": len(result.sessions),
+        "outcome": result.plan.outcome,
+        "summary": result.summary().to_dict("records"),
+        "findings": result.findings(),
+    }

@@ -58,8 +58,8 @@ class ExperimentResult:
         Returns
         -------
         DataFrame
-            One row per culture and arm: n, mean and its 95 % interval (low, high); difference (reference minus arm) with
-            its interval, effect (d_z) with its interval and p; first, last (mean of the learning curve's first and last
+            One row per culture and arm: n, mean and its 95 % interval (low, high); difference (reference minus arm)
+            with its interval, effect (d_z) with its interval and p; first, last (mean of the learning curve's first and last
             block) and learning_effect, learning_p of last minus first.
         """
         rows = [self._compare(culture, arm) for culture in self.plan.cultures for arm in self.plan.arms]
@@ -114,11 +114,9 @@ class ExperimentResult:
             parts += [f"not better than {', '.join(unbeaten)}"] if beaten and unbeaten else []
             found.append(f"{culture}: {self.plan.first} is {'; '.join(parts)} (p < {LEVEL:g}, Bonferroni).")
         if self.plan.curve is not None:
-            found.append(
-                f"Learning within a session ({self.plan.curve}, last against first block): {', '.join(learners)}."
-                if learners
-                else f"No culture learns within a session ({self.plan.curve}, last against first block, p >= {LEVEL:g})."
-            )
+            what = f"({self.plan.curve}, last against first block)"
+            some = f"Learning within a session {what}: {', '.join(learners)}."
+            found.append(some if learners else f"No culture learns within a session {what}.")
         return found
 
     def explanations(self) -> dict[str, str]:

@@ -1,8 +1,8 @@
 r"""Paired comparisons over seeds: permutation p, effect size and its interval.
 
-With differences :math:`d_s` of the seeds, the p is that of the sign-flip test (Fisher's randomisation), exact up to 16 seeds
-and with 20,000 draws beyond. The effect size is :math:`d_z = \bar d / s_d`; its interval, and that of the mean difference,
-are percentiles of bootstrap samples of seeds.
+With differences :math:`d_s` of the seeds, the p is that of the sign-flip test (Fisher's randomisation), exact up to 16
+seeds and with 20,000 draws beyond. The effect size is :math:`d_z = \bar d / s_d`; its interval, and that of the mean
+difference, are percentiles of bootstrap samples of seeds.
 """
 
 from dataclasses import asdict, dataclass

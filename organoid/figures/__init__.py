@@ -13,6 +13,7 @@ from organoid.figures.training import held_out_scores, training_curve, unit_scor
 __all__ = [
     "array_map",
     "burst_shape",
+    "experiment",
     "goodness",
     "held_out_scores",
     "isi_comparison",

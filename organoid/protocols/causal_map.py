@@ -81,7 +81,10 @@ class CausalMap(base.ConfiguredProtocol):
         windows, k, commands = state["windows"].after(tick), state["next"], []
         origin = tick.block.start_frame if state["origin"] is None else state["origin"]
         horizon = tick.block.stop_frame + 2 * (tick.block.stop_frame - tick.block.start_frame)
-        while k < len(state["pulses"]) * self.parameters.repeats and (frame := origin + self._frame(k, tick.info)) < horizon:
+        while (
+            k < len(state["pulses"]) * self.parameters.repeats
+            and (frame := origin + self._frame(k, tick.info)) < horizon
+        ):
             site = k % len(state["pulses"])
             command, windows = windows.probe(state["pulses"][site], max(frame, tick.block.stop_frame), site)
             commands.append(command)

@@ -75,7 +75,14 @@ class DoseResponse(base.ConfiguredProtocol):
         p, pulses = self.parameters, self._bound(info)
         order = rng.permutation(np.repeat(np.arange(len(pulses)), p.repeats))
         windows = EvokedWindows.of(info, p.window_start, min(p.window_stop, p.window_start + p.interval / 2))
-        return {"pulses": pulses, "order": order, "windows": windows, "next": 0, "origin": None, "shuffle": int(rng.integers(2**31))}
+        return {
+            "pulses": pulses,
+            "order": order,
+            "windows": windows,
+            "next": 0,
+            "origin": None,
+            "shuffle": int(rng.integers(2**31)),
+        }
 
     def decide(self, tick: Tick, state: dict[str, Any]) -> tuple[Sequence[Command], dict[str, Any]]:
         """Count what has been evoked, and command the pulses that fall due before the next decision but one."""

@@ -11,8 +11,8 @@ from organoid.hdf5.atomic import replace_file
 from organoid.report.page import Note, Panel, Section, Table, page
 
 _CAPTION = (
-    "Every point is a session; sessions of one seed are paired. A condition is credited only with what its controls lack. "
-    "The curves below are means over seeds."
+    "Every point is a session; sessions of one seed are paired. A condition is credited only with what its controls "
+    "lack. The curves below are means over seeds."
 )
 
 
@@ -34,10 +34,12 @@ def write_experiment_report(path: str | os.PathLike[str], result: Any) -> Path:
 
     plan = result.plan
     notes = [Note("Finding", text) for text in result.findings()]
-    notes += [Note(f"Control {arm}", f"a difference from it means: {says}.") for arm, says in result.explanations().items()]
+    notes += [
+        Note(f"Control {arm}", f"a difference from it means: {says}.") for arm, says in result.explanations().items()
+    ]
     lead = (
-        f"{plan.protocol.name} on {len(plan.cultures)} cultures, {len(plan.seed_list)} seeds of {plan.duration:g} s each, "
-        f"compared by {plan.outcome}."
+        f"{plan.protocol.name} on {len(plan.cultures)} cultures, {len(plan.seed_list)} seeds of {plan.duration:g} s "
+        f"each, compared by {plan.outcome}."
     )
     parts: list[Any] = [Panel("experiment", figures.experiment(result), _CAPTION), _table(result)]
     text = page(
@@ -52,7 +54,15 @@ def write_experiment_report(path: str | os.PathLike[str], result: Any) -> Path:
 
 
 def _table(result: Any) -> Table:
-    columns = ("culture, condition", "n", "mean (95 %)", "reference minus it (95 %)", "effect d (95 %)", "p", "learning p")
+    columns = (
+        "culture, condition",
+        "n",
+        "mean (95 %)",
+        "reference minus it (95 %)",
+        "effect d (95 %)",
+        "p",
+        "learning p",
+    )
     rows = [
         (
             f"{row.culture}, {row.arm}",
