@@ -131,8 +131,8 @@ def load_experiment(source: str | PathLike[str] | Mapping[str, Any]) -> Experime
     """Return an experiment from a TOML file, or from the same values in Python.
 
     The file has ``[experiment]`` (name, duration, seeds, outcome, curve, blocks, better, reference, controls),
-    ``[cultures]``, ``[protocol]`` with ``[protocol.parameters]``, and ``[conditions.NAME]``. Files of cultures are looked
-    for beside it.
+    ``[cultures]``, ``[protocol]`` with ``[protocol.parameters]``, and ``[conditions.NAME]``. Files of cultures are
+    looked for beside it.
 
     Raises
     ------

@@ -59,8 +59,8 @@ class ExperimentResult:
         -------
         DataFrame
             One row per culture and arm: n, mean and its 95 % interval (low, high); difference (reference minus arm)
-            with its interval, effect (d_z) with its interval and p; first, last (mean of the learning curve's first and last
-            block) and learning_effect, learning_p of last minus first.
+            with its interval, effect (d_z) with its interval and p; first, last (mean of the learning curve's first and
+            last block) and learning_effect, learning_p of last minus first.
         """
         rows = [self._compare(culture, arm) for culture in self.plan.cultures for arm in self.plan.arms]
         return pd.DataFrame(rows)

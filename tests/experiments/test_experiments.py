@@ -156,7 +156,7 @@ class TestPlan:
             run_experiment(changed(controls=["oracle_policy"]), tmp_path)
 
     def test_an_unknown_outcome_names_the_known_ones(self, tmp_path):
-        with pytest.raises(ExperimentError, match="no 'joy'; it has: .*target_rate_hz"):
+        with pytest.raises(ExperimentError, match=r"no 'joy'; it has: .*target_rate_hz"):
             run_experiment(changed(outcome="joy", controls=[]), tmp_path, workers=1)
 
 
