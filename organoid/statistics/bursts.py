@@ -62,7 +62,14 @@ def bursts_max_interval(
     (shortest,) = _in_ticks(rec, min_duration)
     keep = (seen.ticks[last] - seen.ticks[first] >= shortest) & (last - first + 1 >= min_spikes)
     first, last = first[keep], last[keep]
-    table = pd.DataFrame(
+    table = burst_table(seen, first, last)
+    table.attrs["thresholds"] = used
+    return table
+
+
+def burst_table(seen: Trains, first: NDArray[np.int64], last: NDArray[np.int64]) -> pd.DataFrame:
+    """Return the table of bursts that run from one spike to another."""
+    return pd.DataFrame(
         {
             "unit": seen.units[first],
             "start_s": seen.times[first],
@@ -70,8 +77,14 @@ def bursts_max_interval(
             "n_spikes": last - first + 1,
         }
     )
-    table.attrs["thresholds"] = used
-    return table
+
+
+def runs_of_intervals(seen: Trains, longest: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return first and last spike of each run of intervals up to a unit's `longest`, ticks, shape (n_units,)."""
+    joined = (np.diff(seen.units) == 0) & (np.diff(seen.spans) == 0)
+    joined &= np.diff(seen.ticks) <= longest[seen.units[1:]]
+    edges = np.diff(joined.astype(np.int8), prepend=0, append=0)
+    return np.flatnonzero(edges > 0), np.flatnonzero(edges < 0)
 
 
 def _check(used: dict[str, float]) -> None:
