@@ -145,7 +145,7 @@ def examine(path: Path, keep: Path | None, *, stable: bool, hours: bool) -> dict
             "seconds": seconds,
             "peak_rss_mb": result.scores["peak_rss_mb"],
             "weights": result.settings["free_run_weights"],
-            "alive": result.free_run["alive"],
+            "passed": result.free_run["passed"],
             "reasons": result.free_run["reasons"],
             **measure(result.network, rec, result.scores["heldout_bits_per_spike"]),
         }

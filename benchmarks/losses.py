@@ -56,7 +56,8 @@ def _fit(rec: organoid.SpikeRecording, model: str, loss: str) -> Any:
     # By these names `fit` takes the convex way, which has a benchmark of its own; here it is trained like the others.
     options = dict(BUDGET)
     bin_width = options.pop("bin_width")
-    return fit_gradient(rec, model=model, loss=loss, bin_width=bin_width, settings=GradientSettings(**options))
+    settings = GradientSettings(**options, free_run=False)
+    return fit_gradient(rec, model=model, loss=loss, bin_width=bin_width, settings=settings)
 
 
 def _finite(value: float) -> float | None:

@@ -22,7 +22,7 @@ from organoid.statistics import firing_rates
 
 SESSION_S = 60.0
 TARGET_FACTOR = 1.1  # of the recorded mean rate
-TRAINING = GradientSettings(n_steps=60)  # few: the demo shows the path, not the best fit
+TRAINING = GradientSettings(n_steps=60, free_run=False)  # few: the demo shows the path, not the best fit
 SEED = 0
 
 Say = Callable[[str], None]

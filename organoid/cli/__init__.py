@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from organoid._version import __version__
+from organoid.cli.options import with_settings
 from organoid.cli.reading import as_metadata, reads
 from organoid.cli.support import check_output, make_folder, print_anywhere, print_json, sentence, shows_progress
 from organoid.errors import OrganoidError
@@ -178,6 +179,7 @@ def compare(
 
 @app.command()
 @reads
+@with_settings
 def fit(
     file: Recorded,
     out: Annotated[
@@ -192,44 +194,24 @@ def fit(
     free_run: Annotated[
         bool, typer.Option("--free-run/--no-free-run", help="Score free runs against the recording.")
     ] = True,
-    basis: Annotated[str, typer.Option(help="What units are coupled through: traces, or (raised) cosines.")] = "traces",
-    delay: Annotated[
-        list[float] | None,
-        typer.Option(metavar="S", help="A further trace, which begins S seconds after a spike; may be repeated."),
-    ] = None,
-    latent_drive: Annotated[
-        bool,
-        typer.Option("--latent-drive", help="Add a slow drive shared by all units, if free runs lack correlation."),
-    ] = False,
     all_wells: Annotated[
         bool, typer.Option("--all-wells", help="Fit every well; --out (and --report) name folders.")
     ] = False,
     *,
     reading: ReadOptions,
     as_json: Json = False,
+    **settings: Any,
 ) -> None:
     """Fit a spiking network to a recording.
 
-    It is scored on held-out data and left alone (free run). The last fifth of the recording is never fitted to.
+    It is scored on held-out data and in free run. The last 20 % of the recording are never fitted to. Options that
+    begin with "Likelihood" belong to the default model and loss, those with "Gradient" to all others.
     """
     from organoid.cli.text import fit_text, wells_text
     from organoid.cli.work import FitRequest, fit_file
 
-    request = FitRequest(
-        file,
-        well,
-        recording,
-        out,
-        report,
-        model,
-        loss,
-        seed,
-        free_run,
-        basis,
-        tuple(delay or ()),
-        latent_drive,
-        reading,
-    )
+    asked = {"free_run": free_run, **settings}
+    request = FitRequest(file, well, recording, out, report, model, loss, seed, asked, reading)
     if all_wells:
         from organoid.cli.wells import fit_wells
 

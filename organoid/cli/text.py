@@ -131,7 +131,7 @@ def fit_text(found: Mapping[str, Any]) -> str:
     for name in (name for name in found if name.startswith("held_out_loss")):
         head[name.replace("_", " ")] = number(found[name])
     for name, value in found["free_run"].items():
-        if not name.endswith(("_range", "_split_half", "reasons", "drift")):
+        if not name.endswith(("_range", "_split_half", "reasons", "drift", "alive")):
             halves = found["free_run"].get(f"{name}_split_half")
             beside = f" (recorded halves: {number(halves)})" if halves is not None else ""
             head[f"free run, {name.replace('_', ' ')}"] = number(value) + beside
@@ -141,7 +141,7 @@ def fit_text(found: Mapping[str, Any]) -> str:
 
 def wells_text(found: Mapping[str, Any]) -> str:
     """Return the outcome of a fit of several wells, for reading."""
-    columns = ("well", "units", "spikes", "bits/spike", "uncoupled", "rate", "bursts", "alive", "")
+    columns = ("well", "units", "spikes", "bits/spike", "uncoupled", "rate", "bursts", "passed", "")
     rows: list[Sequence[str]] = []
     for row in found["wells"]:
         name = " ".join(part for part in (row["well"], row["recording"]) if part) or "-"
@@ -150,10 +150,10 @@ def wells_text(found: Mapping[str, Any]) -> str:
             continue
         free_run, bits = row["free_run"], ("heldout_bits_per_spike", "heldout_bits_per_spike_uncoupled")
         lived = tuple(number(free_run.get(key)) if free_run else "-" for key in ("rate_ratio", "burst_rate_ratio"))
-        alive = number(free_run["alive"]) if free_run else "-"
+        passed = number(free_run["passed"]) if free_run else "-"
         counts = (number(row["n_units"]), number(row["n_spikes"]))
         why = "; ".join(free_run.get("reasons", ()))
-        rows.append((name, *counts, *(number(row[key]) for key in bits), *lived, alive, why))
+        rows.append((name, *counts, *(number(row[key]) for key in bits), *lived, passed, why))
     said = [f"{sum(row['status'] == status for row in found['wells'])} {status}" for status in _STATUSES]
     return table(columns, rows) + f"\n\n{', '.join(said)}; written to {found['out']}"
 

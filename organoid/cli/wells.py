@@ -18,7 +18,7 @@ from organoid.cli.work import FitRequest, check_names, fit_file
 from organoid.errors import OrganoidError
 
 TABLE = "wells.csv"
-_FREE_RUN = ("rate_ratio", "burst_rate_ratio", "sttc_correlation", "alive", "runaway", "reasons", "drift")
+_FREE_RUN = ("rate_ratio", "burst_rate_ratio", "sttc_correlation", "passed", "runaway", "reasons", "drift")
 
 
 def fit_wells(request: FitRequest, progress: bool, pool: Callable[[int], Executor] | None = None) -> dict[str, Any]:

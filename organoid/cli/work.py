@@ -1,6 +1,6 @@
 """What the long commands do; each returns what it found, as values for JSON or text."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from organoid.culture import preset, simulate
 from organoid.devices import SimulatedCulture
 from organoid.errors import OrganoidError
 from organoid.fitting import fit, load_fit
+from organoid.fitting.methods import method_for, settings_for
 from organoid.io.organoid_hdf5 import write_recording
 from organoid.io.registry import read_with
 from organoid.io.supplied import DEFAULT, ReadOptions
@@ -33,10 +34,7 @@ class FitRequest:
     model: str
     loss: str
     seed: int
-    free_run: bool
-    basis: str = "traces"
-    delays: tuple[float, ...] = ()
-    latent_drive: bool = False
+    settings: dict[str, Any] = field(default_factory=dict)
     reading: ReadOptions = DEFAULT
 
     @property
@@ -66,12 +64,9 @@ def fit_file(request: FitRequest, progress: bool) -> dict[str, Any]:
         rec,
         model=request.model,
         loss=request.loss,
-        free_run=request.free_run,
-        basis=request.basis,
-        delays=request.delays,
-        latent_drive=request.latent_drive,
         seed=request.seed,
         progress=progress,
+        **request.settings,
     )
     if request.out is not None:
         result.save(request.out)
@@ -83,6 +78,8 @@ def fit_file(request: FitRequest, progress: bool) -> dict[str, Any]:
 def _check_fit(request: FitRequest) -> None:
     """Refuse, before any work, names nobody knows and outputs that cannot be written."""
     check_names(request)
+    method = method_for(request.model, request.loss)
+    settings_for(method, None, request.settings)
     _check_different(request.out, request.report)
     if request.out is None and request.report is None:
         raise UsageError("nothing would be kept; give --out FIT.h5, --report PAGE.html, or both")
@@ -109,7 +106,7 @@ def _check_different(*paths: Path | None) -> None:
 def _report_fit(request: FitRequest, rec: SpikeRecording, result: Any) -> None:
     assert request.report is not None
     simulated = None
-    if request.free_run and result.network is not None:
+    if result.free_run and result.network is not None:
         simulated = simulate(result, min(rec.duration, REPORT_RUN), seed=request.seed)
     write_report(
         request.report,

@@ -7,13 +7,15 @@ import h5py
 
 from organoid.errors import FitError, OrganoidError
 from organoid.fitting.gradient.result import GradientFit
-from organoid.fitting.result import FitResult
-from organoid.fitting.serialization import HOW, KIND
+from organoid.fitting.result import Fit, FitResult
+from organoid.fitting.serialization import FITS, HOW, KIND
 from organoid.hdf5 import layout
 
+KINDS = (FitResult, GradientFit)  # importing a kind of fit enters it in `FITS`
 
-def load_fit(path: str | PathLike[str]) -> "FitResult | GradientFit":
-    """Read a fit that `organoid fit`, `FitResult.save` or `GradientFit.save` wrote.
+
+def load_fit(path: str | PathLike[str]) -> Fit:
+    """Read a fit that `organoid fit` or `Fit.save` wrote.
 
     Parameters
     ----------
@@ -48,9 +50,9 @@ def load_fit(path: str | PathLike[str]) -> "FitResult | GradientFit":
         raise FitError(f"{file} cannot be read as a fit, it is damaged: {error}") from None
 
 
-def _read(h5: h5py.File) -> "FitResult | GradientFit":
-    kinds: dict[str, type[FitResult] | type[GradientFit]] = {kind.HOW: kind for kind in (FitResult, GradientFit)}
+def _read(h5: h5py.File) -> Fit:
     how = h5.attrs.get(HOW, FitResult.HOW)
-    if how not in kinds:
-        raise FitError(f"{h5.filename} holds a fit by {how!r}; expected one of {', '.join(kinds)}")
-    return kinds[how].read_from(h5)
+    if how not in FITS:
+        raise FitError(f"{h5.filename} holds a fit by {how!r}; expected one of {', '.join(FITS)}")
+    result: Fit = FITS[how].read_from(h5)
+    return result

@@ -1,4 +1,4 @@
-"""`FitResult`: a fitted network with its scores, and how it is saved."""
+"""`Fit`, what every fit has, and `FitResult`, the fit by teacher-forced likelihood; how they are saved."""
 
 from dataclasses import dataclass, field
 from os import PathLike
@@ -11,42 +11,41 @@ from numpy.typing import NDArray
 
 from organoid.errors import FitError
 from organoid.fitting.data.history import bin_history
-from organoid.fitting.serialization import as_integers, read_json, save_fit, to_json
+from organoid.fitting.serialization import FITS, as_integers, read_json, save_fit, to_json
 from organoid.fitting.teacher_forced.prediction import expected_counts
 from organoid.hdf5 import layout
+from organoid.models.free_running import FreeRunningNetwork
 from organoid.models.serialization import read_network, write_network
 from organoid.models.spike_response.network import SpikeResponseNetwork
 from organoid.recording import SpikeRecording
 
+Array = NDArray[np.float64]
+
 _JSON = {"scores": dict, "free_run": dict, "notes": list, "settings": dict}
-_NETWORKS = ("network", "forced", "uncoupled")
-_TABLES = ("edges", "per_unit", "units", "electrodes")
-_GOODNESS = "goodness"  # absent in files of older versions
 
 
-@dataclass(frozen=True)
-class FitResult:
-    """A network fitted to a recording by forced likelihood.
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A network fitted to a recording, with its scores. Every kind of fit is a subclass with a name, ``HOW``.
+
+    A kind is saved through `write_to` and brought back by `read_from`; both take care of what is declared here and of
+    the tables named in ``TABLES``. A subclass adds its own parts in ``_write_own`` and ``_read_own``.
 
     Parameters
     ----------
-    network : SpikeResponseNetwork
-        The network to simulate and stimulate with (weights ``free``, or the forced ones where they are
-        alive already).
-    forced : SpikeResponseNetwork
-        The network to predict with, fitted on recorded history.
-    uncoupled : SpikeResponseNetwork
-        The same units with their own history only: the baseline.
+    network : FreeRunningNetwork or None
+        The network to simulate and stimulate with: what `organoid.simulate` and `organoid.SimulatedCulture` run.
+        None where a model has no free-running form.
     scores : Series
-        heldout_bits_per_spike, heldout_bits_per_spike_uncoupled, n_units, n_spikes, seconds, ...
+        heldout_bits_per_spike, heldout_bits_per_spike_uncoupled, n_units, n_spikes, seconds, peak_rss_mb, and more of
+        each kind.
     free_run : dict
-        Free-run scores: medians and ranges over seeded runs; None where undefined.
+        Free-run scores: medians and ranges over seeded runs, ``passed`` and ``reasons``; None where undefined; empty
+        where no free runs were made.
     edges : DataFrame
-        pre, post, weight, se, z, q, sign.
+        pre, post, weight, se, z, q, sign; empty where weights are no estimates of connections.
     per_unit : DataFrame
-        name, rate_hz, bits_per_spike, bits_per_spike_uncoupled, coupled, follows ("coupled", "fields only", "own
-        history" or "constant rate"), capacity, and the rest of
-        `organoid.fitting.evaluation.goodness_of_fit.Goodness.per_unit`.
+        name, rate_hz, bits_per_spike, bits_per_spike_uncoupled, coupled, capacity, and more of each kind.
     units, electrodes : DataFrame
         Of the recording, for geometry.
     bin_width : float, s
@@ -54,14 +53,9 @@ class FitResult:
         What a user must know about this fit.
     settings : dict
         What was fitted, with what, and where the training part ends.
-    goodness : DataFrame
-        Curves of calibration and rescaled intervals on the test part: curve, x, y, n (see
-        `organoid.fitting.evaluation.goodness_of_fit.Goodness`); empty for fits of older versions.
     """
 
-    network: SpikeResponseNetwork
-    forced: SpikeResponseNetwork
-    uncoupled: SpikeResponseNetwork
+    network: FreeRunningNetwork | None
     scores: "pd.Series[Any]"
     free_run: dict[str, Any]
     edges: pd.DataFrame
@@ -72,29 +66,25 @@ class FitResult:
     notes: tuple[str, ...]
     settings: dict[str, Any]
 
-    goodness: pd.DataFrame = field(default_factory=pd.DataFrame)
+    HOW: ClassVar[str]
+    TABLES: ClassVar[tuple[str, ...]] = ("edges", "per_unit", "units", "electrodes")
+    PARTS: ClassVar[tuple[str, ...]] = ()  # further groups that a file must hold
+    LATER: ClassVar[tuple[str, ...]] = ()  # tables that files of older versions lack
 
-    HOW: ClassVar[str] = "likelihood"
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        FITS[cls.HOW] = cls
 
-    @property
-    def responses(self) -> pd.DataFrame:
-        """Responses to pulses: electrode, n_pulses, unit, time_s, logit (`StimulusKernels.table`); empty for none."""
-        kernels = self.forced.stimulus
-        columns = ("electrode", "n_pulses", "unit", "time_s", "logit")
-        return pd.DataFrame(columns=list(columns)) if kernels is None else kernels.table()
-
-    def predict(
-        self, rec: SpikeRecording, t_start: float | None = None, t_stop: float | None = None
-    ) -> NDArray[np.float64]:
-        """Return expected spike counts, each bin from earlier spikes, and from stimuli up to it where they were fitted.
+    def predict(self, rec: SpikeRecording, t_start: float | None = None, t_stop: float | None = None) -> Array:
+        """Return expected spike counts, each bin from earlier spikes only.
 
         Parameters
         ----------
         rec : SpikeRecording
             Of the same units.
         t_start, t_stop : float, optional, s
-            Bins are those of ``rec.counts(result.bin_width, t_start, t_stop)``; spikes before `t_start`
-            are used as history.
+            Bins are those of ``rec.counts(result.bin_width, t_start, t_stop)``; spikes before `t_start` are used as
+            history.
 
         Returns
         -------
@@ -104,6 +94,107 @@ class FitResult:
         ------
         FitError
             If the recording has another number of units.
+        """
+        raise NotImplementedError
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the fit to an HDF5 file, which appears under its name only when complete.
+
+        Raises
+        ------
+        FitError
+            If a part of it could not be brought back from a file.
+        """
+        save_fit(self, path)
+
+    def write_to(self, group: h5py.Group) -> None:
+        """Write the fit into an empty group."""
+        self._write_own(group)
+        group.attrs["bin_width"] = self.bin_width
+        for name in self.TABLES:
+            layout.write_table(group, name, getattr(self, name))
+        for name in _JSON:
+            group.create_dataset(name, data=to_json(getattr(self, name)))
+
+    @classmethod
+    def read_from(cls, group: h5py.Group) -> "Fit":
+        """Read a fit that `write_to` wrote."""
+        absent = [name for name in (*cls.PARTS, *cls.TABLES, *_JSON) if name not in group and name not in cls.LATER]
+        if absent:
+            raise FitError(f"{group.file.filename}: {absent[0]!r} is missing; the file is not a complete fit")
+        values = {name: read_json(group, name, kind) for name, kind in _JSON.items()}
+        tables = {name: layout.read_table(group, name) for name in cls.TABLES if name in group}
+        own = {name: as_integers(table) for name, table in tables.items() if name not in ("units", "electrodes")}
+        return cls(
+            scores=pd.Series(values["scores"], dtype=object),
+            free_run=_with_passed(values["free_run"]),
+            bin_width=float(group.attrs["bin_width"]),
+            notes=tuple(values["notes"]),
+            settings=values["settings"],
+            **tables | own,
+            **cls._read_own(group),
+        )
+
+    def _write_own(self, group: h5py.Group) -> None:
+        """Write what only this kind of fit has."""
+        raise NotImplementedError
+
+    @classmethod
+    def _read_own(cls, group: h5py.Group) -> dict[str, Any]:
+        """Read what `_write_own` wrote, by the names of the fields."""
+        raise NotImplementedError
+
+
+def _with_passed(free_run: dict[str, Any]) -> dict[str, Any]:
+    """Return free-run scores with ``passed``, which older files call ``alive``."""
+    return {"passed": free_run["alive"], **free_run} if "alive" in free_run else free_run
+
+
+_NETWORKS = ("network", "forced", "uncoupled")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FitResult(Fit):
+    """A network fitted to a recording by teacher-forced likelihood; `Fit` says what every fit has.
+
+    Parameters
+    ----------
+    network : SpikeResponseNetwork
+        The network to simulate and stimulate with: corrected in free run, or the teacher-forced one where that meets
+        the free-run criteria already.
+    forced : SpikeResponseNetwork
+        The network to predict with, fitted on recorded history.
+    uncoupled : SpikeResponseNetwork
+        The same units with their own history only: the baseline.
+    per_unit : DataFrame
+        Beside what every fit has: follows ("coupled", "fields only", "own history" or "constant rate"), and the rest of
+        `organoid.fitting.evaluation.goodness_of_fit.Goodness.per_unit`.
+    goodness : DataFrame
+        Curves of calibration and time-rescaled intervals on the test part: curve, x, y, n (see
+        `organoid.fitting.evaluation.goodness_of_fit.Goodness`); empty for fits of older versions.
+    """
+
+    network: SpikeResponseNetwork
+    forced: SpikeResponseNetwork
+    uncoupled: SpikeResponseNetwork
+    goodness: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    HOW: ClassVar[str] = "likelihood"
+    TABLES: ClassVar[tuple[str, ...]] = (*Fit.TABLES, "goodness")
+    LATER: ClassVar[tuple[str, ...]] = ("goodness",)
+    PARTS: ClassVar[tuple[str, ...]] = _NETWORKS
+
+    @property
+    def responses(self) -> pd.DataFrame:
+        """Responses to pulses: electrode, n_pulses, unit, time_s, logit (`StimulusKernels.table`); empty for none."""
+        kernels = self.forced.stimulus
+        columns = ("electrode", "n_pulses", "unit", "time_s", "logit")
+        return pd.DataFrame(columns=list(columns)) if kernels is None else kernels.table()
+
+    def predict(self, rec: SpikeRecording, t_start: float | None = None, t_stop: float | None = None) -> Array:
+        """Return expected spike counts, each bin from earlier spikes, and from stimuli up to it where they were fitted.
+
+        Parameters, returns and errors are those of `Fit.predict`.
         """
         if rec.n_units != self.network.n_units:
             raise FitError(
@@ -116,42 +207,13 @@ class FitResult:
         chunks = [expected for _, expected in parts]
         return np.concatenate(chunks) if chunks else np.empty((0, rec.n_units))
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the fit to an HDF5 file, which appears under its name only when complete."""
-        save_fit(self, path)
-
-    def write_to(self, group: h5py.Group) -> None:
-        """Write the fit into an empty group."""
+    def _write_own(self, group: h5py.Group) -> None:
         for name in _NETWORKS:
             write_network(group.create_group(name), getattr(self, name))
-        group.attrs["bin_width"] = self.bin_width
-        for name in (*_TABLES, _GOODNESS):
-            layout.write_table(group, name, getattr(self, name))
-        for name in _JSON:
-            group.create_dataset(name, data=to_json(getattr(self, name)))
 
     @classmethod
-    def read_from(cls, group: h5py.Group) -> "FitResult":
-        """Read a fit that `write_to` wrote."""
-        absent = [name for name in (*_NETWORKS, *_TABLES, *_JSON) if name not in group]
-        if absent:
-            raise FitError(f"{group.file.filename}: {absent[0]!r} is missing; the file is not a complete fit")
-        values = {name: read_json(group, name, kind) for name, kind in _JSON.items()}
-        tables: dict[str, Any] = {name: layout.read_table(group, name) for name in _TABLES}
-        for name in ("edges", "per_unit"):
-            tables[name] = as_integers(tables[name])
-        if _GOODNESS in group:
-            tables[_GOODNESS] = layout.read_table(group, _GOODNESS)
-        networks: dict[str, Any] = {name: read_network(group[name]) for name in _NETWORKS}
-        return cls(
-            **networks,
-            scores=pd.Series(values["scores"], dtype=object),
-            free_run=values["free_run"],
-            bin_width=float(group.attrs["bin_width"]),
-            notes=tuple(values["notes"]),
-            settings=values["settings"],
-            **tables,
-        )
+    def _read_own(cls, group: h5py.Group) -> dict[str, Any]:
+        return {name: read_network(group[name]) for name in _NETWORKS}
 
     def __repr__(self) -> str:
         bits, alone = (self.scores[f"heldout_bits_per_spike{suffix}"] for suffix in ("", "_uncoupled"))

@@ -17,7 +17,7 @@ KIND = "fit"
 HOW = "fit_by"  # root attribute: which class of fit the file holds; absent in files with a FitResult only
 
 
-class Fit(Protocol):
+class SavedFit(Protocol):
     """What can be saved as a fit."""
 
     HOW: ClassVar[str]
@@ -25,8 +25,15 @@ class Fit(Protocol):
     def write_to(self, group: h5py.Group) -> None:
         """Write the fit into an empty group."""
 
+    @classmethod
+    def read_from(cls, group: h5py.Group) -> Any:
+        """Read a fit that `write_to` wrote."""
 
-def save_fit(fit: Fit, path: str | PathLike[str]) -> None:
+
+FITS: dict[str, type[SavedFit]] = {}  # by HOW; every subclass of `organoid.fitting.result.Fit` enters itself
+
+
+def save_fit(fit: SavedFit, path: str | PathLike[str]) -> None:
     """Write a fit to an HDF5 file, which appears under its name only when complete."""
     with new_hdf5(path) as h5:
         layout.mark(h5, KIND, __version__)

@@ -77,7 +77,7 @@ def _warnings(fit: Any, gradient: Any, session: Any) -> Iterator[Note]:
     free_run = getattr(fit, "free_run", None) or {}
     if free_run.get("runaway"):
         yield Note("Fit", "The free-running network runs away; do not use it for simulation.", True)
-    elif free_run.get("alive") is False:
+    elif free_run.get("passed") is False:
         yield Note("Fit", "Left alone, the network does not live like the culture; the notes below say why.", True)
     if scores is not None and scores.get("heldout_bits_per_spike", 1.0) <= 0:
         yield Note("Fit", "On held-out data the model is no better than a constant rate.", True)

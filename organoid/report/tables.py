@@ -76,7 +76,7 @@ _FREE_RUN = {
     "sttc_correlation": ("correlation of pairwise synchrony (STTC)", "1"),
     "extra_bursts_per_minute": ("network bursts per minute, simulated - recorded", "0"),
     "runaway": ("runs away", "no"),
-    "alive": ("alive: rate and bursts near the recorded ones", "yes"),
+    "passed": ("passes: rate and bursts near the recorded ones", "yes"),
 }
 
 

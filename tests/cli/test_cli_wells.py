@@ -33,7 +33,7 @@ def plate(tmp_path: Path) -> Path:
 
 
 def request(file: Path, out: Path | None, **changes: Any) -> FitRequest:
-    asked = {"model": "escape_lif", "loss": "likelihood", "seed": 0, "free_run": False, "well": None}
+    asked = {"model": "escape_lif", "loss": "likelihood", "seed": 0, "settings": {"free_run": False}, "well": None}
     return FitRequest(**{**asked, "file": file, "recording": None, "out": out, "report": None, **changes})
 
 
@@ -56,7 +56,7 @@ def test_a_bug_in_one_well_does_not_cost_the_others(
     def fake(asked: FitRequest, progress: bool) -> dict[str, Any]:
         if asked.well == "A1":
             raise ZeroDivisionError("a bug")
-        return {"n_units": 1, "free_run": {"alive": True, "rate_ratio": 0.9}, "notes": []}
+        return {"n_units": 1, "free_run": {"passed": True, "rate_ratio": 0.9}, "notes": []}
 
     monkeypatch.setattr(cli_wells, "fit_file", fake)
     found = cli_wells.fit_wells(request(plate, tmp_path / "fits"), False, pool=ThreadPoolExecutor)

@@ -15,9 +15,7 @@ from synthetic_recordings import bursting, known_network, poisson, recorded
 import organoid
 from organoid import FitError, ModelError, OrganoidError, SpikeRecording
 from organoid.fitting import FitResult
-from organoid.fitting.free_run import calibration as gate
-from organoid.fitting.free_run import comparison as free_run
-from organoid.fitting.free_run.moments import Plan
+from organoid.fitting.free_run.settings import FreeRunSettings, Plan
 from organoid.models.serialization import read_network, write_network
 from organoid.models.spike_response.latent_drive import LatentDrive
 from organoid.models.spike_response.network import SpikeResponseNetwork, plain_parameters
@@ -114,15 +112,13 @@ def test_second_generation_is_the_same_file_content(path: Path, tmp_path: Path) 
     assert content(again) == content(path)
 
 
-def test_a_whole_fit_round_trips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_whole_fit_round_trips(tmp_path: Path) -> None:
     """All that a fit with free runs puts into it, undefined scores included."""
-    monkeypatch.setattr(free_run, "RUN_DURATION", 20.0)
-    monkeypatch.setattr(gate, "CHECK_DURATION", 20.0)
-    for name, everything in (("RATES", False), ("ALL", True)):
-        monkeypatch.setattr(gate, name, Plan(((0.3, 3),), 10_000, everything))
+    plans = tuple(Plan(((0.3, 3),), 10_000, everything) for everything in (False, True))
+    runs = FreeRunSettings(duration=20.0, check_duration=20.0, plans=plans)
     rng = np.random.default_rng(0)
     one_burst = SpikeRecording(5 + rng.uniform(0, 0.2, 400), rng.integers(0, 4, 400), t_start=0.0, t_stop=60.0)
-    fitted = organoid.fit(one_burst, free_run=True)
+    fitted = organoid.fit(one_burst, free_run=runs)
     fitted.save(tmp_path / "f.h5")
     back = organoid.load_fit(tmp_path / "f.h5")
     assert back.free_run == fitted.free_run and back.notes == fitted.notes

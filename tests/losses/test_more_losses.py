@@ -366,7 +366,7 @@ def test_every_loss_trains_every_model(loss: str, model: str) -> None:
     bursting = (rng.random((1000, 1)) < 0.02).repeat(4, 1)
     counts = ((rng.random((1000, 4)) < 0.03) | (np.roll(bursting, 2, 0) & (rng.random((1000, 4)) < 0.8))).astype(int)
     n_steps = 8 if loss == "sttc" else 4  # spikes that cover a whole window move nothing
-    short = GradientSettings(n_steps=n_steps, batch=6, window=0.1, warmup=0.02)
+    short = GradientSettings(n_steps=n_steps, batch=6, window=0.1, warmup=0.02, free_run=False)
     before: Any = MODELS[model](4, 0.004, seed=0)
     with torch.no_grad():
         before.bias += 1.1  # a silent network has no covariance or interval to move

@@ -19,10 +19,11 @@ from organoid.fitting.free_run.comparison import (
     summarise,
     summarize_activity,
 )
-from organoid.fitting.free_run.criteria import GOOD, LIMITS, discrepancy, reasons
+from organoid.fitting.free_run.criteria import discrepancy, reasons
 from organoid.fitting.free_run.latent_drive import fit_drive
-from organoid.fitting.free_run.moments import ALL, RATES, FreeFit, fit_free, longest_stretch
+from organoid.fitting.free_run.moments import FreeFit, fit_free, longest_stretch
 from organoid.fitting.free_run.recorded_stimuli import with_recorded_pulses
+from organoid.fitting.free_run.settings import DEFAULT, FreeRunSettings
 from organoid.fitting.teacher_forced.estimate import Design, ForcedFit, assemble, negative_log_likelihood
 from organoid.fitting.teacher_forced.model_selection import constant_rates
 from organoid.models.free_running import FreeRunningNetwork
@@ -33,16 +34,12 @@ from organoid.statistics import firing_rates
 
 Array = NDArray[np.float64]
 
-CHECK_RUNS = 4
-CHECK_DURATION = 300.0  # s
 CHECK_SEEDS, DRIVE_SEEDS, RATE_SEEDS = 1000, 2000, 3000  # apart from the seeds of the scores
-MAX_LOSS = {True: 0.036, False: 0.015}  # share of the gain over constant rates, where bursts count and where not
 _HALVINGS = 6
 RATE_ROUNDS, RATE_GAIN, MAX_STEP = 6, 0.6, 1.0  # of biases by whole runs; logit
 RATE_LOSS = 0.0015  # share of the gain that the mean rate may cost beyond
 NEAR = 2.0  # discrepancy (log units) below which biases alone are worth a try
 NOT_ALIVE = ("forced, not alive", "forced, other basis")
-MIN_STRETCH = 1.0  # s observed without a break, for windows to start and run in
 
 
 @dataclass(frozen=True)
@@ -79,6 +76,7 @@ def choose_free_weights(
     *,
     seed: int,
     device: str | None = None,
+    settings: FreeRunSettings = DEFAULT,
     progress: bool = False,
 ) -> FreeWeights:
     """Run the forced network freely; where it does not pass, correct it until it does, or keep what is best.
@@ -92,24 +90,25 @@ def choose_free_weights(
     seed : int
     device : str, optional
         Where the windows of corrections run; see `organoid.fitting.free_run.windows.compare_windows`.
+    settings : FreeRunSettings
     progress : bool
     """
     recorded = summarize_activity(rec)
     stimulus = forced.stimulus
-    first = _check(SpikeResponseNetwork(forced.parameters, stimulus), training, recorded, seed)
+    first = _check(SpikeResponseNetwork(forced.parameters, stimulus), training, recorded, seed, settings)
     best = _uncorrected(forced.parameters, first)
     if first.passes:
         return best
     if design.basis.lags.size:
         return best if first.alive else replace(best, choice="forced, other basis")
-    if longest_stretch(training.observed) * training.bin_width < MIN_STRETCH:
+    if longest_stretch(training.observed) * training.bin_width < settings.min_segment:
         return best
-    plans = (RATES, ALL) if first.discrepancy < NEAR else (ALL,)
+    plans = settings.plans if first.discrepancy < NEAR else [plan for plan in settings.plans if plan.everything]
     fits = (fit_free(training, design, forced, plan, seed=seed, device=device, progress=progress) for plan in plans)
     loss, kept = _Loss(design, forced), forced.theta
-    for name, theta, off in _corrections(forced.theta, fits, loss, MAX_LOSS[recorded.bursts_count]):
+    for name, theta, off in _corrections(forced.theta, fits, loss, _max_loss(recorded, settings)):
         parameters = assemble(training, design, theta)
-        found = _check(SpikeResponseNetwork(parameters, stimulus), training, recorded, seed)
+        found = _check(SpikeResponseNetwork(parameters, stimulus), training, recorded, seed, settings)
         if found.discrepancy < best.discrepancy:
             best, kept = FreeWeights(parameters, name, found.discrepancy, loss(theta), off), theta
         if found.passes:
@@ -118,7 +117,7 @@ def choose_free_weights(
             break
     if recorded.bursts_count:
         return best
-    return _with_mean_rate(best, kept, loss, stimulus, training, recorded, seed)
+    return _with_mean_rate(best, kept, loss, stimulus, training, recorded, seed, settings)
 
 
 def _uncorrected(parameters: SpikeResponseParameters, found: "_Verdict") -> FreeWeights:
@@ -133,20 +132,33 @@ def _with_mean_rate(
     training: History,
     recorded: ActivitySummary,
     seed: int,
+    settings: FreeRunSettings = DEFAULT,
 ) -> FreeWeights:
     """Move all biases alike towards the recorded mean rate, as far as likelihood allows, if that helps."""
-    shift = _by_whole_runs(best.parameters, stimulus, training, recorded, seed, each=False).bias - best.parameters.bias
-    part = _share(theta, _shifted(theta, shift), loss, MAX_LOSS[False] + RATE_LOSS) * shift
+    moved = _by_whole_runs(best.parameters, stimulus, training, recorded, seed, settings, each=False)
+    shift = moved.bias - best.parameters.bias
+    part = _share(theta, _shifted(theta, shift), loss, settings.max_loss[1] + RATE_LOSS) * shift
     parameters = _biased(best.parameters, part)
-    found = _check(SpikeResponseNetwork(parameters, stimulus), training, recorded, seed)
+    found = _check(SpikeResponseNetwork(parameters, stimulus), training, recorded, seed, settings)
     if found.discrepancy >= best.discrepancy:
         return best
     choice = "rates" if best.choice.startswith("forced") else best.choice
     return FreeWeights(parameters, choice, found.discrepancy, loss(_shifted(theta, part)), best.moments_off)
 
 
+def _max_loss(recorded: ActivitySummary, settings: FreeRunSettings) -> float:
+    bursting, asynchronous = settings.max_loss
+    return bursting if recorded.bursts_count else asynchronous
+
+
 def choose_large_weights(
-    rec: SpikeRecording, training: History, design: Design, forced: ForcedFit, *, seed: int
+    rec: SpikeRecording,
+    training: History,
+    design: Design,
+    forced: ForcedFit,
+    *,
+    seed: int,
+    settings: FreeRunSettings = DEFAULT,
 ) -> FreeWeights:
     """Do the same for a network too large for the moment stage: biases alone, corrected by whole free runs.
 
@@ -157,13 +169,14 @@ def choose_large_weights(
     training, design, forced
         As fitted.
     seed : int
+    settings : FreeRunSettings
     """
     recorded, parameters = summarize_activity(rec), forced.parameters
-    first = _check(SpikeResponseNetwork(parameters, forced.stimulus), training, recorded, seed)
+    first = _check(SpikeResponseNetwork(parameters, forced.stimulus), training, recorded, seed, settings)
     if first.passes:
         return _uncorrected(parameters, first)
-    parameters = _by_whole_runs(parameters, forced.stimulus, training, recorded, seed, each=True)
-    after = _check(SpikeResponseNetwork(parameters, forced.stimulus), training, recorded, seed)
+    parameters = _by_whole_runs(parameters, forced.stimulus, training, recorded, seed, settings, each=True)
+    after = _check(SpikeResponseNetwork(parameters, forced.stimulus), training, recorded, seed, settings)
     if after.discrepancy >= first.discrepancy:
         return _uncorrected(forced.parameters, first)
     theta = _shifted(forced.theta, parameters.bias - forced.parameters.bias)
@@ -176,13 +189,14 @@ def _by_whole_runs(
     training: History,
     recorded: ActivitySummary,
     seed: int,
+    settings: FreeRunSettings = DEFAULT,
     *,
     each: bool,
 ) -> SpikeResponseParameters:
     """Return a network whose whole free runs have the recorded rates, of each unit or in the mean, by its biases."""
     for k in range(RATE_ROUNDS):
         network = with_recorded_pulses(SpikeResponseNetwork(parameters, stimulus), training)
-        simulated, _ = free_run(network, CHECK_DURATION, seed + RATE_SEEDS + k)
+        simulated, _ = free_run(network, settings.check_duration, seed + RATE_SEEDS + k)
         wanted, found = recorded.rates, firing_rates(simulated)
         if not each:
             wanted, found = (np.full_like(rates, rates.mean()) for rates in (wanted, found))
@@ -239,6 +253,7 @@ def with_latent_drive(
     stimulus: StimulusKernels | None = None,
     *,
     seed: int,
+    settings: FreeRunSettings = DEFAULT,
 ) -> FreeWeights:
     """Return weights with the drive their free runs lack, where it passes the check with it, or comes nearer to that.
 
@@ -251,17 +266,18 @@ def with_latent_drive(
         The same.
     stimulus : StimulusKernels, optional
     seed : int
+    settings : FreeRunSettings
     """
 
     def alone(parameters: SpikeResponseParameters) -> FreeRunningNetwork:
         return with_recorded_pulses(SpikeResponseNetwork(parameters, stimulus), training)
 
     recorded = summarize_activity(rec)
-    driven = fit_drive(weights.parameters, rec, alone, seed=seed + DRIVE_SEEDS)
+    driven = fit_drive(weights.parameters, rec, alone, seed=seed + DRIVE_SEEDS, duration=settings.drive_duration)
     if driven is weights.parameters:
         return weights
     both = (weights.parameters, driven)
-    before, after = (_check(SpikeResponseNetwork(each, stimulus), training, recorded, seed) for each in both)
+    before, after = (_check(SpikeResponseNetwork(p, stimulus), training, recorded, seed, settings) for p in both)
     if after.discrepancy > before.discrepancy and not after.passes:
         return weights
     choice = "driven" if after.alive and weights.choice in NOT_ALIVE else weights.choice
@@ -275,12 +291,16 @@ class _Verdict:
     alive: bool
 
 
-def _check(network: SpikeResponseNetwork, training: History, recorded: ActivitySummary, seed: int) -> _Verdict:
+def _check(
+    network: SpikeResponseNetwork, training: History, recorded: ActivitySummary, seed: int, settings: FreeRunSettings
+) -> _Verdict:
     """Compare free runs, in which the recorded pulses come, with the recording."""
     pulsed = with_recorded_pulses(network, training)
-    runs = free_run_scores(pulsed, recorded, seed=seed + CHECK_SEEDS, n_runs=CHECK_RUNS, duration=CHECK_DURATION)
+    length = {"n_runs": settings.check_runs, "duration": settings.check_duration}
+    runs = free_run_scores(pulsed, recorded, seed=seed + CHECK_SEEDS, **length)
     scores = summarise(runs)
-    passes, alive = (not list(reasons(scores, recorded.bursts_count, limits)) for limits in (GOOD, LIMITS))
+    both = (settings.target, settings.criteria)
+    passes, alive = (not list(reasons(scores, recorded.bursts_count, limits)) for limits in both)
     return _Verdict(discrepancy(scores, recorded.bursts_count), passes, alive)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from organoid.fitting.free_run.criteria import RUNAWAY_FACTOR, RUNAWAY_WINDOW, bursting, drift, reasons
+from organoid.fitting.free_run.settings import DEFAULT, FreeRunSettings
 from organoid.models.free_running import FreeRunningNetwork
 from organoid.models.rng import stream_key, uniform
 from organoid.recording import SpikeRecording
@@ -25,8 +26,6 @@ Array = NDArray[np.float64]
 
 Summary = dict[str, Any]
 
-N_RUNS = 5
-RUN_DURATION = 600.0  # s
 STTC_DT = 0.05  # s
 MIN_SPIKES_FOR_CV = 50
 RARE = 1e-3  # Hz
@@ -164,8 +163,8 @@ def free_run_scores(
     recorded: ActivitySummary,
     *,
     seed: int = 0,
-    n_runs: int = N_RUNS,
-    duration: float | None = None,
+    n_runs: int = DEFAULT.n_runs,
+    duration: float = DEFAULT.duration,
     progress: bool = False,
 ) -> pd.DataFrame:
     """Compare seeded free runs of a network with the portrait of its recording; runs share the processors.
@@ -177,8 +176,8 @@ def free_run_scores(
     seed : int
         Of the first run; the others follow.
     n_runs : int
-    duration : float, optional, s
-        Of each run; 10 minutes unless given.
+    duration : float, s
+        Of each run.
     progress : bool
 
     Returns
@@ -187,10 +186,9 @@ def free_run_scores(
         One row a run: the scores of `compare`, ``runaway`` (see `organoid.fitting.free_run.criteria`), ``rate_hz``,
         ``highest_rate_hz`` (population, over 2 s) and ``n_bursts``.
     """
-    length = RUN_DURATION if duration is None else duration
 
     def one(run: int) -> dict[str, Any]:
-        simulated, stopped = free_run(network, length, seed + run)
+        simulated, stopped = free_run(network, duration, seed + run)
         portrait = summarize_activity(simulated, recorded.thresholds)
         return {
             **compare(recorded, portrait),
@@ -217,7 +215,12 @@ def summarise(runs: pd.DataFrame) -> Summary:
 
 
 def evaluate_free_runs(
-    network: FreeRunningNetwork, rec: SpikeRecording, *, seed: int = 0, n_runs: int = N_RUNS, progress: bool = False
+    network: FreeRunningNetwork,
+    rec: SpikeRecording,
+    *,
+    seed: int = 0,
+    settings: FreeRunSettings = DEFAULT,
+    progress: bool = False,
 ) -> Summary:
     """Leave a network alone and say how it compares with its recording.
 
@@ -227,23 +230,25 @@ def evaluate_free_runs(
     rec : SpikeRecording
         One culture.
     seed : int
-    n_runs : int
-        Runs of 10 minutes.
+    settings : FreeRunSettings
     progress : bool
 
     Returns
     -------
     dict
         Of every score its median over runs, ``..._range`` and ``..._split_half`` (see `split_half`); ``runaway``,
-        ``alive``, ``reasons`` in words for not being alive, and in words the ``drift`` of the recording itself (see
-        `organoid.fitting.free_run.criteria`). None where undefined.
+        ``passed``, ``reasons`` in words for not passing, and in words the ``drift`` of the recording itself (see
+        `organoid.fitting.free_run.criteria`). None where undefined. ``alive``, the former name of ``passed``, is still
+        there in this version.
     """
     recorded = summarize_activity(rec)
-    summary = summarise(free_run_scores(network, recorded, seed=seed, n_runs=n_runs, progress=progress))
+    runs = {"n_runs": settings.n_runs, "duration": settings.duration}
+    summary = summarise(free_run_scores(network, recorded, seed=seed, **runs, progress=progress))
     for name, value in split_half(rec, recorded).items():
         summary[f"{name}_split_half"] = float(value) if np.isfinite(value) else None
-    found = [f"in free run {reason}" for reason in reasons(summary, recorded.bursts_count)]
-    return {**summary, "alive": not found, "reasons": found, "drift": list(drift(summary, recorded.bursts_count))}
+    found = [f"in free run {reason}" for reason in reasons(summary, recorded.bursts_count, settings.criteria)]
+    passed = {"passed": not found, "alive": not found}
+    return {**summary, **passed, "reasons": found, "drift": list(drift(summary, recorded.bursts_count))}
 
 
 def _ratio(a: float, b: float) -> float:

@@ -7,10 +7,11 @@ simulation only extra bursts are counted. A fit that is not alive says why (``re
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from organoid.fitting.free_run.settings import LIMITS, Limits
 
 RUNAWAY_FACTOR = 5.0
 RUNAWAY_WINDOW = 2.0  # s
@@ -18,28 +19,6 @@ MIN_BURSTS = 10
 MAX_EXTRA_BURSTS = 0.5  # a minute
 MAX_RATE_OF_A_RUN = 2.0  # times the recorded one, of any single run
 FAR = 10.0
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Largest factors, either way, by which a simulation may be off.
-
-    Parameters
-    ----------
-    rate, burst_rate, burst_duration : tuple of float
-        Lowest and highest ratio simulated / recorded.
-    rate_correlation : float
-        Lowest correlation of unit rates.
-    """
-
-    rate: tuple[float, float]
-    burst_rate: tuple[float, float]
-    burst_duration: tuple[float, float]
-    rate_correlation: float
-
-
-LIMITS = Limits((0.85, 1.15), (0.75, 1.3), (0.75, 1.3), -1.0)  # to be called alive
-GOOD = Limits((1 / 1.1, 1.1), (1 / 1.2, 1.2), (1 / 1.2, 1.2), 0.99)  # not to be corrected any further
 
 
 def bursting(n_bursts: float) -> bool:

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from organoid.fitting.free_run.comparison import free_run, rates_off
+from organoid.fitting.free_run.settings import DEFAULT
 from organoid.models.free_running import FreeRunningNetwork
 from organoid.models.spike_response.latent_drive import NO_DRIVE, LatentDrive
 from organoid.models.spike_response.network import SpikeResponseNetwork, SpikeResponseParameters
@@ -40,7 +41,6 @@ FORGOTTEN = (400, 500)  # bins; lags from which on chance is judged
 TAUS = np.geomspace(0.02, 5.0, 67)  # s, tried
 ROUNDS = 6
 START = 0.3  # s, time constant to begin with
-RUN = 1200.0  # s, of each round
 MAX_LOADING = 1.5  # logit
 STANDS_OUT = 1.6  # times the largest eigenvalue of chance
 _DIAGONAL_ROUNDS = 100
@@ -156,6 +156,7 @@ def fit_drive(
     alone: Callable[[SpikeResponseParameters], FreeRunningNetwork] = SpikeResponseNetwork,
     *,
     seed: int = 0,
+    duration: float = DEFAULT.drive_duration,
 ) -> SpikeResponseParameters:
     """Return the network with the drive it lacks, and biases that keep the recorded rates; as it was if it lacks none.
 
@@ -168,13 +169,15 @@ def fit_drive(
     alone : callable
         Makes the network that runs freely, as with recorded pulses.
     seed : int
+    duration : float, s
+        Of the free run of each round.
     """
     if rec.n_units < _MIN_UNITS:
         return parameters
     recorded, rates = correlate(rec), firing_rates(rec)
     now, rounds = parameters._replace(latent=NO_DRIVE._replace(tau=START)), list[Array]()
     for k in range(ROUNDS):
-        simulation, stopped = free_run(alone(now), RUN, seed + k)
+        simulation, stopped = free_run(alone(now), duration, seed + k)
         if stopped:
             return parameters
         simulated = correlate(simulation)

@@ -32,6 +32,7 @@ from scipy.special import expit
 from tqdm import tqdm
 
 from organoid.fitting.data.history import History
+from organoid.fitting.free_run.settings import Plan
 from organoid.fitting.free_run.window_states import collect_states
 from organoid.fitting.free_run.windows import compare_windows
 from organoid.fitting.teacher_forced.estimate import Design, ForcedFit, assemble
@@ -46,29 +47,6 @@ DECAY = 0.05
 PULL_BACK = 0.1
 DAMPING = 3300.0
 RARE = 0.05  # smallest relative rate: the moments of rarer units are mostly noise
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a correction does.
-
-    Parameters
-    ----------
-    windows : tuple of (float, int)
-        Length of the windows (s), and steps with windows of this length.
-    bins_per_step : int
-        Bins simulated in every step.
-    everything : bool
-        Whether all weights are corrected, or biases alone.
-    """
-
-    windows: tuple[tuple[float, int], ...]
-    bins_per_step: int
-    everything: bool
-
-
-RATES = Plan(((1.0, 5), (4.0, 10), (16.0, 15)), 100_000, False)
-ALL = Plan(((0.3, 20), (1.0, 20), (4.0, 20), (16.0, 15), (64.0, 10)), 300_000, True)
 
 
 @dataclass(frozen=True)

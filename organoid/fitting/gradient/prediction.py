@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from organoid.errors import ModelError
 from organoid.fitting.connectivity.inference import EDGE_COLUMNS
 from organoid.fitting.data.history import History
-from organoid.fitting.free_run.comparison import N_RUNS, Summary, evaluate_free_runs, highest_rate
+from organoid.fitting.free_run.comparison import Summary, evaluate_free_runs, highest_rate
 from organoid.fitting.free_run.criteria import RUNAWAY_FACTOR
+from organoid.fitting.free_run.settings import FreeRunSettings
 from organoid.fitting.teacher_forced.prediction import score_gain, training_means
 from organoid.losses.base import Reads
 from organoid.models import TrainableModel, Trajectory
@@ -184,15 +185,21 @@ def free_form(model: TrainableModel, rate_limit: float) -> tuple[FreeRunningNetw
 
 
 def score_free_runs(
-    network: FreeRunningNetwork | None, rec: SpikeRecording, seed: int, progress: bool
+    network: FreeRunningNetwork | None,
+    rec: SpikeRecording,
+    settings: FreeRunSettings | None,
+    seed: int,
+    progress: bool,
 ) -> tuple[Summary, tuple[str, ...]]:
     """Return the free-run scores of a network (nothing for None) and what is wrong with it, in words."""
-    if network is None:
+    if network is None or settings is None:
         return {}, ()
-    n_runs = 1 if isinstance(network, StepwiseSimulator) else N_RUNS
-    summary = evaluate_free_runs(network, rec, seed=seed, n_runs=n_runs, progress=progress)
-    few = f"free-run scores are of one run instead of {N_RUNS}: this model has no compiled form and runs slowly"
-    return summary, (*summary["reasons"], *summary["drift"], *((few,) if n_runs < N_RUNS else ()))
+    used = replace(settings, n_runs=1) if isinstance(network, StepwiseSimulator) else settings
+    summary = evaluate_free_runs(network, rec, seed=seed, settings=used, progress=progress)
+    few = (
+        f"free-run scores are of one run instead of {settings.n_runs}: this model has no compiled form and runs slowly"
+    )
+    return summary, (*summary["reasons"], *summary["drift"], *((few,) if used.n_runs < settings.n_runs else ()))
 
 
 def rate_limit(training: SpikeRecording) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, is_dataclass
-from os import PathLike
 from typing import Any, ClassVar
 
 import h5py
@@ -15,18 +14,14 @@ from numpy.typing import NDArray
 from organoid.errors import FitError, ModelError
 from organoid.fitting.data.history import bin_history
 from organoid.fitting.gradient.prediction import N_DRAWS, Counts, answers, as_recording, mixed
-from organoid.fitting.serialization import as_integers, read_json, save_fit, to_json
-from organoid.hdf5 import layout
+from organoid.fitting.result import Fit
 from organoid.losses import LOSSES, SpikeLoss
 from organoid.models import TrainableModel
-from organoid.models.free_running import FreeRunningNetwork
 from organoid.models.serialization import read_network, read_trained, write_network, write_trained
 from organoid.recording import SpikeRecording
 
 Array = NDArray[np.float64]
 
-_JSON = {"scores": dict, "free_run": dict, "notes": list, "settings": dict}
-_TABLES = ("edges", "per_unit", "units", "electrodes", "curve")
 _HELD_OUT = {
     "fitted": "held_out_loss",
     "silent": "held_out_loss_silent",
@@ -35,15 +30,12 @@ _HELD_OUT = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class GradientFit:
-    """A model trained by gradient descent, and how well it does.
+@dataclass(frozen=True, eq=False, repr=False)
+class GradientFit(Fit):
+    """A model trained by gradient descent, and how well it does; `Fit` says what every fit has.
 
     Attributes
     ----------
-    network : FreeRunningNetwork or None
-        The trained network left alone: what `organoid.simulate` and `organoid.SimulatedCulture` run. None where a
-        model of another kind has no free-running form.
     model : TrainableModel
         The trained model as torch knows it; its step is ``bin_width``.
     loss : SpikeLoss
@@ -51,41 +43,20 @@ class GradientFit:
     scores : Series
         heldout_bits_per_spike (of `predict` on the held-out part), heldout_bits_per_spike_uncoupled (NaN: not
         trained), held_out_loss, held_out_loss_silent, held_out_loss_constant_rate, held_out_loss_shuffled (NaN unless
-        asked for), n_units, n_spikes, seconds, peak_rss_mb.
-    free_run : dict
-        Free-run scores: medians and ranges over seeded runs; None where undefined; empty unless asked for.
-    edges : DataFrame
-        pre, post, weight, se, z, q, sign; empty: trained weights are no estimates of connections.
+        requested), n_units, n_spikes, seconds, peak_rss_mb.
     per_unit : DataFrame
-        name, rate_hz, bits_per_spike, bits_per_spike_uncoupled (NaN), coupled, capacity, training_mean_count
-        (a bin).
-    units, electrodes : DataFrame
-        Of the recording, for geometry.
-    bin_width : float
-        Bin of the data and step of the model, s.
-    notes : tuple of str
-        What a user must know about this fit: what was clipped, dropped or not done.
-    settings : dict
-        Model, loss, seed, window, where the training part ends, and how it was trained.
+        Beside what every fit has: training_mean_count (a bin).
     curve : DataFrame
         step, loss (training batch), held_out_loss (NaN between evaluations).
     """
 
-    network: FreeRunningNetwork | None
     model: TrainableModel
     loss: SpikeLoss
-    scores: pd.Series[Any]
-    free_run: dict[str, Any]
-    edges: pd.DataFrame
-    per_unit: pd.DataFrame
-    units: pd.DataFrame
-    electrodes: pd.DataFrame
-    bin_width: float
-    notes: tuple[str, ...]
-    settings: dict[str, Any]
     curve: pd.DataFrame
 
     HOW: ClassVar[str] = "gradient"
+    TABLES: ClassVar[tuple[str, ...]] = (*Fit.TABLES, "curve")
+    PARTS: ClassVar[tuple[str, ...]] = ("model", "loss")
 
     @property
     def seed(self) -> int:
@@ -152,18 +123,7 @@ class GradientFit:
         parts = [mixed(answer, mean, share) for _, answer in found]
         return np.concatenate([np.empty((0, rec.n_units)), *parts])
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write the fit to an HDF5 file, which appears under its name only when complete.
-
-        Raises
-        ------
-        FitError
-            If model or loss are not registered by name, so that no file could bring them back.
-        """
-        save_fit(self, path)
-
-    def write_to(self, group: h5py.Group) -> None:
-        """Write the fit into an empty group."""
+    def _write_own(self, group: h5py.Group) -> None:
         try:
             write_trained(group.create_group("model"), self.model)
             if self.network is not None:
@@ -171,33 +131,14 @@ class GradientFit:
         except ModelError as error:
             raise FitError(f"this fit cannot be saved: {error}") from None
         _put_loss(group.create_group("loss"), self.loss)
-        group.attrs["bin_width"] = self.bin_width
-        for name in _TABLES:
-            layout.write_table(group, name, getattr(self, name))
-        for name in _JSON:
-            group.create_dataset(name, data=to_json(getattr(self, name)))
 
     @classmethod
-    def read_from(cls, group: h5py.Group) -> GradientFit:
-        """Read a fit that `write_to` wrote."""
-        absent = [name for name in ("model", "loss", *_TABLES, *_JSON) if name not in group]
-        if absent:
-            raise FitError(f"{group.file.filename}: {absent[0]!r} is missing; the file is not a complete fit")
-        values = {name: read_json(group, name, kind) for name, kind in _JSON.items()}
-        tables = {name: layout.read_table(group, name) for name in _TABLES}
-        for name in ("edges", "per_unit", "curve"):
-            tables[name] = as_integers(tables[name])
-        return cls(
-            network=read_network(group["network"]) if "network" in group else None,
-            model=read_trained(group["model"]),
-            loss=_take_loss(group["loss"]),
-            scores=pd.Series(values["scores"], dtype=object),
-            free_run=values["free_run"],
-            bin_width=float(group.attrs["bin_width"]),
-            notes=tuple(values["notes"]),
-            settings=values["settings"],
-            **tables,
-        )
+    def _read_own(cls, group: h5py.Group) -> dict[str, Any]:
+        return {
+            "network": read_network(group["network"]) if "network" in group else None,
+            "model": read_trained(group["model"]),
+            "loss": _take_loss(group["loss"]),
+        }
 
     def __repr__(self) -> str:
         loss, silent = self.held_out["fitted"], self.held_out["silent"]

@@ -1,8 +1,7 @@
-"""The descent itself: settings, windows drawn at random, gradients through them, the held-out loss on the way."""
+"""The descent itself: windows drawn at random, gradients through them, the held-out loss on the way."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,6 +14,7 @@ from tqdm import tqdm
 
 from organoid.errors import FitError
 from organoid.fitting.data.windows import WindowedCounts
+from organoid.fitting.settings import GradientSettings
 from organoid.losses import SpikeLoss
 from organoid.losses.base import Reads
 from organoid.models import TrainableModel, Trajectory
@@ -24,51 +24,6 @@ from organoid.models.synapses.exponential import ExponentialSynapses
 
 EVAL_BATCH = 128
 _MATCHED, _HALVINGS = 64, 10  # windows at which rates are matched, and halvings of a range of 4 thresholds
-
-
-@dataclass(frozen=True)
-class GradientSettings:
-    """How to train.
-
-    Parameters
-    ----------
-    n_steps : int
-        Gradient steps.
-    batch : int
-        Windows per step.
-    window : float
-        Length of a window, s.
-    warmup : float
-        History before each window, s: enough for the slowest synapse to forget.
-    learning_rate : float
-        Of Adam; constant for the first half, then falling to 0 on a line.
-    clip : float
-        Largest norm of a gradient.
-    held_out : float
-        Fraction of the recording, at its end, that is never trained on.
-    truncate : float, optional
-        Truncated back-propagation: no gradient passes over the ends of pieces of this length, s. The whole window if
-        not given.
-    checkpoint : float, optional
-        Activation checkpointing: only the state between pieces of this length, s, is kept for the gradient, the rest
-        is computed again. The same gradient in less memory, for about a third more time.
-    """
-
-    n_steps: int = 150
-    batch: int = 64
-    window: float = 0.5
-    warmup: float = 0.25
-    learning_rate: float = 0.01
-    clip: float = 1.0
-    held_out: float = 0.2
-    truncate: float | None = None
-    checkpoint: float | None = None
-
-    def __post_init__(self) -> None:
-        positive = (self.n_steps, self.batch, self.window, self.warmup, self.learning_rate, self.clip)
-        pieces = [value for value in (self.truncate, self.checkpoint) if value is not None]
-        if not all(value > 0 for value in (*positive, *pieces)):
-            raise FitError(f"every training setting must be positive, got {self}")
 
 
 def train(

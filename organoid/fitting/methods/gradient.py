@@ -30,6 +30,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,7 +52,8 @@ from organoid.fitting.gradient.prediction import (
     score_predictions,
 )
 from organoid.fitting.gradient.result import GradientFit, loss_name
-from organoid.fitting.gradient.training import GradientSettings, held_out_loss, match_rates, train
+from organoid.fitting.gradient.training import held_out_loss, match_rates, train
+from organoid.fitting.settings import GradientSettings, settings_from
 from organoid.fitting.teacher_forced.notes import UNCALIBRATED_RESPONSE
 from organoid.losses import LOSSES, SpikeLoss
 from organoid.losses.base import Reads
@@ -74,36 +76,29 @@ def fit_gradient(
     *,
     model: str | TrainableModel = "lif",
     loss: str | SpikeLoss = "van_rossum",
-    bin_width: float = 0.002,
-    seed: int = 0,
     settings: GradientSettings | None = None,
-    compare: bool = False,
-    free_run: bool = False,
+    seed: int = 0,
     progress: bool = True,
+    **by_name: Any,
 ) -> GradientFit:
     """Train a spiking model to reproduce recorded spikes; the module docstring says what is forced and what is free.
 
     Parameters
     ----------
     data : SpikeRecording, or ndarray of int, shape (bin, unit)
-        Recorded spikes; counts must be in bins of ``bin_width``.
+        Recorded spikes; counts must be in bins of ``settings.bin_width``.
     model : str or TrainableModel
         A name in `MODELS`, or a model of the right size and step (it is copied, not changed, and starts as it is).
     loss : str or SpikeLoss
-        A name in `LOSSES`, or a loss made for ``bin_width``.
-    bin_width : float
-        Bin of the data and step of the model, s.
+        A name in `LOSSES`, or a loss made for the bin width.
+    settings : GradientSettings, optional
+        How to train, and what to score.
     seed : int
         Seed of everything random; the same seed gives the same bytes, whatever the number of threads.
-    settings : GradientSettings, optional
-        How to train.
-    compare : bool
-        Also train the control on shuffled units (takes as long again).
-    free_run : bool
-        Also leave the network alone, five times for 10 minutes (once, where it has no compiled form), and compare it
-        with the recording.
     progress : bool
         Show a bar on a terminal.
+    **by_name
+        Single fields of `settings`.
 
     Returns
     -------
@@ -119,7 +114,9 @@ def fit_gradient(
     Neftci, Mostafa and Zenke (2019), Surrogate gradient learning in spiking neural networks, IEEE Signal
     Processing Magazine 36.
     """
-    began, settings = time.perf_counter(), settings or GradientSettings()
+    began = time.perf_counter()
+    settings = settings_from(GradientSettings, settings, by_name, "a fit by gradient")
+    bin_width = settings.bin_width
     counts, observed = observed_counts(data, bin_width)
     windows = split_windows(
         counts.clamp(max=1),
@@ -132,9 +129,9 @@ def fit_gradient(
     with one_torch_thread():
         if isinstance(model, str):
             match_rates(network, criterion.reads, windows, seed)
-        curve, losses = _train_and_score(network, criterion, windows, settings, seed, compare, progress)
-        found = _Found(network, criterion, bin_width, curve, losses, tuple(_notes(counts, windows, network, criterion)))
-        return _assemble(as_recording(data, bin_width), found, windows, settings, seed, free_run, progress, began)
+        curve, losses = _train_and_score(network, criterion, windows, settings, seed, progress)
+        found = _Found(network, criterion, curve, losses, tuple(_notes(counts, windows, network, criterion)))
+        return _assemble(as_recording(data, bin_width), found, windows, settings, seed, progress, began)
 
 
 @dataclass(frozen=True)
@@ -143,7 +140,6 @@ class _Found:
 
     model: TrainableModel
     loss: SpikeLoss
-    bin_width: float
     curve: pd.DataFrame
     losses: dict[str, float]
     notes: tuple[str, ...]
@@ -155,7 +151,6 @@ def _train_and_score(
     windows: WindowedCounts,
     settings: GradientSettings,
     seed: int,
-    compare: bool,
     progress: bool,
 ) -> tuple[pd.DataFrame, dict[str, float]]:
     """Train in place; return the curve and the held-out losses of the network and its controls."""
@@ -164,7 +159,7 @@ def _train_and_score(
     curve = train(network, loss, windows, torch.arange(n_units), settings, seed, progress)
     losses = {"held_out_loss": held_out_loss(network, loss, windows, seed, _DRAWS)}
     losses |= _baselines(loss, windows, seed) | {"held_out_loss_shuffled": float("nan")}
-    if compare and n_units > 1:
+    if settings.compare and n_units > 1:
         train(control, loss, windows, _derangement(n_units, seed), settings, seed, progress)
         losses["held_out_loss_shuffled"] = held_out_loss(control, loss, windows, seed, _DRAWS)
     return curve, losses
@@ -176,17 +171,16 @@ def _assemble(
     windows: WindowedCounts,
     settings: GradientSettings,
     seed: int,
-    free_run: bool,
     progress: bool,
     began: float,
 ) -> GradientFit:
     """Score predictions and free runs, and put everything together."""
-    bin_width, model, loss = found.bin_width, found.model, found.loss
+    bin_width, model, loss = settings.bin_width, found.model, found.loss
     history = SplitHistory(**vars(bin_history(rec, bin_width)), n_training=windows.n_train)
     predicted = score_predictions(model, loss.reads, history)
     training_stop = min(rec.t_start + windows.n_train * bin_width, rec.t_stop)
     network, missing = free_form(model, rate_limit(rec.select(t_stop=training_stop)))
-    summary, lacks = score_free_runs(network if free_run else None, rec, seed, progress and sys.stderr.isatty())
+    summary, lacks = score_free_runs(network, rec, settings.free_runs, seed, progress and sys.stderr.isatty())
     scores = {
         "heldout_bits_per_spike": predicted.bits,
         "heldout_bits_per_spike_uncoupled": float("nan"),

@@ -1,8 +1,8 @@
 """The likelihood path of `fit`: escape-noise LIF network, forced likelihood, held-out and free-run scores."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -24,21 +24,23 @@ from organoid.fitting.free_run.calibration import (
 from organoid.fitting.free_run.comparison import evaluate_free_runs
 from organoid.fitting.free_run.latent_drive import described
 from organoid.fitting.free_run.recorded_stimuli import with_recorded_pulses
+from organoid.fitting.free_run.settings import DEFAULT
 from organoid.fitting.result import FitResult
+from organoid.fitting.settings import LikelihoodSettings
 from organoid.fitting.teacher_forced import notes as fit_notes
-from organoid.fitting.teacher_forced.coupling_basis import TRACES, check_basis
+from organoid.fitting.teacher_forced.coupling_basis import check_basis
 from organoid.fitting.teacher_forced.coupling_drive import MAX_COUPLED
 from organoid.fitting.teacher_forced.design import Design, forced_design
 from organoid.fitting.teacher_forced.estimate import CONSTANT, FIELDS_ONLY, OWN, PLAIN, ForcedFit, fit_forced
 from organoid.fitting.teacher_forced.prediction import assess, bits_per_spike
 from organoid.fitting.teacher_forced.priors import STRUCTURES
-from organoid.fitting.teacher_forced.regions import Regions, find_regions, places
+from organoid.fitting.teacher_forced.regions import find_regions, places
 from organoid.models.spike_response.network import SpikeResponseNetwork
 from organoid.parallel import one_torch_thread, peak_rss_mb
 from organoid.recording import SpikeRecording
 from organoid.statistics import firing_rates
 
-BIN_WIDTH = 0.001  # s
+BIN_WIDTH = LikelihoodSettings.bin_width
 MIN_TRAINING_SPIKES = 50
 MIN_DURATION = 10.0  # s
 _SIMPLER = {"fields_only": FIELDS_ONLY, "own_history": OWN, "constant_rate": CONSTANT}
@@ -47,111 +49,118 @@ _SIMPLER = {"fields_only": FIELDS_ONLY, "own_history": OWN, "constant_rate": CON
 def fit_likelihood(
     rec: SpikeRecording,
     *,
-    free_run: bool = True,
-    bin_width: float = BIN_WIDTH,
-    refit: bool = False,
-    exact: bool = False,
-    edge_null: str = "empirical",
-    coupling_prior: str = PLAIN,
-    basis: str = TRACES,
-    delays: Sequence[float] = (),
-    latent_drive: bool = False,
+    model: str = "escape_lif",
+    loss: str = "likelihood",
+    settings: LikelihoodSettings | None = None,
     seed: int = 0,
-    device: str | None = None,
     progress: bool = False,
 ) -> FitResult:
-    """Fit the escape-noise LIF network to one culture; see `organoid.fit`."""
-    began = time.perf_counter()
-    check_null(edge_null)
-    check_device(device)
-    if latent_drive and rec.n_units > MAX_COUPLED:
-        raise FitError(f"a latent drive is fitted to at most {MAX_COUPLED} units, got {rec.n_units}; select fewer")
-    history = bin_history(rec, bin_width)
+    """Fit the escape-noise LIF network to one culture; see `organoid.fit` and `LikelihoodSettings`."""
+    began, options = time.perf_counter(), settings or LikelihoodSettings()
+    couplings = _checked(rec, options)
+    history = bin_history(rec, options.bin_width)
     check_enough(rec, history)
     training = history.training()
-    options = _Options(exact, coupling_prior, _distances(rec, coupling_prior))
-    couplings = _Basis(find_regions(places(rec)), basis, check_basis(basis, delays, bin_width), device)
     with tqdm(total=5, desc="fit", disable=not progress) as bar, one_torch_thread():
-        design = forced_design(training, np.random.default_rng(seed), **vars(couplings))
-        forced = fit_forced(training, design, **vars(options))
+        fitted = _fitted(training, seed, couplings)
+        forced = fitted.forced
         bar.update()
         coupled, alone = assess(history, [forced.parameters, forced.uncoupled], [forced.stimulus, None])
         bar.update()
-        edges = _edges(training, seed, edge_null)
+        edges = _edges(training, seed, options.edge_null)
         bar.update()
-        used, seen = _Fitted(design, forced), training
-        if refit:
-            used, seen = _refitted(history, seed, couplings, options), history
-        weights = _free_weights(rec, seen, used, free_run, seed, device, progress)
-        if latent_drive:
-            weights = with_latent_drive(weights, _part(rec, seen), seen, used.forced.stimulus, seed=seed)
+        used, seen = (_fitted(history, seed, couplings), history) if options.refit else (fitted, training)
+        weights = _free_weights(rec, seen, used, options, seed, progress)
         bar.update()
         network = SpikeResponseNetwork(weights.parameters, used.forced.stimulus)
-        pulsed = with_recorded_pulses(network, history)
-        summary = evaluate_free_runs(pulsed, rec, seed=seed, progress=progress) if free_run else {}
+        summary = _free_runs(network, rec, history, options, seed, progress)
         bar.update()
-    notes = [
-        fit_notes.CHOICES[weights.choice] if free_run else fit_notes.NOT_CALIBRATED,
-        *summary.get("reasons", ()),
-        *summary.get("drift", ()),
-        *fit_notes.of_response(history, used.forced),
-        *((described(weights.parameters.latent),) if latent_drive else ()),
-    ]
+    seconds = time.perf_counter() - began
     return FitResult(
         network=network,
         forced=SpikeResponseNetwork(used.forced.parameters, used.forced.stimulus),
         uncoupled=SpikeResponseNetwork(used.forced.uncoupled),
-        scores=_scores(rec, history, forced, coupled, alone, None if refit else weights, time.perf_counter() - began),
+        scores=_scores(rec, history, forced, coupled, alone, None if options.refit else weights, seconds),
         free_run=summary,
         edges=edges,
         per_unit=_per_unit(rec, forced, coupled, alone),
         goodness=coupled.curves,
         units=rec.units,
         electrodes=rec.electrodes,
-        bin_width=bin_width,
-        notes=(*notes, *fit_notes.of_fit(rec, history, forced, refit)),
+        bin_width=options.bin_width,
+        notes=tuple(_notes(rec, history, forced, used.forced, weights, summary, options)),
         settings={
-            "model": "escape_lif",
-            "loss": "likelihood",
+            "model": model,
+            "loss": loss,
             "seed": seed,
-            "bin_width": bin_width,
             "t_start": rec.t_start,
             "t_stop": rec.t_stop,
-            "training_stop": rec.t_start + training.n_bins * bin_width,
-            "refit": refit,
-            "edge_null": edge_null,
-            "basis": basis,
-            "delays": list(couplings.delays),
-            "latent_drive": latent_drive,
-            **_how(forced, options, weights),
+            "training_stop": rec.t_start + training.n_bins * options.bin_width,
+            **_options(options, couplings),
+            **_how(forced, weights),
         },
     )
 
 
 @dataclass(frozen=True)
-class _Basis:
-    """What units are coupled through; see `organoid.fitting.teacher_forced.design.forced_design`."""
+class _Couplings:
+    """What units are coupled through, and the prior of couplings."""
 
-    regions: Regions | None
-    basis: str
-    delays: tuple[float, ...]
-    device: str | None
+    design: dict[str, Any]
+    estimate: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class _Options:
-    """What a user may ask of `fit_forced`."""
+def _checked(rec: SpikeRecording, options: LikelihoodSettings) -> _Couplings:
+    """Reject options that do not go with the recording or this machine, before any work."""
+    check_null(options.edge_null)
+    check_device(options.device)
+    if options.latent_drive and rec.n_units > MAX_COUPLED:
+        raise FitError(f"a latent drive is fitted to at most {MAX_COUPLED} units, got {rec.n_units}; select fewer")
+    prior = options.coupling_prior
+    return _Couplings(
+        design={
+            "regions": find_regions(places(rec)),
+            "basis": options.basis,
+            "delays": check_basis(options.basis, options.delays, options.bin_width),
+            "device": options.device,
+        },
+        estimate={"exact": options.exact, "coupling_prior": prior, "distance": _distances(rec, prior)},
+    )
 
-    exact: bool
-    coupling_prior: str
-    distance: NDArray[np.float64] | None
+
+def _fitted(history: History, seed: int, couplings: _Couplings) -> "_Fitted":
+    """Fit on recorded history: on the training part, or again on the whole recording."""
+    design = forced_design(history, np.random.default_rng(seed), **couplings.design)
+    return _Fitted(design, fit_forced(history, design, **couplings.estimate))
 
 
-def _how(forced: ForcedFit, options: _Options, weights: FreeWeights) -> dict[str, Any]:
+def _notes(
+    rec: SpikeRecording,
+    history: History,
+    forced: ForcedFit,
+    used: ForcedFit,
+    weights: FreeWeights,
+    summary: dict[str, Any],
+    options: LikelihoodSettings,
+) -> Iterator[str]:
+    yield fit_notes.NOT_CALIBRATED if options.free_runs is None else fit_notes.CHOICES[weights.choice]
+    yield from summary.get("reasons", ())
+    yield from summary.get("drift", ())
+    yield from fit_notes.of_response(history, used)
+    if options.latent_drive:
+        yield described(weights.parameters.latent)
+    yield from fit_notes.of_fit(rec, history, forced, options.refit)
+
+
+def _options(options: LikelihoodSettings, couplings: _Couplings) -> dict[str, Any]:
+    """Return the options as they are saved."""
+    plain = {name: value for name, value in asdict(options).items() if name != "device"}
+    return plain | {"delays": list(couplings.design["delays"])}
+
+
+def _how(forced: ForcedFit, weights: FreeWeights) -> dict[str, Any]:
     """Return what was chosen, and the certificate of the solver."""
     return {
-        "exact": options.exact,
-        "coupling_prior": options.coupling_prior,
         "chosen": forced.chosen,
         "validation": forced.validation,
         "gradient_norm": forced.gradient_norm,
@@ -187,21 +196,36 @@ class _Fitted:
 
 
 def _free_weights(
-    rec: SpikeRecording,
-    seen: History,
-    fitted: _Fitted,
-    free_run: bool,
-    seed: int,
-    device: str | None,
-    progress: bool,
+    rec: SpikeRecording, seen: History, fitted: _Fitted, options: LikelihoodSettings, seed: int, progress: bool
 ) -> FreeWeights:
     """Choose the weights to simulate with from the bins that were fitted, and no others."""
-    if not free_run:
-        return FreeWeights(fitted.forced.parameters, "forced", np.nan, 0.0)
-    known = _part(rec, seen), seen, fitted.design, fitted.forced
-    if seen.n_units > MAX_COUPLED:
-        return choose_large_weights(*known, seed=seed)
-    return choose_free_weights(*known, seed=seed, device=device, progress=progress)
+    part, forced, runs = _part(rec, seen), fitted.forced, options.free_runs
+    if runs is None:
+        weights = FreeWeights(forced.parameters, "forced", np.nan, 0.0)
+    elif seen.n_units > MAX_COUPLED:
+        weights = choose_large_weights(part, seen, fitted.design, forced, seed=seed, settings=runs)
+    else:
+        weights = choose_free_weights(
+            part, seen, fitted.design, forced, seed=seed, device=options.device, settings=runs, progress=progress
+        )
+    if options.latent_drive:
+        weights = with_latent_drive(weights, part, seen, forced.stimulus, seed=seed, settings=runs or DEFAULT)
+    return weights
+
+
+def _free_runs(
+    network: SpikeResponseNetwork,
+    rec: SpikeRecording,
+    history: History,
+    options: LikelihoodSettings,
+    seed: int,
+    progress: bool,
+) -> dict[str, Any]:
+    """Compare free runs, in which the recorded pulses come, with the recording."""
+    if options.free_runs is None:
+        return {}
+    pulsed = with_recorded_pulses(network, history)
+    return evaluate_free_runs(pulsed, rec, seed=seed, settings=options.free_runs, progress=progress)
 
 
 def _part(rec: SpikeRecording, seen: History) -> SpikeRecording:
@@ -231,12 +255,6 @@ def check_device(device: str | None) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise FitError(f"torch cannot use device {device!r} here ({reason}); leave `device` out, or 'cpu'") from error
-
-
-def _refitted(history: History, seed: int, couplings: "_Basis", options: _Options) -> _Fitted:
-    """Fit again on the whole recording; scores remain those of the fit to the training part."""
-    design = forced_design(history, np.random.default_rng(seed), **vars(couplings))
-    return _Fitted(design, fit_forced(history, design, **vars(options)))
 
 
 def _scores(

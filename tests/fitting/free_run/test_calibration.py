@@ -16,6 +16,7 @@ from organoid.fitting.data.history import bin_history
 from organoid.fitting.free_run import calibration as gate
 from organoid.fitting.free_run.comparison import summarize_activity
 from organoid.fitting.free_run.criteria import FAR, discrepancy, reasons
+from organoid.fitting.free_run.settings import FreeRunSettings
 from organoid.fitting.teacher_forced.notes import CHOICES
 
 FINE = {
@@ -70,53 +71,51 @@ def test_a_single_run_far_above_the_recorded_rate_counts_whatever_the_median() -
     assert any("6.15 times" in reason for reason in reasons(wild, False))
 
 
-def test_all_biases_move_alike_to_the_recorded_mean_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "CHECK_DURATION", 60.0)
+def test_all_biases_move_alike_to_the_recorded_mean_rate() -> None:
     rec = recorded(known_network(), 60.0, seed=1)
     portrait, training = summarize_activity(rec), bin_history(rec, 1e-3)
     true = known_network().parameters
     quiet = true._replace(bias=true.bias - 0.4)
-    found = gate._by_whole_runs(quiet, None, training, portrait, 0, each=False)
+    found = gate._by_whole_runs(quiet, None, training, portrait, 0, FreeRunSettings(check_duration=60.0), each=False)
     np.testing.assert_allclose(found.bias - true.bias, found.bias[0] - true.bias[0])
     assert found.bias[0] - true.bias[0] == pytest.approx(0.0, abs=0.1)
 
 
-def test_the_mean_rate_may_cost_only_so_much_likelihood(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "CHECK_DURATION", 60.0)
-    monkeypatch.setattr(gate, "CHECK_RUNS", 1)
+def test_the_mean_rate_may_cost_only_so_much_likelihood() -> None:
+    runs = FreeRunSettings(check_duration=60.0, check_runs=1)
     rec = recorded(known_network(), 60.0, seed=1)
     portrait, training = summarize_activity(rec), bin_history(rec, 1e-3)
     true = known_network().parameters
     quiet = gate.FreeWeights(true._replace(bias=true.bias - 0.4), "rates", 9.0, 0.0)
     theta = np.zeros((3, 8))
-    allowed = gate.MAX_LOSS[False] + gate.RATE_LOSS
+    allowed = runs.max_loss[1] + gate.RATE_LOSS
     for scale, reaches in ((1e-3, True), (4.0, False)):
         found = gate._with_mean_rate(
-            quiet, theta, lambda theta, scale=scale: scale * float(theta[-1, 0] ** 2), None, training, portrait, 0
+            quiet, theta, lambda theta, scale=scale: scale * float(theta[-1, 0] ** 2), None, training, portrait, 0, runs
         )
         moved = found.parameters.bias - quiet.parameters.bias
         np.testing.assert_allclose(moved, moved[0])
         assert 0 < found.loss <= allowed and (moved[0] > 0.3) == reaches
     dear = gate._with_mean_rate(
-        gate.FreeWeights(quiet.parameters, "rates", 0.0, 0.0), theta, loss, None, training, portrait, 0
+        gate.FreeWeights(quiet.parameters, "rates", 0.0, 0.0), theta, loss, None, training, portrait, 0, runs
     )
     assert dear.parameters is quiet.parameters, "what does not help is not kept"
 
 
 def test_a_large_network_gets_its_rates_by_whole_free_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "CHECK_DURATION", 100.0)
-    monkeypatch.setattr(gate, "CHECK_RUNS", 1)
+    runs = FreeRunSettings(check_duration=100.0, check_runs=1)
     monkeypatch.setattr(gate, "_Loss", lambda design, forced: lambda theta: float(theta[-1].mean()))
     truth = known_network()
     rec = recorded(truth, 200.0, seed=11)
     wrong = truth.parameters._replace(bias=truth.parameters.bias + np.linspace(-1, 1, 8))
     forced: Any = SimpleNamespace(parameters=wrong, stimulus=None, theta=np.zeros((3, 8)))
-    found = gate.choose_large_weights(rec, bin_history(rec, 1e-3), cast(Any, None), forced, seed=0)
+    found = gate.choose_large_weights(rec, bin_history(rec, 1e-3), cast(Any, None), forced, seed=0, settings=runs)
     assert found.choice == "rates" and found.discrepancy < 0.1
     assert np.abs(found.parameters.bias - truth.parameters.bias).max() < 0.2
     assert found.loss == pytest.approx(np.mean(found.parameters.bias - wrong.bias))
     forced.parameters = truth.parameters
-    assert gate.choose_large_weights(rec, bin_history(rec, 1e-3), cast(Any, None), forced, seed=0).choice == "forced"
+    found = gate.choose_large_weights(rec, bin_history(rec, 1e-3), cast(Any, None), forced, seed=0, settings=runs)
+    assert found.choice == "forced"
 
 
 @pytest.mark.parametrize(
@@ -126,11 +125,11 @@ def test_a_network_that_is_alive_is_never_said_not_to_be(
     monkeypatch: pytest.MonkeyPatch, alive: bool, lags: int, choice: str
 ) -> None:
     monkeypatch.setattr(gate, "_check", lambda *_: gate._Verdict(0.1, False, alive))
-    monkeypatch.setattr(gate, "MIN_STRETCH", np.inf)
     rec, p = poisson([4.0] * 8, 20.0, seed=1), known_network().parameters
     forced: Any = SimpleNamespace(parameters=p, stimulus=None, theta=np.zeros((3, 8)))
     design: Any = SimpleNamespace(basis=SimpleNamespace(lags=np.zeros(lags)))
-    found = gate.choose_free_weights(rec, bin_history(rec, 1e-3), design, forced, seed=0)
+    runs = FreeRunSettings(min_segment=np.inf)
+    found = gate.choose_free_weights(rec, bin_history(rec, 1e-3), design, forced, seed=0, settings=runs)
     assert found.choice == choice and found.parameters is p
 
 

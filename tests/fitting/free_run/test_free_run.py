@@ -12,8 +12,6 @@ from synthetic_recordings import another_end, bursting, changed, known_network, 
 
 import organoid
 from organoid import SpikeRecording
-from organoid.fitting.free_run import calibration as gate
-from organoid.fitting.free_run import comparison as module
 from organoid.fitting.free_run.comparison import (
     SCORE_NAMES,
     compare,
@@ -24,8 +22,8 @@ from organoid.fitting.free_run.comparison import (
     summarise,
     summarize_activity,
 )
-from organoid.fitting.free_run.criteria import GOOD, discrepancy, drift, reasons
-from organoid.fitting.free_run.moments import Plan
+from organoid.fitting.free_run.criteria import discrepancy, drift, reasons
+from organoid.fitting.free_run.settings import GOOD, FreeRunSettings, Plan
 from organoid.models.spike_response.network import SpikeResponseNetwork, plain_parameters
 
 RATIOS = ("rate_ratio", "burst_rate_ratio", "burst_duration_ratio", "ibi_cv_ratio", "isi_cv_ratio")
@@ -112,7 +110,7 @@ def test_split_half_compares_the_second_half_with_the_first(culture: SpikeRecord
     after = split_half(doubled, summarize_activity(culture))
     assert after["rate_ratio"] == pytest.approx(2 * before["rate_ratio"], rel=1e-3)
     assert after["rate_correlation"] == pytest.approx(before["rate_correlation"], abs=1e-3)
-    summary = evaluate_free_runs(network_of(-60.0, n=6), doubled, n_runs=1)
+    summary = evaluate_free_runs(network_of(-60.0, n=6), doubled, settings=FreeRunSettings(n_runs=1))
     assert summary["rate_ratio_split_half"] == pytest.approx(after["rate_ratio"])
     assert set(SCORE_NAMES) == {k.removesuffix("_split_half") for k in summary if k.endswith("_split_half")}
 
@@ -121,13 +119,13 @@ def test_split_half_compares_the_second_half_with_the_first(culture: SpikeRecord
 
 
 def test_a_dead_network_scores_zero_and_undefined(culture: SpikeRecording) -> None:
-    summary = evaluate_free_runs(network_of(-60.0, n=6), culture, n_runs=2)
+    summary = evaluate_free_runs(network_of(-60.0, n=6), culture, settings=FreeRunSettings(n_runs=2))
     assert summary["rate_ratio"] == 0.0 and summary["burst_rate_ratio"] == 0.0
     for name in ("rate_correlation", "burst_duration_ratio", "ibi_cv_ratio", "isi_cv_ratio", "sttc_correlation"):
         assert summary[name] is None and summary[f"{name}_range"] is None, name
     assert summary["runaway"] is False
     assert summary["fraction_in_bursts_recorded"] == pytest.approx(summarize_activity(culture).fraction_in_bursts)
-    assert summary["alive"] is False
+    assert summary["passed"] is False
     said = summary["reasons"]
     assert any("0.00 times the recorded" in text for text in said)
     assert any("network bursts" in text for text in said)
@@ -143,16 +141,16 @@ def test_a_wild_network_is_called_wild(culture: SpikeRecording) -> None:
     """Stopped by its own limit, or seen above five times the recording's highest rate."""
     limit = 5 * summarize_activity(culture).highest_rate
     for net in (network_of(3.0, n=6, rate_limit=limit), network_of(3.0, n=6)):
-        summary = evaluate_free_runs(net, culture, n_runs=1)
-        assert summary["runaway"] is True and summary["alive"] is False
+        summary = evaluate_free_runs(net, culture, settings=FreeRunSettings(n_runs=1))
+        assert summary["runaway"] is True and summary["passed"] is False
         assert [text.startswith("in free run the network runs away") for text in summary["reasons"]] == [True]
 
 
 def test_a_calm_network_is_not() -> None:
     rec = poisson([5.0] * 4, 60.0, 0)
-    summary = evaluate_free_runs(network_of(float(np.log(0.005 / 0.995))), rec, n_runs=1)
+    summary = evaluate_free_runs(network_of(float(np.log(0.005 / 0.995))), rec, settings=FreeRunSettings(n_runs=1))
     assert not summary["runaway"] and summary["rate_ratio"] == pytest.approx(1.0, abs=0.1)
-    assert summary["alive"] is True and summary["reasons"] == [] and summary["drift"] == []
+    assert summary["passed"] is True and summary["reasons"] == [] and summary["drift"] == []
 
 
 def test_a_recording_that_changes_is_told_from_a_network_that_fails() -> None:
@@ -161,8 +159,8 @@ def test_a_recording_that_changes_is_told_from_a_network_that_fails() -> None:
     both = [poisson([4.0] * 4, 60.0, 0).spike_times, late.spike_times + 60.0]
     units = [poisson([4.0] * 4, 60.0, 0).spike_units, late.spike_units]
     rec = SpikeRecording(np.concatenate(both), np.concatenate(units), n_units=4, t_start=0.0, t_stop=120.0)
-    summary = evaluate_free_runs(network_of(float(np.log(0.006 / 0.994))), rec, n_runs=1)
-    assert summary["alive"] is True
+    summary = evaluate_free_runs(network_of(float(np.log(0.006 / 0.994))), rec, settings=FreeRunSettings(n_runs=1))
+    assert summary["passed"] is True
     (said,) = summary["drift"]
     assert f"mean rate {summary['rate_ratio_split_half']:.2f} times" in said and "burst" not in said
     silent = {f"{name}_split_half": None for name in SCORE_NAMES}
@@ -195,18 +193,16 @@ def test_free_run_of_any_seed_ends_well() -> None:
         assert rec.n_spikes > 0
 
 
-def test_seeds_are_consecutive_and_runs_repeat(monkeypatch: pytest.MonkeyPatch, culture: SpikeRecording) -> None:
-    monkeypatch.setattr(module, "RUN_DURATION", 20.0)
+def test_seeds_are_consecutive_and_runs_repeat(culture: SpikeRecording) -> None:
     net = network_of(-5.0, n=6)
-    runs = free_run_scores(net, summarize_activity(culture), seed=10, n_runs=3)
+    runs = free_run_scores(net, summarize_activity(culture), seed=10, n_runs=3, duration=20.0)
     assert len(runs) == 3 and runs["rate_hz"].nunique() == 3
-    again = free_run_scores(net, summarize_activity(culture), seed=11, n_runs=2)
+    again = free_run_scores(net, summarize_activity(culture), seed=11, n_runs=2, duration=20.0)
     assert np.array_equal(runs["rate_hz"][1:], again["rate_hz"])
 
 
-def test_summary_is_the_median_of_what_is_defined(monkeypatch: pytest.MonkeyPatch, culture: SpikeRecording) -> None:
-    monkeypatch.setattr(module, "RUN_DURATION", 20.0)
-    runs = free_run_scores(network_of(-5.0, n=6), summarize_activity(culture), n_runs=3)
+def test_summary_is_the_median_of_what_is_defined(culture: SpikeRecording) -> None:
+    runs = free_run_scores(network_of(-5.0, n=6), summarize_activity(culture), n_runs=3, duration=20.0)
     runs.loc[:, "ibi_cv_ratio"] = [np.nan, 2.0, 4.0]
     summary = summarise(runs)
     assert summary["ibi_cv_ratio"] == 3.0 and summary["ibi_cv_ratio_range"] == [2.0, 4.0]
@@ -229,22 +225,18 @@ def test_a_recording_without_bursts_asks_for_none() -> None:
     assert portrait.burst_rate == 0.0 and np.isnan(scores["burst_rate_ratio"])
 
 
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def short(windows: tuple[tuple[float, int], ...]) -> FreeRunSettings:
     """Everything of a fit with free runs, but short."""
-    monkeypatch.setattr(module, "RUN_DURATION", 20.0)
-    monkeypatch.setattr(gate, "CHECK_DURATION", 20.0)
-    short_plans(monkeypatch, ((0.3, 4), (1.0, 2)))
+    plans = (Plan(windows, 10_000, False), Plan(windows, 10_000, True))
+    return FreeRunSettings(duration=20.0, check_duration=20.0, plans=plans)
 
 
-def short_plans(monkeypatch: pytest.MonkeyPatch, windows: tuple[tuple[float, int], ...]) -> None:
-    monkeypatch.setattr(gate, "RATES", Plan(windows, 10_000, False))
-    monkeypatch.setattr(gate, "ALL", Plan(windows, 10_000, True))
+SHORT = short(((0.3, 4), (1.0, 2)))
 
 
-def test_scores_are_part_of_a_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick(monkeypatch)
+def test_scores_are_part_of_a_fit() -> None:
     rec = recorded(known_network(), 30.0, seed=2)
-    result = organoid.fit(rec)
+    result = organoid.fit(rec, free_run=SHORT)
     assert set(SCORE_NAMES) <= set(result.free_run) and result.free_run["runaway"] is False
     json.dumps(result.free_run, allow_nan=False)
     without = organoid.fit(rec, free_run=False)
@@ -256,11 +248,10 @@ def test_scores_are_part_of_a_fit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("make", [lambda: recorded(known_network(), 30.0, seed=2), lambda: bursting(4, 60.0, 3)])
-def test_free_weights_do_not_see_the_last_fifth(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_free_weights_do_not_see_the_last_fifth(make: Any) -> None:
     """Stage 2 and its gate included; and the same seed gives the same weights."""
-    quick(monkeypatch)
     rec = make()
-    one, again, other = organoid.fit(rec), organoid.fit(rec), organoid.fit(another_end(rec, seed=1))
+    one, again, other = (organoid.fit(each, free_run=SHORT) for each in (rec, rec, another_end(rec, seed=1)))
     for name in ("network", "forced", "uncoupled"):
         hashes = {getattr(result, name).describe()["sha256"] for result in (one, again, other)}
         assert len(hashes) == 1, name
@@ -268,25 +259,21 @@ def test_free_weights_do_not_see_the_last_fifth(make: Any, monkeypatch: pytest.M
     assert one.free_run == again.free_run
 
 
-def test_the_correction_runs_in_torch_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick(monkeypatch)
-    result = organoid.fit(bursting(4, 60.0, 3), device="cpu")
+def test_the_correction_runs_in_torch_too() -> None:
+    result = organoid.fit(bursting(4, 60.0, 3), device="cpu", free_run=SHORT)
     assert np.all(np.isfinite(result.network.parameters.weights))
-    assert result.free_run["alive"] == (not result.free_run["reasons"])
+    assert result.free_run["passed"] == result.free_run["alive"] == (not result.free_run["reasons"])
     with pytest.raises(organoid.FitError, match="device"):
         organoid.fit(bursting(4, 60.0, 3), model="lif", loss="rate", device="cpu")
 
 
 @pytest.mark.parametrize("length", [2.0, 6.0])
-def test_free_weights_with_regular_holes(length: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_free_weights_with_regular_holes(length: float) -> None:
     """A recording with a blank every few seconds, as when a probe pulse is given."""
-    monkeypatch.setattr(module, "RUN_DURATION", 20.0)
-    monkeypatch.setattr(gate, "CHECK_DURATION", 20.0)
-    short_plans(monkeypatch, ((4.0, 2),))
     rec = bursting(4, 60.0, 3)
     edges = np.arange(0.0, 60.0, length)
     spans = np.column_stack([edges, np.minimum(edges + length - 0.01, 60.0)])
-    result = organoid.fit(changed(rec, observed=spans))
+    result = organoid.fit(changed(rec, observed=spans), free_run=short(((4.0, 2),)))
     assert np.all(np.isfinite(result.network.parameters.weights))
 
 

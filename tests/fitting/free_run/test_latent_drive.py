@@ -141,14 +141,13 @@ def test_chance_is_no_factor_and_a_clear_one_is_found() -> None:
 
 
 @pytest.mark.slow
-def test_a_known_drive_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_known_drive_is_found() -> None:
     """Within 0.1 of loadings of about 0.45, and a factor of 1.5 of the time constant, from ten minutes."""
-    monkeypatch.setattr(module, "RUN", 300.0)
     tau = 0.3
     true = np.random.default_rng(1).uniform(0.1, 0.7, N)
     plain = network()
     rec, _ = free_run(SpikeResponseNetwork(plain._replace(latent=LatentDrive(tau, true))), 600.0, 5)
-    found = fit_drive(plain, rec, seed=9)
+    found = fit_drive(plain, rec, seed=9, duration=300.0)
     assert np.sqrt(np.mean((found.latent.loadings - true) ** 2)) < 0.1
     assert 1 / 1.5 < found.latent.tau / tau < 1.5
     again, _ = free_run(SpikeResponseNetwork(found), 600.0, 77)
@@ -159,11 +158,10 @@ def test_a_known_drive_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert simulated == pytest.approx(recorded, rel=0.35) and without < 0.2 * recorded
 
 
-def test_without_a_drive_none_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RUN", 300.0)
+def test_without_a_drive_none_is_found() -> None:
     plain = network()
     rec, _ = free_run(SpikeResponseNetwork(plain), 300.0, 5)
-    assert fit_drive(plain, rec, seed=9) is plain
+    assert fit_drive(plain, rec, seed=9, duration=300.0) is plain
 
 
 def test_only_the_likelihood_fit_knows_it() -> None:

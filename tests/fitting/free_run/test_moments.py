@@ -80,6 +80,6 @@ def test_the_chain_closes_on_itself() -> None:
     again = organoid.simulate(second, 900.0, seed=6)
     one = summarize_activity(simulated)
     scores = compare(one, summarize_activity(again, one.thresholds))
-    assert second.free_run["alive"] is True
+    assert second.free_run["passed"] is True
     assert scores["rate_ratio"] == pytest.approx(1.0, abs=0.1) and scores["rate_correlation"] > 0.99
     assert scores["isi_cv_ratio"] == pytest.approx(1.0, abs=0.1) and scores["sttc_correlation"] > 0.95

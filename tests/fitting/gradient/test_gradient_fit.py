@@ -23,7 +23,7 @@ from organoid.models import LIF
 from organoid.recording import SpikeRecording
 
 BIN = 0.004
-SHORT = GradientSettings(n_steps=30, batch=24, window=0.4, warmup=0.2)
+SHORT = GradientSettings(n_steps=30, batch=24, window=0.4, warmup=0.2, free_run=False)
 SAMPLE = Path(__file__).parents[3] / "sample_data" / "bursting_culture.h5"
 
 
@@ -97,7 +97,8 @@ def test_predictions_have_the_shape_and_rate_promised(culture: SpikeRecording) -
 
 def test_predictions_of_a_likelihood_fit_are_probabilities(culture: SpikeRecording) -> None:
     counts = np.minimum(culture.counts(BIN), 1)
-    expected = quick(culture, loss="likelihood", settings=GradientSettings(n_steps=80, batch=24)).predict(counts)
+    settings = GradientSettings(n_steps=80, batch=24, free_run=False)
+    expected = quick(culture, loss="likelihood", settings=settings).predict(counts)
     assert expected.min() > 0
     assert expected.max() < 1
     assert 0.7 < expected.sum() / counts.sum() < 1.3
@@ -280,8 +281,8 @@ def two_wells() -> SpikeRecording:
         (lambda: quick(bursting_culture(), model=LIF(3, BIN)), "must agree"),
         (lambda: quick(bursting_culture(), model=LIF(12, 2 * BIN)), "must agree"),
         (lambda: quick(bursting_culture(), loss=Rate(0.1)), "bins of 0.1 s"),
-        (lambda: GradientSettings(n_steps=0), "positive"),
-        (lambda: quick(bursting_culture(), settings=GradientSettings(held_out=1.0)), "held_out"),
+        (lambda: GradientSettings(n_steps=0, free_run=False), "positive"),
+        (lambda: quick(bursting_culture(), settings=GradientSettings(held_out=1.0, free_run=False)), "held_out"),
     ],
 )
 def test_what_cannot_be_fitted_is_refused(make: Callable[[], object], message: str) -> None:

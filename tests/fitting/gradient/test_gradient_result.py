@@ -16,9 +16,8 @@ import torch
 
 import organoid
 from organoid import FitError, ModelError, OrganoidError, SpikeRecording
-from organoid.fitting import FitResult, GradientFit, GradientSettings
+from organoid.fitting import FitResult, FreeRunSettings, GradientFit, GradientSettings
 from organoid.fitting.connectivity.inference import EDGE_COLUMNS
-from organoid.fitting.free_run import comparison as free_run
 from organoid.fitting.free_run.comparison import SCORE_NAMES
 from organoid.fitting.gradient.prediction import as_recording
 from organoid.fitting.methods.gradient import fit_gradient
@@ -27,7 +26,7 @@ from organoid.models import LIF, MODELS, AdaptiveLIF, AdaptiveLIFParameters, LIF
 from organoid.models.simulators.dense_lif import LIFSimulator
 from organoid.models.surrogate import ArcTan
 
-TINY = GradientSettings(n_steps=3, batch=4, window=0.2, warmup=0.1)
+TINY = GradientSettings(n_steps=3, batch=4, window=0.2, warmup=0.1, free_run=False)
 TABLES = ("edges", "per_unit", "units", "electrodes", "curve")
 ENTRIES = (*TABLES, "scores", "free_run", "notes", "settings", "model", "loss")
 SCORES = {
@@ -212,7 +211,7 @@ def test_bits_per_spike_are_those_of_predict(loss: str, held_out: float) -> None
         t_stop=35.0,
         observed=[[5.0, 11.0], [12.0, 30.5], [31.0, 35.0]],
     )
-    settings = GradientSettings(n_steps=10, batch=8, window=0.2, warmup=0.1, held_out=held_out)
+    settings = GradientSettings(n_steps=10, batch=8, window=0.2, warmup=0.1, held_out=held_out, free_run=False)
     fitted = gradient(rec, loss=loss, settings=settings)
     n, mu, seen = rec.counts(0.002), fitted.predict(rec), rec.observed_bins(0.002)
     train = np.arange(len(n)) < int(len(n) * (1 - held_out))
@@ -265,16 +264,16 @@ def test_free_runs_only_when_asked_for(rec: SpikeRecording) -> None:
     assert fit_gradient(rec, settings=TINY, progress=False).free_run == {}
 
 
-def test_a_slow_network_is_scored_on_one_free_run(rec: SpikeRecording, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(free_run, "RUN_DURATION", 5.0)
-    slow = gradient(rec, model=ForeignModel(), loss="likelihood", free_run=True)
+def test_a_slow_network_is_scored_on_one_free_run(rec: SpikeRecording) -> None:
+    runs = FreeRunSettings(duration=5.0)
+    slow = gradient(rec, model=ForeignModel(), loss="likelihood", free_run=runs)
     assert any("one run" in note for note in slow.notes)
     assert slow.free_run["rate_ratio_range"] == [slow.free_run["rate_ratio"]] * 2
-    assert not any("one run" in note for note in gradient(rec, free_run=True).notes)
+    assert not any("one run" in note for note in gradient(rec, free_run=runs).notes)
 
 
 def test_no_bar_without_a_terminal(rec: SpikeRecording, capfd: pytest.CaptureFixture[str]) -> None:
-    gradient(rec, progress=True, free_run=True)
+    gradient(rec, progress=True, free_run=FreeRunSettings(duration=5.0))
     assert capfd.readouterr() == ("", "")
 
 
@@ -323,7 +322,6 @@ def test_settings_by_name(rec: SpikeRecording) -> None:
     [
         ({"refit": True}, "refit"),
         ({"nonsense": 1}, "nonsense"),
-        ({"n_steps": 3}, "not both"),
         ({"model": "nothing"}, "unknown model"),
         ({"loss": "nothing"}, "unknown loss"),
         ({"settings": None, "n_steps": -1}, "positive"),

@@ -111,7 +111,7 @@ def test_clipping_bounds_the_norm(monkeypatch: pytest.MonkeyPatch) -> None:
     norms = {}
     for clip in (1e9, 0.01):
         monkeypatch.setattr(Watched, "norms", [])
-        brief = GradientSettings(n_steps=5, batch=8, window=0.1, warmup=0.05, clip=clip)
+        brief = GradientSettings(n_steps=5, batch=8, window=0.1, warmup=0.05, clip=clip, free_run=False)
         fit_gradient(COUNTS, bin_width=DT, settings=brief, progress=False)
         norms[clip] = Watched.norms
     assert min(norms[1e9]) > 0.02
@@ -120,7 +120,7 @@ def test_clipping_bounds_the_norm(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_options_reach_the_fit() -> None:
     def fitted(**options: Any) -> list[Tensor]:
-        brief = GradientSettings(n_steps=4, batch=8, window=0.1, warmup=0.05, **options)
+        brief = GradientSettings(n_steps=4, batch=8, window=0.1, warmup=0.05, **options, free_run=False)
         return list(fit_gradient(COUNTS, model="adex", bin_width=DT, settings=brief, progress=False).model.parameters())
 
     plain = fitted()
@@ -156,6 +156,6 @@ def test_a_model_given_starts_as_it_is() -> None:
     model = LIF(3, DT, seed=1)
     with torch.no_grad():
         model.bias.fill_(0.77)
-    still = GradientSettings(n_steps=1, batch=4, window=0.1, warmup=0.05, learning_rate=1e-9)
+    still = GradientSettings(n_steps=1, batch=4, window=0.1, warmup=0.05, learning_rate=1e-9, free_run=False)
     fitted: Any = fit_gradient(COUNTS, model=model, bin_width=DT, settings=still, progress=False).model
     torch.testing.assert_close(fitted.bias, model.bias)

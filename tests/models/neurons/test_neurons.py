@@ -221,7 +221,7 @@ def test_networks_learn_bursts(name: str) -> None:
     onset[np.cumsum(rng.integers(120, 300, 40))[:28]] = 1
     burst = np.convolve(onset, np.ones(40))[: len(onset), None] * rng.uniform(0.1, 0.5, 5)
     counts = (rng.random((6000, 5)) < 0.002 + burst).astype(int)
-    settings = GradientSettings(n_steps=25, batch=16, window=0.25, warmup=0.1, learning_rate=0.03)
+    settings = GradientSettings(n_steps=25, batch=16, window=0.25, warmup=0.1, learning_rate=0.03, free_run=False)
     fit = fit_gradient(counts, model=name, loss="van_rossum", bin_width=0.004, settings=settings, progress=False)
     held_out = fit.curve.held_out_loss.dropna()
     assert held_out.iloc[-1] < 0.9 * held_out.iloc[0]

@@ -154,7 +154,7 @@ def test_the_hard_law_holds_after_any_training(kind: str) -> None:
         **options,
         dale=DalesLaw(mixed(4)),
     )
-    brief = GradientSettings(n_steps=6, batch=8, window=0.1, warmup=0.05, learning_rate=0.3)
+    brief = GradientSettings(n_steps=6, batch=8, window=0.1, warmup=0.05, learning_rate=0.3, free_run=False)
     model = fit_gradient(counts, model=LIF(4, 0.004, synapses=synapses), bin_width=0.004, settings=brief).model
     own: Any = model.synapses  # type: ignore[attr-defined]
     assert not torch.equal(own.weight, synapses.weight)
@@ -185,7 +185,7 @@ def test_descent_on_the_soft_law_leaves_no_wrong_sign(kind: str, signs: tuple[in
 
 def test_the_soft_law_acts_in_training() -> None:
     counts = (np.random.default_rng(0).random((1500, 4)) < 0.05).astype(int)
-    brief = GradientSettings(n_steps=40, batch=8, window=0.1, warmup=0.05, learning_rate=0.02)
+    brief = GradientSettings(n_steps=40, batch=8, window=0.1, warmup=0.05, learning_rate=0.02, free_run=False)
     wrong = []
     for strength in (1e-9, 1e3):
         synapses = ExponentialSynapses(
@@ -219,7 +219,7 @@ def test_trained_constants_move_stay_positive_and_run_freely_as_trained(adaptive
     rng = np.random.default_rng(1)
     counts = (rng.random((1500, 4)) < [0.02, 0.05, 0.1, 0.3]).astype(int)
     before = lively(adaptive)
-    wild = GradientSettings(n_steps=8, batch=8, window=0.1, warmup=0.05, learning_rate=0.5)
+    wild = GradientSettings(n_steps=8, batch=8, window=0.1, warmup=0.05, learning_rate=0.5, free_run=False)
     fit = fit_gradient(counts, model=before, bin_width=0.004, settings=wild, progress=False)
     after: Any = fit.model
     moved = {key for key, p in after.named_parameters() if not torch.equal(p, before.get_parameter(key))}
