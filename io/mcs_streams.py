@@ -1,5 +1,6 @@
 """The streams of a Multi Channel Systems recording: spikes, events, and when voltage was recorded."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from organoid.recording.ticks import LARGEST_EXACT_TICK
 SPIKE_EVENTS = "SpikeTimeStamp"
 STIMULATOR = "StgSideband"
 _STAMPS_PER_SECOND = 1e6
+_START_STOP = re.compile(r"^(?P<source>.*?)\s+(?P<edge>start|stop)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,8 @@ def marks_of(recording: h5py.Group, notes: list[str]) -> tuple[pd.DataFrame, pd.
     empty = pd.DataFrame({"time_s": [], "duration_s": [], "kind": [], "label": []}).astype({"kind": str, "label": str})
     marks = pd.concat([empty, *rows], ignore_index=True) if rows else empty
     marks = marks.sort_values("time_s", kind="stable", ignore_index=True)
-    pulse = (marks["kind"] == STIMULATOR).to_numpy(dtype=bool)
-    stimuli, events = marks[pulse].reset_index(drop=True), marks[~pulse].reset_index(drop=True)
+    pulse = (marks["kind"] == STIMULATOR).to_numpy(dtype=bool) & ~marks["label"].str.contains("marker", case=False)
+    stimuli, events = _pulses(marks[pulse]), marks[~pulse].reset_index(drop=True)
     if len(stimuli):
         notes.append(
             f"{len(stimuli)} events of the stimulator ({STIMULATOR}) are stimuli; what each did, the file does not say"
@@ -107,6 +109,26 @@ def marks_of(recording: h5py.Group, notes: list[str]) -> tuple[pd.DataFrame, pd.
             "stimuli='events:KIND' takes them as such"
         )
     return stimuli.rename(columns={"kind": "source", "label": "event"}), events
+
+
+def _pulses(marks: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per pulse: marks that start one, as long as the mark that stops it says.
+
+    A stimulator reports the start and the stop of a pulse as rows of their own (``STG 1 Single Pulse Start``).
+    """
+    said = marks["label"].str.strip().str.extract(_START_STOP)
+    stops = marks[(said["edge"].str.lower() == "stop").to_numpy(dtype=bool)]
+    starts = marks[(said["edge"].str.lower() != "stop").to_numpy(dtype=bool)].copy()
+    for source in said["source"].dropna().unique():
+        ends = np.sort(stops.loc[(said.loc[stops.index, "source"] == source).to_numpy(dtype=bool), "time_s"])
+        rows = starts.index[(said.loc[starts.index, "source"] == source).to_numpy(dtype=bool)]
+        if not ends.size or not len(rows):
+            continue
+        begins = starts.loc[rows, "time_s"].to_numpy()
+        at = np.searchsorted(ends, begins, side="right")
+        long = np.where(at < ends.size, ends[np.minimum(at, ends.size - 1)] - begins, np.nan)
+        starts.loc[rows, "duration_s"] = long
+    return starts.reset_index(drop=True)
 
 
 def observed_spans(

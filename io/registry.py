@@ -86,6 +86,9 @@ MODULES = {
     "3brain": "organoid.io.threebrain",
     "spikelab": "organoid.io.spikelab",
     "herdingspikes": "organoid.io.herdingspikes",
+    "spikeinterface": "organoid.io.spikeinterface_files",
+    "ptrain": "organoid.io.peak_trains",
+    "matlab": "organoid.io.matlab_spikes",
 }
 OWN = "organoid"  # what this package wrote was judged when it was first read
 ENTRY_POINT_GROUP = "organoid.formats"

@@ -18,6 +18,7 @@ from organoid.io.frames import Seconds, checked_rate, frame_times
 from organoid.io.numbering import distinct_in, joined
 from organoid.io.registry import Evidence, Format, NoSpikesError
 from organoid.io.source import Source, array, group, holds, number_attribute, open_hdf5, scalar, text, text_at
+from organoid.io.supplied import supplied
 from organoid.io.threebrain_v2 import read_v2
 from organoid.io.window import covering_window, inferred_window
 from organoid.recording import SpikeRecording
@@ -145,7 +146,7 @@ def _read_well(
 def _channel_units(well: h5py.Group, name: str, notes: list[str]) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Return the distinct pairs of channel and sorted unit, shape (2, n), and the pair of each spike."""
     numbers, places = distinct_in(well, "SpikeChIdxs")
-    sorted_as = _sorted_units(well, name, places.size, notes)
+    sorted_as = None if supplied().sorted_units is False else _sorted_units(well, name, places.size, notes)
     if sorted_as is None or not np.any(sorted_as):
         return np.stack([numbers, np.zeros_like(numbers)]), places
     pairs, units = np.unique(np.stack([numbers[places], sorted_as.astype(np.int64)]), axis=1, return_inverse=True)
@@ -243,7 +244,7 @@ def _metadata(h5: h5py.File, settings: dict[str, Any], model: str, events: Any, 
 FORMAT = Format(
     name="3brain",
     title="3Brain BXR / BRW",
-    evidence=f"BRW (recognised, raw only): {Evidence.REAL_FILES}; BXR v2 and v3: {Evidence.LAYOUT_ONLY}",
+    evidence=f"BRW (recognised, raw only), BXR v2: {Evidence.REAL_FILES}; BXR v3: {Evidence.LAYOUT_ONLY}",
     recognises=recognises,
     read=read,
 )

@@ -31,6 +31,7 @@ TIMES = {
     "bxr2": ["3BResults/3BChEvents/SpikeTimes"],
     "spikelab": ["spike_times"],
     "herdingspikes": ["times"],
+    "mat73": ["#refs#/0/thr4"],
 }
 COUNTED = {
     "organoid_file": [*OWN_COLUMNS, "window"],
@@ -45,6 +46,7 @@ COUNTED = {
     "bxr2": ["3BResults/3BChEvents/SpikeTimes", "3BResults/3BChEvents/SpikeChIDs"],
     "spikelab": ["spike_times"],
     "herdingspikes": ["times", "cluster_id"],
+    "mat73": ["spikeTimes", "channels"],
 }
 
 
@@ -56,10 +58,12 @@ def mutate(name: str, valid: Path, target: Path, rng: Rng, *, by_bytes: bool) ->
     if by_bytes:
         return _mutate_bytes(valid, target, rng)
     shutil.copyfile(valid, target)
-    if target.suffix == ".zip":
+    if target.suffix in (".zip", ".npz"):
         return _mutate_zip(target, rng)
     if target.suffix == ".gz":
         return _mutate_lines(target, rng)
+    if not h5py.is_hdf5(target):
+        return _mutate_bytes(valid, target, rng)
     with h5py.File(target, "a") as h5:
         return _mutate_hdf5(name, h5, rng)
 
@@ -307,7 +311,7 @@ def _mutate_content(name: str, content: bytes, rng: Rng) -> tuple[bytes, str]:
 
 def _mutate_folder(folder: Path, rng: Rng) -> str:
     path = sorted(folder.iterdir())[int(rng.integers(len(list(folder.iterdir()))))]
-    if rng.random() < 0.3:
+    if rng.random() < 0.3 and not path.name.startswith("ptrain"):  # a channel fewer is a valid recording
         path.unlink()
         return f"removed {path.name}"
     content, kind = _mutate_content(path.name, path.read_bytes(), rng)
