@@ -136,6 +136,29 @@ def convert(
     _show(found, as_json, lambda _: f"{out}: {rec.n_units} units, {rec.n_spikes} spikes")
 
 
+@app.command("map")
+def propose_mapping(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file in a layout of your own.")],
+    out: Annotated[Path | None, typer.Option(metavar="TOML", help="Write it there instead of printing it.")] = None,
+) -> None:
+    """Propose how to read a layout of your own.
+
+    Prints a mapping, to be looked at, edited and given to the other commands as --map. Reads HDF5 (MATLAB 7.3 too),
+    MATLAB 5, NumPy and CSV.
+    """
+    check_output(out, inputs=(file,))
+    from organoid.io.map_proposal import propose
+
+    found = propose(file)
+    if out is None:
+        print(found, end="")
+    else:
+        from organoid.hdf5.atomic import replace_file
+
+        replace_file(out, found.encode())
+        print(out)
+
+
 @app.command()
 @reads
 def analyze(
