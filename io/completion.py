@@ -5,13 +5,13 @@ from typing import Any
 
 import pandas as pd
 
-from organoid.detection.pulses import find_pulses
 from organoid.errors import RecordingError
 from organoid.io.clock import doubts
 from organoid.io.labels import chosen
 from organoid.io.supplied import ReadOptions
 from organoid.io.user_tables import times_table
 from organoid.recording import SpikeRecording
+from organoid.recording.artefacts import find_pulses
 from organoid.recording.tables import EVENT_COLUMNS
 
 EVENTS, ARTEFACTS = "events", "artefacts"

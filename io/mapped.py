@@ -1,8 +1,5 @@
 """Reading a layout of one's own through a mapping: times flat, ragged, or one array per unit."""
 
-from collections.abc import Mapping
-from functools import partial
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +9,8 @@ from numpy.typing import NDArray
 
 from organoid.errors import RecordingError
 from organoid.io.mapped_source import Arrays, column_of, flat_numbers, open_arrays
-from organoid.io.mapping import UNITS_OF_TIME, LayoutMapping, read_mapping
-from organoid.io.registry import Format
-from organoid.io.source import Source, scalar
+from organoid.io.mapping import UNITS_OF_TIME, LayoutMapping
+from organoid.io.source import scalar
 from organoid.io.supplied import supplied
 from organoid.io.window import covering_window, first_and_last, inferred_window
 from organoid.recording import SpikeRecording
@@ -26,19 +22,8 @@ _TABLE_NAMES = {"times": "time_s", "duration": "duration_s"}
 _FEW = 12
 
 
-def mapped_format(given: str | PathLike[str] | Mapping[str, Any], source: Source) -> Format:
-    """Return the format a mapping makes of a file."""
-    mapping = read_mapping(given)
-    return Format(
-        name="mapped",
-        title=f"through {mapping.source}",
-        evidence="a mapping of the user",
-        recognises=lambda other: other.path == source.path,
-        read=partial(_read, mapping),
-    )
-
-
-def _read(mapping: LayoutMapping, path: Path, well: str | None, recording: str | None) -> SpikeRecording:
+def read(mapping: LayoutMapping, path: Path, well: str | None, recording: str | None) -> SpikeRecording:
+    """Read a file as a mapping says; `well` selects one culture."""
     if recording is not None:
         raise RecordingError("a file read through a mapping holds one recording without a name")
     with open_arrays(path, mapping.name("delimiter")) as arrays:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from os import PathLike
@@ -130,9 +130,17 @@ def _opened(path: Path, options: ReadOptions) -> Iterator[tuple[Path, Format]]:
         if options.mapping is None:
             yield place, _format_of(source, path)
         else:
-            from organoid.io.mapped import mapped_format
+            yield place, _mapped_format(options.mapping)
 
-            yield place, mapped_format(options.mapping, source)
+
+def _mapped_format(given: str | PathLike[str] | Mapping[str, Any]) -> Format:
+    """Return the format that a mapping makes of the file it is for."""
+    from organoid.io import mapped
+    from organoid.io.mapping import read_mapping
+
+    mapping = read_mapping(given)
+    evidence = "a mapping of the user"
+    return Format("mapped", f"through {mapping.source}", evidence, lambda _: True, partial(mapped.read, mapping))
 
 
 def entries_of(fmt: Format, path: Path) -> Sequence[Entry]:

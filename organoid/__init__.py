@@ -44,7 +44,7 @@ _HOME = {
     "check_device": "organoid.closed_loop",
     "check_protocol": "organoid.closed_loop",
     "write_report": "organoid.report",
-    "find_pulses": "organoid.detection",
+    "find_pulses": "organoid.recording.artefacts",
 }
 _SUBMODULES = (
     "closed_loop",
@@ -66,7 +66,6 @@ _SUBMODULES = (
 if _TYPE_CHECKING:
     from organoid.closed_loop import check_device, check_protocol, run_session
     from organoid.culture import preset, simulate
-    from organoid.detection import find_pulses
     from organoid.devices import SimulatedCulture
     from organoid.errors import (
         DeadlineError,
@@ -84,6 +83,7 @@ if _TYPE_CHECKING:
     from organoid.io.registry import read_recording
     from organoid.models.contracts import check_model
     from organoid.recording import SpikeRecording
+    from organoid.recording.artefacts import find_pulses
     from organoid.report import write_report
     from organoid.sessions import fork, replay, yoke
     from organoid.stimulation import Pulse, PulseTrain, StimulationGuard

@@ -160,6 +160,38 @@ def propose_mapping(
 
 
 @app.command()
+def detect(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Voltage: MaxWell, MCS, 3Brain, CL1, NWB.")],
+    out: Annotated[Path, typer.Option(metavar="SPIKES.h5", help="Where to write the spikes.")],
+    well: Well = None,
+    recording: Which = None,
+    threshold: Annotated[float, typer.Option(help="Multiple of the noise of each channel.")] = 5.0,
+    low: Annotated[float, typer.Option(metavar="HZ", help="Lower end of the pass band.")] = 300.0,
+    high: Annotated[float, typer.Option(metavar="HZ", help="Upper end of the pass band.")] = 3000.0,
+    sign: Annotated[str, typer.Option(help="negative, positive or both.")] = "negative",
+    dead_time: Annotated[float, typer.Option("--dead-time", metavar="S", help="Least time between spikes.")] = 1e-3,
+    blank: Annotated[float, typer.Option(metavar="S", help="Also blank this time after each known stimulus.")] = 0.0,
+    artefacts: Annotated[
+        bool, typer.Option("--artefacts/--no-artefacts", help="Blank what is large on many channels at once.")
+    ] = True,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: one for each core).")] = None,
+    report: Report = None,
+    as_json: Json = False,
+) -> None:
+    """Detect spikes in raw voltage.
+
+    Band pass, a robust threshold on every channel, artefacts blanked; the spikes are written as an organoid file. The
+    report shows noise levels and example cut-outs.
+    """
+    from organoid.cli.detection import DetectRequest, detect_file, detection_text
+    from organoid.detection.settings import DetectionSettings
+
+    settings = DetectionSettings(threshold, (low, high), sign=sign, dead_time=dead_time, blank_artefacts=artefacts)
+    request = DetectRequest(file, out, well, recording, settings, blank, workers, report)
+    _show(detect_file(request, shows_progress(as_json)), as_json, detection_text)
+
+
+@app.command()
 @reads
 def analyze(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings, in any format read.")],

@@ -1,5 +1,9 @@
-"""From voltage to spikes, and pulses found in what they leave in a recording."""
+"""From voltage to spikes: sources of voltage, band pass, threshold, artefacts; sorting is left to SpikeInterface."""
 
-from organoid.detection.pulses import find_pulses
+from organoid.detection.detector import detect
+from organoid.detection.settings import DetectionSettings
+from organoid.detection.sources import open_voltage
+from organoid.detection.voltage import ArrayVoltage, Voltage
+from organoid.recording.artefacts import find_pulses
 
-__all__ = ["find_pulses"]
+__all__ = ["ArrayVoltage", "DetectionSettings", "Voltage", "detect", "find_pulses", "open_voltage"]
