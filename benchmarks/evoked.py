@@ -1,6 +1,7 @@
 """Evoked responses of fitted networks, against those of the simulated culture they were fitted to.
 
     python -m benchmarks.evoked [--json] [--duration 900]
+    python -m benchmarks.evoked sites|left-out|spontaneous|dose|stability|clamp ...  (benchmarks.evoked_recordings)
 
 A preset culture gets single pulses on six electrodes, at random times. A network is fitted to spikes and pulses of one
 recording, another to the spikes alone; both are corrected in free run, needed or not. All are then given a
@@ -9,6 +10,7 @@ schedule of pulses that no fit saw.
 
 import argparse
 import json
+import sys
 import time
 from typing import Any
 
@@ -17,6 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import organoid
+from benchmarks import evoked_recordings
 from organoid import SpikeRecording
 from organoid.culture import Recruitment, StimulationCalibration, simulate
 from organoid.fitting.data.history import History, bin_history
@@ -135,6 +138,9 @@ class _Twin:
 
 def main() -> None:
     """Run and print."""
+    if sys.argv[1:2] and sys.argv[1] in evoked_recordings.TABLES:
+        evoked_recordings.main(sys.argv[1:])
+        return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--duration", type=float, default=900.0)

@@ -6,7 +6,7 @@ model is stored by its name in `organoid.models.MODELS`, its fixed properties an
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import MISSING, asdict, fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
 import h5py
@@ -21,18 +21,23 @@ from organoid.models.simulators.dense_lif import FreeLIFParameters, LIFSimulator
 from organoid.models.simulators.event_connections import Rows
 from organoid.models.simulators.event_driven import EventDrivenLIF, EventLIFParameters
 from organoid.models.simulators.stepwise import StepwiseSimulator
+from organoid.models.spike_response.brake import NO_BRAKE, Brake
+from organoid.models.spike_response.dose import Dose
+from organoid.models.spike_response.fatigue import Resource
 from organoid.models.spike_response.latent_drive import NO_DRIVE, LatentDrive
 from organoid.models.spike_response.network import SpikeResponseNetwork, SpikeResponseParameters
 from organoid.models.spike_response.population import PopulationFields
-from organoid.models.spike_response.stimulus import StimulusKernels
+from organoid.models.spike_response.stimulus import NO_FATIGUE, StimulusKernels
 from organoid.models.surrogate import SURROGATES
 from organoid.models.synapses.serialization import described, rebuilt
 
 _MODEL = "model"
 _FIELDS = "fields"
 _LATENT = "latent"
+_BRAKE = "brake"
 _STIMULUS = "stimulus"  # absent where no pulses were fitted
 _ROWS = "rows"
+_JSON_PARTS = {"resource", "dose", "scores"}  # of the responses to pulses
 _STATE = "state"
 _TRAINED = "trained"
 
@@ -77,7 +82,7 @@ def read_network(group: h5py.Group) -> Any:
 
 def _put_escape(group: h5py.Group, network: SpikeResponseNetwork) -> None:
     for name, value in network.parameters._asdict().items():
-        if name in (_FIELDS, _LATENT):
+        if name in (_FIELDS, _LATENT, _BRAKE):
             for part, constants in value._asdict().items():
                 group.create_dataset(f"{name}/{part}", data=constants)
         else:
@@ -88,7 +93,7 @@ def _put_escape(group: h5py.Group, network: SpikeResponseNetwork) -> None:
 
 def _take_escape(group: h5py.Group) -> SpikeResponseNetwork:
     later = SpikeResponseParameters._field_defaults  # files of earlier versions lack these
-    plain = [name for name in SpikeResponseParameters._fields if name not in (_FIELDS, _LATENT)]
+    plain = [name for name in SpikeResponseParameters._fields if name not in (_FIELDS, _LATENT, _BRAKE)]
     names = [name for name in plain if name in group or name not in later]
     parts = [part for part in PopulationFields._fields if part not in PopulationFields._field_defaults]
     _check_present(group, (*names, *(f"{_FIELDS}/{part}" for part in parts)))
@@ -99,9 +104,11 @@ def _take_escape(group: h5py.Group) -> SpikeResponseNetwork:
     latent = NO_DRIVE  # unknown to earlier versions
     if _LATENT in group:
         latent = LatentDrive(*(_value(group[_LATENT][part]) for part in LatentDrive._fields))
-    return SpikeResponseNetwork(
-        SpikeResponseParameters(**values, fields=PopulationFields(**constants), latent=latent), kernels
-    )
+    brake = NO_BRAKE
+    if _BRAKE in group:
+        brake = Brake(*(_value(group[_BRAKE][part]) for part in Brake._fields))
+    fields_ = PopulationFields(**constants)
+    return SpikeResponseNetwork(SpikeResponseParameters(**values, fields=fields_, latent=latent, brake=brake), kernels)
 
 
 def _put_kernels(group: h5py.Group, kernels: StimulusKernels) -> None:
@@ -109,16 +116,27 @@ def _put_kernels(group: h5py.Group, kernels: StimulusKernels) -> None:
         value = getattr(kernels, entry.name)
         if isinstance(value, np.ndarray):
             group.create_dataset(entry.name, data=value)
+        elif entry.name in _JSON_PARTS:
+            group.attrs[entry.name] = json.dumps(value._asdict() if hasattr(value, "_asdict") else value, default=dict)
         else:
             group.attrs[entry.name] = value
 
 
 def _take_kernels(group: h5py.Group) -> StimulusKernels:
-    names = [entry.name for entry in fields(StimulusKernels)]
-    absent = [name for name in names if name not in group and name not in group.attrs]
+    stored = [entry for entry in fields(StimulusKernels) if entry.name in group or entry.name in group.attrs]
+    needed = {entry.name for entry in fields(StimulusKernels) if entry.default is entry.default_factory is MISSING}
+    absent = sorted(needed - {entry.name for entry in stored})
     if absent:
         raise ModelError(f"group {group.name!r} lacks the parameter {absent[0]!r} of the responses to pulses")
-    values: dict[str, Any] = {name: group[name][()] if name in group else group.attrs[name] for name in names}
+    values: dict[str, Any] = {
+        entry.name: group[entry.name][()] if entry.name in group else group.attrs[entry.name] for entry in stored
+    }
+    for name in _JSON_PARTS & set(values):
+        values[name] = json.loads(values[name])
+    for name in ("baseline_steps", "blanked", "default_curve"):
+        values[name] = int(values.get(name, StimulusKernels.__dataclass_fields__[name].default))
+    values["resource"] = Resource(**values["resource"]) if "resource" in values else NO_FATIGUE
+    values["dose"] = Dose(**values["dose"]) if values.get("dose") else None
     return StimulusKernels(**values)
 
 

@@ -16,6 +16,7 @@ if not (_Path(__file__).parent / "io").is_dir():  # source checkout: io/ and mod
 
 _HOME = {
     "SpikeRecording": "organoid.recording",
+    "concatenate": "organoid.recording",
     "read_recording": "organoid.io.registry",
     "write_recording": "organoid.io.organoid_hdf5",
     "check_reader": "organoid.io.conformance",
@@ -82,7 +83,7 @@ if _TYPE_CHECKING:
     from organoid.io.organoid_hdf5 import write_recording
     from organoid.io.registry import read_recording
     from organoid.models.contracts import check_model
-    from organoid.recording import SpikeRecording
+    from organoid.recording import SpikeRecording, concatenate
     from organoid.recording.artefacts import find_pulses
     from organoid.report import write_report
     from organoid.sessions import fork, replay, yoke
@@ -107,6 +108,7 @@ __all__ = [
     "check_model",
     "check_protocol",
     "check_reader",
+    "concatenate",
     "find_pulses",
     "fit",
     "fork",

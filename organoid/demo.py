@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from organoid.cli.support import plain
 from organoid.closed_loop import Session, run_session
 from organoid.culture import simulate
@@ -24,6 +26,7 @@ SESSION_S = 60.0
 TARGET_FACTOR = 1.1  # of the recorded mean rate
 TRAINING = GradientSettings(n_steps=60, free_run=False)  # few: the demo shows the path, not the best fit
 SEED = 0
+N_SEEDS = 8  # sessions with pulses, and as many with them withheld
 
 Say = Callable[[str], None]
 
@@ -115,19 +118,40 @@ def _simulate(result: FitResult, rec: SpikeRecording, out: Path, say: Say) -> Sp
 def _close_loop(
     result: FitResult, rec: SpikeRecording, out: Path, say: Say, progress: bool
 ) -> tuple[Session, dict[str, Any]]:
-    """Clamp the rate of the twin, with its pulses given and, as a control, withheld; replay the journal."""
+    """Clamp the rate of the twin on paired seeds, with its pulses given and withheld; replay the first journal."""
     journal = out / "session.h5"
     journal.unlink(missing_ok=True)
-    protocol = RateClamp(target_rate=round(TARGET_FACTOR * float(firing_rates(rec).mean()), 2))
-    culture = SimulatedCulture(result)
+    target = round(TARGET_FACTOR * float(firing_rates(rec).mean()), 2)
+    protocol, culture = RateClamp(target_rate=target), SimulatedCulture(result)
     session = run_session(protocol, culture, SESSION_S, journal=journal, seed=SEED, progress=progress)
-    control = run_session(protocol, culture, SESSION_S, seed=SEED, deliver=False, progress=progress)
+    given = [session, *(run_session(protocol, culture, SESSION_S, seed=seed) for seed in range(SEED + 1, N_SEEDS))]
+    withheld = [run_session(protocol, culture, SESSION_S, seed=seed, deliver=False) for seed in range(N_SEEDS)]
     again = replay(journal)
-    values, withheld = session.outcome["values"], control.outcome["values"]
+    errors = [[clamp_error(each, target) for each in sessions] for sessions in (given, withheld)]
+    better = sum(a < b for a, b in zip(*errors))
+    verdicts = [str(each.outcome["values"]["verdict"]) for each in given]
+    stopped = sum(bool(verdict) for verdict in verdicts)
     say(
-        f"5 clamp     {values['pulses']} pulses towards {values['target_rate_hz']:.2f} Hz: "
-        f"{values['mean_rate_hz']:.2f} Hz with them, {withheld['mean_rate_hz']:.2f} Hz with them withheld "
-        "(pulse response not calibrated)"
+        f"5 clamp     {N_SEEDS} paired seeds towards {target:.2f} Hz: off by {np.mean(errors[0]):.2f} Hz with pulses, "
+        f"{np.mean(errors[1]):.2f} Hz with them withheld (nearer with them in {better}); "
+        f"{stopped} said that they cannot hold it (pulse response {result.calibration_status})"
     )
     say(f"6 replay    {again}")
-    return session, {"with_pulses": values, "withheld": withheld, "replay": again.status}
+    found = {
+        "target_rate_hz": target,
+        "seeds": N_SEEDS,
+        "error_hz_with_pulses": errors[0],
+        "error_hz_withheld": errors[1],
+        "nearer_with_pulses": better,
+        "verdicts": verdicts,
+        "with_pulses": session.outcome["values"],
+        "replay": again.status,
+    }
+    return session, found
+
+
+def clamp_error(session: Session, target: float) -> float:
+    """Return the mean distance of the rate in 10 s from a target, Hz per unit, the baseline left out."""
+    rec = session.recording
+    counts = rec.select(t_start=rec.t_start + RateClamp().parameters.baseline).counts(min(10.0, SESSION_S / 2))
+    return float(np.abs(counts.mean(1) / min(10.0, SESSION_S / 2) - target).mean())

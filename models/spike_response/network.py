@@ -26,6 +26,7 @@ from organoid.errors import ModelError
 from organoid.models.compiled.spike_response.step import advance_kernel
 from organoid.models.free_running import Advance, Injection, check_injection
 from organoid.models.rng import stream_key
+from organoid.models.spike_response.brake import NO_BRAKE, Brake, braked
 from organoid.models.spike_response.latent_drive import NO_DRIVE, LatentDrive, drive_key, first_value
 from organoid.models.spike_response.population import PopulationFields, no_fields
 from organoid.models.spike_response.stimulus import StimulusKernels
@@ -67,6 +68,8 @@ class SpikeResponseParameters(NamedTuple):
         Couplings through these, ``A[b, pre, post]``, logit.
     latent : LatentDrive
         Shared by all units; felt in free runs only, predictions know its mean effect.
+    brake : Brake
+        Felt in free runs only.
     """
 
     dt: float
@@ -84,6 +87,7 @@ class SpikeResponseParameters(NamedTuple):
     lags: Array = np.empty((0, 0))
     lag_weights: Array = np.empty((0, 0, 0))
     latent: LatentDrive = NO_DRIVE
+    brake: Brake = NO_BRAKE
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,8 @@ class EscapeLIFState:
         ``x``.
     future : ndarray, shape (n_lags, n_units)
         Drive still to come through functions of finite length; row ``t % n_lags`` is that of step ``t``.
+    brake : ndarray, shape (n_traces,)
+        Traces of the summed spike count that the brake watches.
     """
 
     key: int
@@ -116,6 +122,7 @@ class EscapeLIFState:
     activity: float
     latent: float = 0.0
     future: Array = field(default_factory=lambda: np.empty((0, 0)))
+    brake: Array = field(default_factory=lambda: np.empty(0))
 
 
 class SpikeResponseNetwork:
@@ -173,6 +180,7 @@ class SpikeResponseNetwork:
             activity=0.0,
             future=np.zeros((self.parameters.lags.shape[1], self.n_units)),
             latent=first_value(self.parameters.latent, key),
+            brake=self.parameters.brake.mean.copy(),
         )
 
     def state_from_traces(self, traces: Array, population: Array, seed: int) -> EscapeLIFState:
@@ -187,7 +195,7 @@ class SpikeResponseNetwork:
         """Run `n_steps` steps; see `organoid.models.free_running.FreeRunningNetwork`."""
         inject = _nothing(n_steps) if injection is None else check_injection(injection, n_steps, self.n_units, True)
         traces, drive, population = state.traces.copy(), state.drive.copy(), state.population.copy()
-        future = state.future.copy()
+        future, brake = state.future.copy(), state.brake.copy()
         activity, latent, done, runaway = state.activity, state.latent, 0, False
         latent_key = drive_key(state.key)
         parts: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
@@ -207,17 +215,22 @@ class SpikeResponseNetwork:
                 n_steps,
                 inject,
                 future,
+                brake,
             )
             parts.append((steps, units))
         return Advance(
             steps=np.concatenate([part[0] for part in parts]) if parts else np.empty(0, np.int64),
             units=np.concatenate([part[1] for part in parts]) if parts else np.empty(0, np.int64),
             state=EscapeLIFState(
-                state.key, state.step + done, traces, drive, population, float(activity), float(latent), future
+                state.key, state.step + done, traces, drive, population, float(activity), float(latent), future, brake
             ),
             n_steps=done,
             runaway=bool(runaway),
         )
+
+    def braked(self, state: EscapeLIFState) -> float:
+        """Return what the brake takes off the potential of every unit in a state, logit."""
+        return float(braked(self.parameters.brake, state.brake, False))
 
     def describe(self) -> dict[str, Any]:
         """Return model name, size, step and a hash of all parameters."""
@@ -227,8 +240,9 @@ class SpikeResponseNetwork:
     def _hash(self) -> str:
         digest = hashlib.sha256()
         nested = self.parameters.latent if self.parameters.latent.loadings.size else ()
-        for value in (*self.parameters, *self.parameters.fields, *nested):
-            if not isinstance(value, PopulationFields | LatentDrive):
+        brake = self.parameters.brake if self.parameters.brake.present else ()
+        for value in (*self.parameters, *self.parameters.fields, *nested, *brake):
+            if not isinstance(value, PopulationFields | LatentDrive | Brake):
                 digest.update(np.ascontiguousarray(value).tobytes())
         return digest.hexdigest()
 
@@ -289,6 +303,7 @@ def _check(p: SpikeResponseParameters) -> None:
             raise ModelError(f"{name} holds NaN or infinite values")
     _check_regions(p.fields, n)
     _check_drive(p.latent, n)
+    p.brake.check(n)
     if not (p.dt > 0 and np.all(p.tau > 0) and p.saturation > 1 and np.all(p.capacity >= 1)):
         raise ModelError("dt and tau must be positive (s), saturation above 1, capacity 1 or more")
 

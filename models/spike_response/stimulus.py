@@ -10,10 +10,17 @@ With pulses ``p`` on electrode ``e_p`` in step ``b_p``, of relative size ``a_p``
 ``U`` is added to ``V`` of an `organoid.models.spike_response.network.SpikeResponseNetwork` after all clipping of the
 network's own drive, and is 0 where no pulse is recent. Clipping keeps it inside the range the recorded pulses span. A
 kernel begins in the step of the pulse and so holds what the pulse evokes directly, too.
+
+A response that was calibrated in free run has three further parts, all absent by default. While pulses keep coming, a
+baseline is added: a stimulated culture is not the spontaneous one. In the first steps after a pulse, where artefacts
+hid all spikes, units are silent: what happened there is not known, and must not be made up. And responses tire
+(`organoid.models.spike_response.fatigue`) and may be all or none (`organoid.models.spike_response.dose`).
 """
 
 import hashlib
-from dataclasses import dataclass, fields
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,12 +28,17 @@ from numpy.typing import NDArray
 
 from organoid.errors import ModelError
 from organoid.jit import kernel
+from organoid.models.spike_response.dose import Dose
+from organoid.models.spike_response.fatigue import Resource, strengths
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
+
+SILENT = -30.0  # logit
+NO_FATIGUE = Resource(utilisation=0.0)
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,20 @@ class StimulusKernels:
         ``u_0``, in `amplitude_unit`; NaN where amplitudes do not count.
     amplitude_unit : str
         "A", "V", or "" where unknown.
+    baseline : ndarray, shape (n_kernels, n_units) or empty
+        Added to ``U`` from a pulse on, up to `baseline_steps` later: that of the last pulse's kernel, logit.
+    baseline_steps : int
+        Steps it lasts.
+    blanked : int
+        First lags in which units are silent, since artefacts hid their spikes.
+    default_curve : int
+        Kernel of electrodes without pulses of their own, the mean of the others'; -1: they have no response.
+    resource : Resource
+        How responses tire, each electrode's on its own.
+    dose : Dose, optional
+        Whether pulses are answered; without it all are.
+    scores : mapping of str to float
+        How good the responses are on pulses that were held out; empty where they were not calibrated in free run.
 
     Raises
     ------
@@ -103,9 +129,26 @@ class StimulusKernels:
     high: Array
     reference: float = np.nan
     amplitude_unit: str = ""
+    baseline: Array = field(default_factory=lambda: np.empty((0, 0)))
+    baseline_steps: int = 0
+    blanked: int = 0
+    default_curve: int = -1
+    resource: Resource = NO_FATIGUE
+    dose: Dose | None = None
+    scores: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n = self.electrodes.size
+        if self.baseline.size and self.baseline.shape != (len(self.curves), self.n_units):
+            raise ModelError(
+                f"the baseline has shape {self.baseline.shape}; expected {(len(self.curves), self.n_units)}, one row "
+                "a kernel"
+            )
+        if not (-1 <= self.default_curve < len(self.curves) and 0 <= self.blanked <= max(self.n_lags, 0)):
+            raise ModelError(
+                f"default kernel {self.default_curve} of {len(self.curves)} and {self.blanked} blanked lags of "
+                f"{self.n_lags}; expected a kernel (or -1), and no more lags than there are"
+            )
         if self.curves.ndim != 3 or not self.curves.shape[1]:
             raise ModelError(f"kernels have shape {self.curves.shape}; expected (kernels, lags, units)")
         for name, size in (("curve", n), ("n_pulses", n), ("low", self.n_units), ("high", self.n_units)):
@@ -126,8 +169,29 @@ class StimulusKernels:
         """Steps after a pulse in which it acts."""
         return int(self.curves.shape[1])
 
+    @property
+    def memory(self) -> int:
+        """Steps after which nothing of a pulse is left, its part in the fatigue of the next one aside."""
+        return max(self.n_lags, self.baseline_steps)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the responses were calibrated in free run."""
+        return bool(self.scores)
+
+    @property
+    def status(self) -> str:
+        """What the responses rest on, in a few words."""
+        n, where = int(self.n_pulses.sum()), int(self.electrodes.size)
+        on = f"({n} pulses, {where} electrode{'' if where == 1 else 's'})"
+        return f"calibrated {on}" if self.calibrated else f"fitted on recorded history only {on}"
+
     def has(self, electrode: int) -> bool:
-        """Tell whether pulses on an electrode of this number have a kernel."""
+        """Return whether pulses on an electrode of this number have a kernel."""
+        return self.default_curve >= 0 or self.knows(electrode)
+
+    def knows(self, electrode: int) -> bool:
+        """Return whether the kernel of an electrode of this number was fitted to pulses of its own."""
         return bool(np.any(self.electrodes == electrode))
 
     def sizes(self, amplitudes: Array, units: NDArray[np.str_]) -> Array:
@@ -139,13 +203,27 @@ class StimulusKernels:
 
     def track(self, steps: Index, electrodes: Index, amplitudes: Array, units: NDArray[np.str_]) -> PulseTrack:
         """Return the pulses that have a kernel, in order of steps."""
-        order = np.argsort(self.electrodes, kind="stable")
-        place = np.searchsorted(self.electrodes[order], electrodes)
-        place = order[np.minimum(place, order.size - 1)] if order.size else np.zeros(electrodes.size, dtype=np.int64)
-        known = np.flatnonzero(self.electrodes[place] == electrodes) if order.size else np.empty(0, dtype=np.int64)
+        curves = self.curves_of(electrodes)
+        known = np.flatnonzero(curves >= 0)
         known = known[np.argsort(steps[known], kind="stable")]
         sizes = self.sizes(amplitudes[known], units[known])
-        return PulseTrack(steps[known].astype(np.int64), self.curve[place[known]], sizes)
+        return PulseTrack(steps[known].astype(np.int64), curves[known], sizes)
+
+    def curves_of(self, electrodes: Index) -> Index:
+        """Return the kernel of each electrode; -1 where it has none."""
+        if not self.electrodes.size:
+            return np.full(electrodes.size, self.default_curve, dtype=np.int64)
+        order = np.argsort(self.electrodes, kind="stable")
+        place = order[np.minimum(np.searchsorted(self.electrodes[order], electrodes), order.size - 1)]
+        return np.where(self.electrodes[place] == electrodes, self.curve[place], self.default_curve).astype(np.int64)
+
+    def tired(self, track: PulseTrack) -> PulseTrack:
+        """Return pulses with the sizes fatigue leaves them, kernel by kernel, the first ones finding all rested."""
+        if not self.resource.utilisation:
+            return track
+        return PulseTrack(
+            track.steps, track.curves, track.sizes * strengths(self.resource, track.steps * self.dt, track.curves)
+        )
 
     def drive(self, track: PulseTrack, start: int, stop: int) -> tuple[Index, Array]:
         """Return the steps of ``[start, stop)`` in which pulses act, from `start` on, and ``U`` in each.
@@ -155,13 +233,16 @@ class StimulusKernels:
         steps : ndarray of int64, shape (n,)
         drive : ndarray, shape (n, n_units)
         """
-        steps = _acting(track.steps, self.n_lags, start, stop)
+        steps = _acting(track.steps, self.memory, start, stop)
         return steps - start, self.drive_at(track, steps)
 
     def drive_at(self, track: PulseTrack, steps: Index) -> Array:
         """Return ``U`` in any steps, shape (n_steps, n_units)."""
         out = np.zeros((steps.size, self.n_units))
         _fill(steps, track.steps, track.curves, track.sizes, self.curves, self.low, self.high, out)
+        if self.baseline.size or self.blanked:
+            baseline = self.baseline if self.baseline.size else np.zeros((len(self.curves), self.n_units))
+            _finish(steps, track.steps, track.curves, baseline, self.baseline_steps, self.blanked, out)
         return out
 
     def table(self) -> "pd.DataFrame":
@@ -188,12 +269,18 @@ class StimulusKernels:
         digest = hashlib.sha256()
         for entry in fields(self):
             value = getattr(self, entry.name)
-            digest.update(value.encode() if isinstance(value, str) else np.ascontiguousarray(value).tobytes())
-        return {
+            plain = isinstance(value, np.ndarray | int | float)
+            digest.update(np.ascontiguousarray(value).tobytes() if plain else _text(value).encode())
+        found = {
             "n_electrodes": int(self.electrodes.size),
             "n_pulses": int(self.n_pulses.sum()),
             "sha256": digest.hexdigest(),
         }
+        return {**found, "scores": dict(self.scores)} if self.scores else found
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=dict, sort_keys=True)
 
 
 def _acting(pulses: Index, n_lags: int, start: int, stop: int) -> Index:
@@ -249,3 +336,27 @@ def _fill(
     for row in range(wanted.size):
         n_before = int(np.searchsorted(steps, wanted[row], side="right"))
         evoked(wanted[row], n_before, steps, which, sizes, curves, low, high, out[row])
+
+
+@kernel(nogil=True)
+def _finish(
+    wanted: NDArray[Any],
+    steps: NDArray[Any],
+    which: NDArray[Any],
+    baseline: NDArray[Any],
+    baseline_steps: int,
+    blanked: int,
+    out: NDArray[Any],
+) -> None:
+    """Add the baseline of the last pulse where it lasts, and silence the blanked steps."""
+    for row in range(wanted.size):
+        last = int(np.searchsorted(steps, wanted[row], side="right")) - 1
+        if last < 0:
+            continue
+        since = wanted[row] - steps[last]
+        if since < blanked:
+            out[row, :] = SILENT
+        elif since < baseline_steps:
+            shift = baseline[which[last]]
+            for i in range(shift.size):
+                out[row, i] += shift[i]

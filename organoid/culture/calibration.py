@@ -1,11 +1,13 @@
 """How strongly a pulse enters the population drive of a fitted network."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtri
 
 from organoid.errors import StimulationError
+from organoid.models.rng import stream_key, uniform
 
 
 @dataclass(frozen=True)
@@ -55,3 +57,35 @@ class StimulationCalibration:
     def describe(self) -> dict[str, Any]:
         """Return all values as a plain dictionary."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class GainDistribution:
+    """What the gain of a response may be where only spontaneous spikes are known: lognormal.
+
+    Parameters
+    ----------
+    low, high : float
+        Its 5th and 95th percentile, relative to a direct spike that counts like any other.
+    """
+
+    low: float
+    high: float
+
+    def at(self, probability: float) -> float:
+        """Return a quantile."""
+        middle, spread = np.log(self.low * self.high) / 2, np.log(self.high / self.low) / (2 * ndtri(0.95))
+        return float(np.exp(middle + spread * ndtri(probability)))
+
+    def describe(self) -> str:
+        """Return the distribution in words."""
+        return f"lognormal, 90 % of it between {self.low:g} and {self.high:g}"
+
+
+GAINS = GainDistribution(0.5, 16.0)  # what repaired responses of cultures at hand
+
+
+def drawn_calibration(calibration: StimulationCalibration, seed: int) -> StimulationCalibration:
+    """Return an uncalibrated response whose gain is drawn from `GAINS`; same seed, same gain."""
+    drawn = float(uniform(stream_key(seed, "gain of responses"), np.zeros(1, dtype=np.int64))[0])
+    return replace(calibration, gamma=calibration.gamma * GAINS.at(min(max(drawn, 1e-6), 1 - 1e-6)))

@@ -55,6 +55,8 @@ class Geometry:
         What had to be assumed.
     responding : ndarray of int64
         Numbers of electrodes whose pulses act through a fitted response, wherever they lie.
+    all_respond : bool
+        Whether the others act through one, too: the mean response.
     """
 
     units: pd.DataFrame
@@ -62,6 +64,7 @@ class Geometry:
     distances: Distances
     warnings: tuple[str, ...] = ()
     responding: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    all_respond: bool = False
 
     @property
     def electrode_numbers(self) -> NDArray[np.int64]:
@@ -84,7 +87,7 @@ class Geometry:
             blocked: NDArray[np.bool_] = np.zeros(self.n_electrodes, dtype=bool)
         else:
             blocked = np.asarray(~np.isfinite(self.distances).any(axis=1) | (self.distances.size == 0))
-        blocked &= ~np.isin(self.electrode_numbers, self.responding)
+        blocked &= ~(np.isin(self.electrode_numbers, self.responding) | self.all_respond)
         if "can_stimulate" in self.electrodes:
             blocked |= ~self.electrodes["can_stimulate"].to_numpy(dtype=bool)
         return np.flatnonzero(blocked)
@@ -105,13 +108,14 @@ def place(
     units: pd.DataFrame | None = None,
     electrodes: pd.DataFrame | None = None,
     responding: NDArray[np.int64] | None = None,
+    all_respond: bool = False,
 ) -> Geometry:
     """Return the geometry of a culture.
 
     Electrodes with positions are taken as they are. Without any, one electrode is put at each
     position a unit has. Without positions of units either, each unit gets an electrode of its own
     that reaches no other unit. Where electrodes have a fitted response, the table is taken as it is in any case; if it
-    is empty, they are the electrodes, as far as their numbers are known.
+    is empty, they are the electrodes, as far as their numbers are known, and, where all respond, one for each unit.
 
     Parameters
     ----------
@@ -120,6 +124,8 @@ def place(
         As `SpikeRecording.units` and `.electrodes`; positions in ``x_um`` and ``y_um``.
     responding : ndarray of int64, optional
         Numbers of electrodes with a fitted response to pulses.
+    all_respond : bool
+        Whether all others have one, too.
 
     Returns
     -------
@@ -136,13 +142,37 @@ def place(
     if responding is None or electrodes is None:
         return _place(table, electrodes)
     if electrodes.empty:
-        named = responding[responding >= 0]
+        named = np.unique(np.append(responding[responding >= 0], np.arange(n_units if all_respond else 0)))
         electrodes = pd.DataFrame({"channel": named, "electrode": named})
     if electrodes.empty or np.isfinite(_positions(electrodes)).all(axis=1).any():
-        return replace(_place(table, electrodes), responding=responding)
+        return replace(_place(table, electrodes), responding=responding, all_respond=all_respond)
     electrodes = electrodes.reset_index(drop=True)
-    warning = "no positions of electrodes known: those without a fitted response cannot be stimulated"
-    return Geometry(table, electrodes, np.full((len(electrodes), n_units), np.inf), (warning,), responding)
+    missing = "no positions of electrodes known: those without a fitted response cannot be stimulated"
+    warnings = () if all_respond else (missing,)
+    nowhere = np.full((len(electrodes), n_units), np.inf)
+    return Geometry(table, electrodes, nowhere, warnings, responding, all_respond)
+
+
+def with_stimulated(
+    electrodes: pd.DataFrame | None, stimuli: pd.DataFrame, n_units: int, responding: NDArray[np.int64]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return a table of electrodes that holds those of some stimuli, and the stimuli naming each by its number.
+
+    Stimuli that name no electrode are on electrode -1.
+    """
+    table = pd.DataFrame({"channel": [], "electrode": []}) if electrodes is None else electrodes
+    if table.empty:
+        table = place(n_units, None, table, responding, all_respond=True).electrodes
+    here = table["electrode"].astype("Int64") if "electrode" in table else pd.Series(pd.NA, table.index, "Int64")
+    rows = here.fillna(table["channel"].astype("Int64")) if "channel" in table else here
+    of_channel = dict(zip(table["channel"].astype("Int64"), rows)) if "channel" in table else {}
+    channels = stimuli["channel"].astype("Int64") if "channel" in stimuli else pd.Series(pd.NA, stimuli.index, "Int64")
+    by_channel = channels.map(of_channel).astype("Int64").fillna(channels)
+    numbers = stimuli["electrode"].astype("Int64").fillna(by_channel).fillna(-1)
+    new = sorted(set(numbers.tolist()) - set(rows.dropna().tolist()))
+    further = pd.DataFrame({"channel": pd.array([pd.NA] * len(new), dtype="Int64"), "electrode": new})
+    whole = pd.concat([table.assign(electrode=rows), further.astype("Int64")], ignore_index=True)
+    return whole, stimuli.assign(electrode=numbers, channel=pd.NA)
 
 
 def _place(table: pd.DataFrame, electrodes: pd.DataFrame | None) -> Geometry:

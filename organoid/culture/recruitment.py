@@ -13,7 +13,8 @@ distribution function. The phase with the largest ``p`` counts; electrodes act i
 ``1 - exp(-(d - d_abs)/d_rel)``, 0 for ``d < d_abs``.
 
 The forms are the usual textbook ones (square threshold-distance law, hyperbolic strength-duration
-law); that phases and electrodes do not add up is a modelling choice. All constants are free
+law); that phases and electrodes do not add up is a modelling choice. So the order of the phases and the gap between
+them have no effect; whether the larger or the cathodic phase is strong enough has. All constants are free
 parameters: none is measured on the culture at hand.
 """
 
@@ -26,6 +27,7 @@ from scipy.special import ndtr
 
 from organoid.culture.geometry import Distances
 from organoid.errors import StimulationError
+from organoid.models.spike_response.fatigue import Resource
 from organoid.stimulation import Phase, Pulse
 
 _RADII = 400
@@ -63,6 +65,12 @@ class Recruitment:
         Range of the delay from pulse start to direct spike; short delays are more likely.
     neuron_density : float, 1/mm2
         Neurons of the tissue, recorded or not, for `neurons_hit`.
+    fatigue : float
+        Fraction of an electrode's resource that a pulse uses (`organoid.models.spike_response.fatigue`): direct spikes
+        and volley count less in the population while it recovers. 0 = nothing tires; simulated cultures assume
+        `TIRING`.
+    fatigue_recovery : float, s
+        Time constant with which the resource recovers.
     """
 
     threshold: float = 0.4e-6
@@ -77,15 +85,19 @@ class Recruitment:
     latency_min: float = 0.3e-3
     latency_max: float = 3e-3
     neuron_density: float = 100.0
+    fatigue: float = 0.0
+    fatigue_recovery: float = 1.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
             if not (np.isfinite(value) and value >= 0):
                 raise StimulationError(f"recruitment {field.name} = {value!r}; expected a finite number, 0 or more")
-        for name in ("threshold", "reference_width", "log_slope", "access_resistance"):
+        for name in ("threshold", "reference_width", "log_slope", "access_resistance", "fatigue_recovery"):
             if getattr(self, name) == 0:
                 raise StimulationError(f"recruitment {name} = 0; expected more than 0")
+        if self.fatigue > 1:
+            raise StimulationError(f"recruitment fatigue = {self.fatigue}; expected a fraction, 0 to 1")
         if self.anodic_factor < 1:
             raise StimulationError(f"recruitment anodic_factor = {self.anodic_factor}; expected 1 or more")
         if not self.latency_min <= self.latency_max < _LATEST_DIRECT:
@@ -109,6 +121,11 @@ class Recruitment:
         """
         missed = [1.0 - self._one_electrode(pulse, distances[electrode]) for electrode in pulse.electrodes]
         return np.asarray(1.0 - np.prod(missed, axis=0))
+
+    @property
+    def resource(self) -> Resource:
+        """How the effect of direct spikes and volleys of an electrode tires."""
+        return Resource(self.fatigue, self.fatigue_recovery)
 
     def availability(self, since_spike: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the factor left by the refractory period; `since_spike` in s, any shape."""
@@ -144,3 +161,6 @@ class Recruitment:
         current = abs(phase.amplitude) / (1.0 if unit == "A" else self.access_resistance)
         shorter = (1 + self.chronaxie / phase.width_s) / (1 + self.chronaxie / self.reference_width)
         return current / shorter / (self.anodic_factor if phase.amplitude > 0 else 1.0)
+
+
+TIRING = Recruitment(fatigue=0.3)  # of cultures for which nothing else is given

@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from organoid.culture.calibration import StimulationCalibration
-from organoid.culture.geometry import place
-from organoid.culture.recruitment import Recruitment
+from organoid.culture.geometry import place, with_stimulated
+from organoid.culture.recruitment import TIRING, Recruitment
 from organoid.culture.source import find_source
-from organoid.culture.tissue import Tissue, TissueBlock, TissueState
+from organoid.culture.tissue import AnyPulse, Tissue, TissueBlock, TissueState
 from organoid.errors import ModelError, StimulationError
 from organoid.recording import SpikeRecording
 from organoid.recording.ticks import to_ticks
-from organoid.stimulation import Pulse, pulses_from_table, stimulus_table
+from organoid.stimulation import Pulse, RecordedPulse, pulses_from_table, stimulus_table
 
 Stimuli = pd.DataFrame | Sequence[tuple[float, Pulse]]
-Planned = list[tuple[int, Pulse]]
+Planned = list[tuple[int, AnyPulse]]
 Index = NDArray[np.int64]
 
 _CHUNK_S = 2.0
@@ -46,18 +46,20 @@ def simulate(
     duration : float, s
     stimuli : DataFrame or sequence of (time in s, Pulse), optional
         Pulses to give on the way; a table is read as `SpikeRecording.stimuli`. Electrode indices of
-        a `Pulse` are rows of the result's ``.electrodes``.
+        a `Pulse` are rows of the result's ``.electrodes``. Where the response of the network was fitted to pulses,
+        those of a recording's table are played as they were recorded, with unknown amplitudes and electrodes.
     seed : int
         Same seed, same spikes, bit for bit; spikes before the first pulse do not depend on it.
     recruitment : Recruitment, optional
-        How pulses recruit units directly.
+        How pulses recruit units directly; default: `organoid.culture.recruitment.TIRING`.
     calibration : StimulationCalibration, optional
         How strongly pulses enter the population drive; default: the result's own, else uncalibrated.
 
     Returns
     -------
     SpikeRecording
-        At 20 kHz. A network that counts its work adds it to the metadata: ``synaptic_operations`` and
+        At 20 kHz. Where artefacts hid the first milliseconds after each pulse from the fit, they are holes in
+        ``observed`` here, too. A network that counts its work adds it to the metadata: ``synaptic_operations`` and
         ``neuron_updates``. If the network runs away, up to that time only, with a note and
         ``metadata["runaway"]`` true.
 
@@ -67,8 +69,11 @@ def simulate(
         If the network, the duration or a stimulus cannot be used.
     """
     source = find_source(network_or_result)
-    geometry = place(source.network.n_units, source.units, source.electrodes, source.responding)
-    tissue = Tissue(source.network, geometry, recruitment, calibration or source.calibration)
+    electrodes = source.electrodes
+    if isinstance(stimuli, pd.DataFrame) and source.responding is not None:
+        electrodes, stimuli = with_stimulated(electrodes, stimuli, source.network.n_units, source.responding)
+    geometry = place(source.network.n_units, source.units, electrodes, source.responding, source.all_respond)
+    tissue = Tissue(source.network, geometry, recruitment or TIRING, calibration or source.calibration)
     n_frames = _frames_of(duration, tissue)
     planned = _plan(stimuli, tissue, n_frames)
     parts = []
@@ -76,7 +81,24 @@ def simulate(
         parts.append((block.spike_frames, block.spike_units))
         state = block.state  # the last one alone: that of a large network is large
     frames, units = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return _recording(tissue, frames, units, state, planned, n_frames, seed)
+    given = [frame for frame, _ in planned if frame < state.frame]
+    hidden = _hidden(tissue, np.array(given, dtype=np.int64))
+    if len(hidden):
+        seen = np.searchsorted(hidden[:, 0], frames, side="right") - 1
+        seen = (seen < 0) | (frames >= hidden[seen, 1])
+        frames, units = frames[seen], units[seen]
+    return _recording(tissue, frames, units, state, planned, n_frames, seed, hidden)
+
+
+def _hidden(tissue: Tissue, pulses: Index) -> Index:
+    """Return the frames after pulses whose spikes the fit could not see, joined where they overlap, shape (n, 2)."""
+    blanked = 0 if tissue.kernels is None else tissue.kernels.blanked * tissue.frames_per_step
+    if not blanked or not pulses.size:
+        return np.empty((0, 2), dtype=np.int64)
+    starts = np.unique(pulses)
+    first = np.append(True, np.diff(starts) > blanked)
+    last = np.append(first[1:], True)
+    return np.stack([starts[first], starts[last] + blanked], axis=1)
 
 
 def _frames_of(duration: float, tissue: Tissue) -> int:
@@ -89,14 +111,16 @@ def _plan(stimuli: Stimuli | None, tissue: Tissue, n_frames: int) -> Planned:
     """Return (frame, pulse) in order of frames; pulses after the end are an error."""
     if stimuli is None:
         return []
-    pairs = pulses_from_table(stimuli, tissue.geometry.electrodes) if isinstance(stimuli, pd.DataFrame) else stimuli
+    pairs: Any = stimuli
+    if isinstance(stimuli, pd.DataFrame):
+        pairs = pulses_from_table(stimuli, tissue.geometry.electrodes, as_recorded=tissue.kernels is not None)
     planned: Planned = []
     for pair in pairs:
         try:
             time, pulse = pair
         except (TypeError, ValueError):
             raise StimulationError(f"stimulus {pair!r}; expected (time in s, Pulse)") from None
-        if not isinstance(pulse, Pulse):
+        if not isinstance(pulse, Pulse | RecordedPulse):
             raise StimulationError(f"stimulus at {time} s is {type(pulse).__name__}; expected a Pulse")
         frame = int(to_ticks(time, tissue.rate))
         if not 0 <= frame < n_frames:
@@ -131,7 +155,14 @@ def _is_impossible(tissue: Tissue, block: TissueBlock, chunk: int) -> bool:
 
 
 def _recording(
-    tissue: Tissue, frames: Index, units: Index, state: TissueState, planned: Planned, n_frames: int, seed: int
+    tissue: Tissue,
+    frames: Index,
+    units: Index,
+    state: TissueState,
+    planned: Planned,
+    n_frames: int,
+    seed: int,
+    hidden: Index,
 ) -> SpikeRecording:
     rate = tissue.rate
     given = [(frame, pulse) for frame, pulse in planned if frame < state.frame]
@@ -146,12 +177,14 @@ def _recording(
             f"runaway: the network fired beyond its limit and was stopped at {state.frame / rate:g} s "
             f"of {n_frames / rate:g} s"
         )
+    edges = np.concatenate([[0], np.minimum(hidden.ravel(), state.frame), [state.frame]]).reshape(-1, 2)
     return SpikeRecording(
         frames / rate,
         units,
         n_units=tissue.n_units,
         t_start=0.0,
         t_stop=state.frame / rate,
+        observed=edges[edges[:, 0] < edges[:, 1]] / rate,
         sampling_rate=rate,
         units=tissue.geometry.units if len(tissue.geometry.units.columns) else None,
         electrodes=tissue.geometry.electrodes,

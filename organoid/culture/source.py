@@ -36,6 +36,12 @@ class Source:
         kernels = getattr(self.network, "stimulus", None)
         return None if kernels is None else kernels.electrodes
 
+    @property
+    def all_respond(self) -> bool:
+        """Whether electrodes without a kernel of their own act through the mean one."""
+        kernels = getattr(self.network, "stimulus", None)
+        return kernels is not None and kernels.default_curve >= 0
+
 
 def find_source(network_or_result: Any) -> Source:
     """Return the network and the tables of a network, a fit result or a preset.

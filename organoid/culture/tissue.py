@@ -5,7 +5,10 @@ inside its step. A pulse acts at its exact frame: the units it recruits spike af
 delay, and the network feels those spikes, and the volley, from the next step on. On an electrode whose
 response was fitted (`organoid.models.spike_response.stimulus`) a pulse acts through its kernels alone, from the first
 step that begins with it or after it: they hold the direct spikes and what these set off, which must not come
-twice. Every random
+twice. Every electrode has a resource that its pulses use up and that recovers in seconds
+(`organoid.models.spike_response.fatigue`): it scales the kernels, or what direct spikes and the volley add to the
+population. Units that the network brakes, since it is more active than its recording ever was, are recruited less.
+Every random
 number comes from a counter (step, pulse, unit), so nothing depends on how a run is cut into calls,
 and spikes before the first pulse are the same as without it.
 """
@@ -25,10 +28,11 @@ from organoid.culture.recruitment import Recruitment
 from organoid.errors import ModelError, StimulationError
 from organoid.models.free_running import FreeRunningNetwork, Injection
 from organoid.models.rng import stream_key, uniform
-from organoid.models.spike_response.stimulus import NO_PULSES, PulseTrack, StimulusKernels
-from organoid.stimulation import Pulse
+from organoid.models.spike_response.stimulus import NO_FATIGUE, NO_PULSES, PulseTrack, StimulusKernels
+from organoid.stimulation import Pulse, RecordedPulse
 
 Index = NDArray[np.int64]
+AnyPulse = Pulse | RecordedPulse
 FRAME_RATE = Fraction(20_000)
 _NEVER = np.iinfo(np.int64).min // 4
 _CACHED_PULSES = 4096
@@ -48,7 +52,7 @@ class TissueState(NamedTuple):
     step, frame : int
         ``step`` is the step that `frame` lies in.
     keys : tuple of int
-        Random streams: frames inside steps, recruitment, latencies.
+        Random streams: frames inside steps, recruitment, latencies, whether a pulse is answered.
     forced_steps, forced_units : ndarray of int64
         Direct spikes the network has not been told yet.
     volley_steps, volleys : ndarray
@@ -63,12 +67,16 @@ class TissueState(NamedTuple):
         Whether the network ran away; nothing can follow.
     pulses : PulseTrack
         Pulses that act through kernels, as long as they do.
+    resource : ndarray, shape (n_electrodes,)
+        What the last pulse on each electrode left of its resource; empty before the first pulse.
+    last_pulse : ndarray of int64, shape (n_electrodes,)
+        Frame of that pulse.
     """
 
     network: Any
     step: int
     frame: int
-    keys: tuple[int, int, int]
+    keys: tuple[int, int, int, int]
     forced_steps: Index
     forced_units: Index
     volley_steps: Index
@@ -79,6 +87,8 @@ class TissueState(NamedTuple):
     n_pulses: int = 0
     runaway: bool = False
     pulses: PulseTrack = NO_PULSES
+    resource: NDArray[np.float64] = np.empty(0)
+    last_pulse: Index = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -138,7 +148,13 @@ class Tissue:
         self._stride = coprime_stride(self.frames_per_step)
         self.kernels: StimulusKernels | None = getattr(network, "stimulus", None)
         self._numbers = geometry.electrode_numbers
-        self._effects: dict[Pulse, tuple[NDArray[np.float64], float]] = {}
+        fitted = np.zeros(geometry.n_electrodes, dtype=bool)
+        if self.kernels is not None:
+            fitted = self.kernels.curves_of(self._numbers) >= 0
+        own = NO_FATIGUE if self.kernels is None else self.kernels.resource
+        self._utilisation = np.where(fitted, own.utilisation, self.recruitment.resource.utilisation)
+        self._recovery = np.where(fitted, own.recovery, self.recruitment.resource.recovery)
+        self._effects: dict[AnyPulse, tuple[NDArray[np.float64], float]] = {}
 
     @property
     def n_units(self) -> int:
@@ -155,28 +171,41 @@ class Tissue:
         """What a user must know: assumptions about positions, missing calibration."""
         if self.kernels is None:
             return self.geometry.warnings + self.calibration.warnings
-        missing = int(np.sum(~np.isin(self._numbers, self.kernels.electrodes)))
+        known = np.isin(self._numbers, self.kernels.electrodes)
+        missing = int(np.sum(~known))
         if not missing:
             return self.geometry.warnings
+        if self.kernels.default_curve >= 0:
+            mean = (
+                f"{missing} electrodes have no pulses of their own and answer with the mean of the others: how much "
+                "cannot be known",
+            )
+            return self.geometry.warnings + mean
         others = f"{missing} electrodes have no fitted response to pulses; on them "
         return self.geometry.warnings + tuple(others + warning for warning in self.calibration.warnings)
+
+    @property
+    def status(self) -> str:
+        """Whether the response to pulses is calibrated, and on what."""
+        return self.calibration.status if self.kernels is None else self.kernels.status
 
     def describe(self) -> dict[str, Any]:
         """Return network, calibration and recruitment as plain values."""
         return {
             "network": self.network.describe(),
-            "calibration": self.calibration.describe(),
+            "calibration": {**self.calibration.describe(), "status": self.status},
             "recruitment": self.recruitment.describe(),
         }
 
     def initial_state(self, seed: int) -> TissueState:
         """Return the state at frame 0; the seed fixes everything that follows."""
-        keys = (stream_key(seed, "frame in step"), stream_key(seed, "recruitment"), stream_key(seed, "latency"))
+        names = ("frame in step", "recruitment", "latency", "answer")
+        keys = [int(stream_key(seed, name)) for name in names]
         return TissueState(
             network=self.network.initial_state(seed),
             step=0,
             frame=0,
-            keys=(int(keys[0]), int(keys[1]), int(keys[2])),
+            keys=(keys[0], keys[1], keys[2], keys[3]),
             forced_steps=_no_index(),
             forced_units=_no_index(),
             volley_steps=_no_index(),
@@ -186,7 +215,7 @@ class Tissue:
             last_spike=np.full(self.n_units, _NEVER, dtype=np.int64),
         )
 
-    def advance(self, state: TissueState, until_frame: int, pulses: Sequence[tuple[int, Pulse]] = ()) -> TissueBlock:
+    def advance(self, state: TissueState, until_frame: int, pulses: Sequence[tuple[int, AnyPulse]] = ()) -> TissueBlock:
         """Let time pass up to, not including, `until_frame`.
 
         Parameters
@@ -215,7 +244,7 @@ class Tissue:
         run.to(until_frame)
         return run.block(state.frame)
 
-    def effect(self, pulse: Pulse) -> tuple[NDArray[np.float64], float]:
+    def effect(self, pulse: AnyPulse) -> tuple[NDArray[np.float64], float]:
         """Return the recruitment probability of each rested unit and the volley of a pulse.
 
         Electrodes whose response was fitted recruit nobody.
@@ -227,32 +256,64 @@ class Tissue:
             found = self._effects[pulse] = self._direct(pulse)
         return found
 
-    def _direct(self, pulse: Pulse) -> tuple[NDArray[np.float64], float]:
+    def _direct(self, pulse: AnyPulse) -> tuple[NDArray[np.float64], float]:
         rest = tuple(electrode for electrode in pulse.electrodes if not self.has_kernel(electrode))
-        if not rest:
+        if not rest or isinstance(pulse, RecordedPulse):
             return np.zeros(self.n_units), 0.0
         direct = pulse if len(rest) == len(pulse.electrodes) else replace(pulse, electrodes=rest)
         volley = self.calibration.beta * self.recruitment.neurons_hit(direct) if self.calibration.beta else 0.0
         return self.recruitment.probability(direct, self.geometry.distances), volley
 
+    def excitability(self, state: TissueState) -> float:
+        """Return the factor a braked network leaves of direct recruitment; 1 inside the recorded range."""
+        braked = getattr(self.network, "braked", None)
+        return 1.0 if braked is None else float(np.exp(-braked(state.network)))
+
     def has_kernel(self, electrode: int) -> bool:
         """Tell whether the response to pulses on an electrode (a row of the table) was fitted."""
         return self.kernels is not None and self.kernels.has(self._numbers[electrode])
 
-    def with_pulse(self, pulses: PulseTrack, pulse: Pulse, step: int) -> PulseTrack:
-        """Return the pulses that act through kernels with one more, from `step` on; those long past are left out."""
+    def with_pulse(
+        self, pulses: PulseTrack, pulse: AnyPulse, step: int, strengths: NDArray[np.float64], drawn: float
+    ) -> PulseTrack:
+        """Return the pulses that act through kernels with one more, from `step` on; those long past are left out.
+
+        `strengths` are what fatigue leaves of it on each of its electrodes, `drawn` decides whether it is answered.
+        """
         if self.kernels is None:
             return pulses
-        where = self._numbers[[electrode for electrode in pulse.electrodes if self.has_kernel(electrode)]]
-        if where.size and not np.isnan(self.kernels.reference) and pulse.unit != self.kernels.amplitude_unit:
+        kernels, shape = self.kernels, RecordedPulse.of(pulse)
+        mine = np.array([self.has_kernel(electrode) for electrode in pulse.electrodes])
+        where = self._numbers[list(pulse.electrodes)][mine]
+        scaled = not np.isnan(kernels.reference) or kernels.dose is not None
+        if where.size and scaled and np.isfinite(shape.amplitude) and shape.unit != kernels.amplitude_unit:
             raise StimulationError(
-                f"a pulse in {pulse.unit}; the response was fitted to pulses in {self.kernels.amplitude_unit}: give "
+                f"a pulse in {shape.unit}; the response was fitted to pulses in {kernels.amplitude_unit}: give "
                 "pulses, or a device profile, of that unit"
             )
-        size = abs(next(phase.amplitude for phase in pulse.phases if phase.amplitude))
-        sizes, units = np.full(where.size, size), np.full(where.size, pulse.unit)
-        new = self.kernels.track(np.full(where.size, step), where, sizes, units)
-        return pulses.since(step - self.kernels.n_lags).joined(new)
+        new = kernels.track(
+            np.full(where.size, step), where, np.full(where.size, shape.amplitude), np.full(where.size, shape.unit)
+        )
+        answer = kernels.dose is None or drawn < kernels.dose.probability(
+            np.array(shape.amplitude), np.array(shape.width_s)
+        )
+        sizes = new.sizes * strengths[mine] * float(answer)
+        return pulses.since(step - kernels.memory).joined(PulseTrack(new.steps, new.curves, sizes))
+
+    def resources(self, state: TissueState, electrodes: Index) -> NDArray[np.float64]:
+        """Return what each electrode has recovered of its resource by now."""
+        if not state.resource.size:
+            return np.ones(electrodes.size)
+        elapsed = (state.frame - state.last_pulse[electrodes]) / self.rate
+        return np.asarray(1.0 - (1.0 - state.resource[electrodes]) * np.exp(-elapsed / self._recovery[electrodes]))
+
+    def tired(self, state: TissueState, electrodes: Index, found: NDArray[np.float64]) -> TissueState:
+        """Return the state after a pulse that used the resource of some electrodes."""
+        n = self.geometry.n_electrodes
+        left = state.resource.copy() if state.resource.size else np.ones(n)
+        last = state.last_pulse.copy() if state.resource.size else np.full(n, _NEVER, dtype=np.int64)
+        left[electrodes], last[electrodes] = (1.0 - self._utilisation[electrodes]) * found, state.frame
+        return state._replace(resource=left, last_pulse=last)
 
     def frames_in_step(self, key: int, steps: Index, units: Index) -> Index:
         """Return a frame for each spike: seeded, distinct for spikes of one unit in one step."""
@@ -262,7 +323,7 @@ class Tissue:
             offset = (offset + rank_among_equals(first) * self._stride) % self.frames_per_step
         return steps * self.frames_per_step + offset
 
-    def _check_call(self, state: TissueState, until_frame: int, pulses: Sequence[tuple[int, Pulse]]) -> None:
+    def _check_call(self, state: TissueState, until_frame: int, pulses: Sequence[tuple[int, AnyPulse]]) -> None:
         if state.runaway:
             raise ModelError(f"the network ran away at frame {state.frame}; nothing can follow")
         if until_frame < state.frame:
@@ -276,6 +337,13 @@ class Tissue:
             if max(pulse.electrodes) >= self.geometry.n_electrodes:
                 raise StimulationError(
                     f"a pulse on electrode {max(pulse.electrodes)}; there are {self.geometry.n_electrodes}"
+                )
+            if isinstance(pulse, RecordedPulse) and not all(
+                self.has_kernel(electrode) for electrode in pulse.electrodes
+            ):
+                raise StimulationError(
+                    f"a pulse of unknown amplitude on electrodes {pulse.electrodes}, whose response was not fitted; "
+                    "fill in amplitude and unit, or calibrate the fit on a recording with such pulses"
                 )
             earliest = frame
 
@@ -305,26 +373,35 @@ class _Run:
         own = own if keep.all() else (own[0][keep], own[1][keep])
         self._emit(*own, frame)
 
-    def give(self, pulse: Pulse) -> None:
+    def give(self, pulse: AnyPulse) -> None:
         """Give a pulse now: recruit units, force their spikes, send the volley."""
         tissue, state = self.tissue, self.state
+        electrodes = np.array(pulse.electrodes, dtype=np.int64)
+        found = tissue.resources(state, electrodes)
+        direct = np.array([not tissue.has_kernel(electrode) for electrode in pulse.electrodes])
+        strength = float(found[direct].mean()) if direct.any() else 1.0
         rested, volley = tissue.effect(pulse)
         last = state.last_spike.copy()
         last[state.direct_units] = state.direct_frames
         since = (state.frame - last) / tissue.rate
         counters = state.n_pulses * tissue.n_units + np.arange(tissue.n_units)
         drawn = uniform(np.uint64(state.keys[1]), counters)
-        hit = np.flatnonzero(drawn < rested * tissue.recruitment.availability(since))
+        hit = np.flatnonzero(drawn < rested * tissue.excitability(state) * tissue.recruitment.availability(since))
         delay = tissue.recruitment.latency(uniform(np.uint64(state.keys[2]), counters[hit]))
         frames = state.frame + np.maximum(1, np.rint(delay * tissue.rate)).astype(np.int64)
-        begun = state.frame > state.step * tissue.frames_per_step
-        self.state = state._replace(
+        step = state.step + int(state.frame > state.step * tissue.frames_per_step)
+        forced = frames // tissue.frames_per_step
+        sent = np.full(1 if volley else 0, state.step, dtype=np.int64)
+        missing = np.full(hit.size if strength < 1.0 else 0, (strength - 1.0) * tissue.calibration.gamma)
+        answer = float(uniform(np.uint64(state.keys[3]), np.array([state.n_pulses]))[0])
+        relative = tissue.kernels.resource.relative(found) if tissue.kernels is not None else found
+        self.state = tissue.tired(state, electrodes, found)._replace(
             n_pulses=state.n_pulses + 1,
-            pulses=tissue.with_pulse(state.pulses, pulse, state.step + int(begun)),
-            forced_steps=np.append(state.forced_steps, frames // tissue.frames_per_step),
+            pulses=tissue.with_pulse(state.pulses, pulse, step, relative, answer),
+            forced_steps=np.append(state.forced_steps, forced),
             forced_units=np.append(state.forced_units, hit),
-            volley_steps=np.append(state.volley_steps, state.step) if volley else state.volley_steps,
-            volleys=np.append(state.volleys, volley) if volley else state.volleys,
+            volley_steps=np.concatenate([state.volley_steps, sent, forced[: missing.size]]),
+            volleys=np.concatenate([state.volleys, np.full(sent.size, strength * volley), missing]),
             direct_frames=np.append(state.direct_frames, frames),
             direct_units=np.append(state.direct_units, hit),
         )

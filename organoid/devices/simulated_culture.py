@@ -13,11 +13,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from organoid.closed_loop.contracts import Block, Command, Delivered, DeviceInfo, Receipt
-from organoid.culture.calibration import StimulationCalibration
+from organoid.culture.calibration import GAINS, StimulationCalibration, drawn_calibration
 from organoid.culture.geometry import place
-from organoid.culture.recruitment import Recruitment
+from organoid.culture.recruitment import TIRING, Recruitment
 from organoid.culture.serialization import can_store, read_network, read_settings, write_network, write_settings
-from organoid.culture.source import find_source
+from organoid.culture.source import Source, find_source
 from organoid.culture.tissue import Tissue, TissueState
 from organoid.errors import DeviceError
 from organoid.hdf5.layout import read_table, write_table
@@ -25,6 +25,8 @@ from organoid.recording.validation import electrode_table, unit_table
 from organoid.stimulation import DeviceProfile, GuardHistory, Pulse, StimulationGuard, device_profile
 
 _NETWORK, _UNITS, _ELECTRODES, _PROFILE, _BLANKING = "network", "units", "electrodes", "profile", "blanking_s"
+_RESPONSE = "response"
+AS_GIVEN, ENSEMBLE = "as given", "ensemble"
 
 
 class Planned(NamedTuple):
@@ -69,7 +71,7 @@ class SimulatedCulture:
     ----------
     network_or_result : FreeRunningNetwork, FitResult or preset
     recruitment : Recruitment, optional
-        How pulses recruit units directly; free parameters.
+        How pulses recruit units directly; free parameters. Default: `organoid.culture.recruitment.TIRING`.
     calibration : StimulationCalibration, optional
         Default: the result's own, else uncalibrated (with a warning).
     electrodes, units : DataFrame, optional
@@ -77,6 +79,10 @@ class SimulatedCulture:
     profile : DeviceProfile or str
         Limits of stimulation and the frame rate. Electrodes of this culture that cannot be
         stimulated are forbidden on top.
+    response : str
+        "as given", or "ensemble": how strongly direct spikes enter the population, which spontaneous spikes do not
+        determine, is drawn for every start from `organoid.culture.calibration.GAINS`, so that sessions with several
+        seeds show what depends on it. For responses that are not calibrated.
     blanking : float, s
         After each pulse, spikes of the units nearest to a stimulated electrode go undetected for so
         long, as behind a stimulus artefact. They happen all the same, and `n_blanked` counts them.
@@ -99,18 +105,21 @@ class SimulatedCulture:
         profile: DeviceProfile | str = "simulated",
         units: pd.DataFrame | None = None,
         blanking: float = 0.0,
+        response: str = "as given",
     ) -> None:
         source = find_source(network_or_result)
+        self._response = _checked_response(response, source)
         self._units = source.units if units is None else units
         self._electrodes = source.electrodes if electrodes is None else electrodes
-        geometry = place(source.network.n_units, self._units, self._electrodes, source.responding)
+        geometry = place(source.network.n_units, self._units, self._electrodes, source.responding, source.all_respond)
         self._profile, self._blanking = device_profile(profile), float(blanking)
         limits = self._profile.for_electrodes(geometry.n_electrodes, geometry.unreachable.tolist())
         calibration = calibration or source.calibration
-        self._tissue = Tissue(source.network, geometry, recruitment, calibration, limits.frame_rate)
+        self._tissue = Tissue(source.network, geometry, recruitment or TIRING, calibration, limits.frame_rate)
         self._blanking_frames = _frames(blanking, limits.frame_rate)
         self._nearest = geometry.nearest_electrode
-        self._info = _describe(self._tissue, limits, blanking)
+        self._info = _describe(self._tissue, limits, blanking, response)
+        self._given = self._tissue.calibration
         self._guard = StimulationGuard(limits)
         self._state: TissueState | None = None
         self._queue: list[Planned] = []
@@ -129,12 +138,19 @@ class SimulatedCulture:
         return self._living().frame
 
     @property
+    def calibration(self) -> StimulationCalibration:
+        """How pulses enter the population in this run: drawn at `start` where the response is an ensemble."""
+        return self._tissue.calibration
+
+    @property
     def n_blanked(self) -> int:
         """Spikes that went undetected behind stimuli since the start."""
         return self._n_blanked
 
     def start(self, seed: int) -> None:
         """Begin at frame 0 with a resting network; the seed fixes everything that follows."""
+        if self._response == ENSEMBLE:
+            self._tissue.calibration = drawn_calibration(self._given, seed)
         self._state = self._tissue.initial_state(seed)
         self._guard = StimulationGuard(self._info.profile)
         self._queue, self._recent = [], []
@@ -218,7 +234,8 @@ class SimulatedCulture:
         if not can_store(self._tissue.network):
             return
         write_network(group.create_group(_NETWORK), self._tissue.network)
-        write_settings(group, self._tissue.recruitment, self._tissue.calibration)
+        write_settings(group, self._tissue.recruitment, self._given)
+        group.attrs[_RESPONSE] = self._response
         group.attrs[_PROFILE] = json.dumps(self._profile.to_dict())
         group.attrs[_BLANKING] = self._blanking
         for name, table in ((_UNITS, self._units), (_ELECTRODES, self._electrodes)):
@@ -239,6 +256,7 @@ class SimulatedCulture:
             profile=DeviceProfile.from_dict(json.loads(group.attrs[_PROFILE])),
             units=read_table(group, _UNITS) if _UNITS in group else None,
             blanking=float(group.attrs[_BLANKING]),
+            response=str(group.attrs.get(_RESPONSE, AS_GIVEN)),  # absent in sessions of earlier versions
         )
 
     def _living(self) -> TissueState:
@@ -279,10 +297,23 @@ def _frames(seconds: float, frame_rate: Fraction) -> int:
     return round(seconds * float(frame_rate))
 
 
-def _describe(tissue: Tissue, profile: DeviceProfile, blanking: float) -> DeviceInfo:
+def _checked_response(response: str, source: Source) -> str:
+    if response not in (AS_GIVEN, ENSEMBLE):
+        raise DeviceError(f"response={response!r}; expected {AS_GIVEN!r} or {ENSEMBLE!r}")
+    if response == ENSEMBLE and source.responding is not None:
+        raise DeviceError(
+            "response='ensemble' draws how strong responses are; those of this fit were fitted to recorded pulses: "
+            "leave it out"
+        )
+    return response
+
+
+def _describe(tissue: Tissue, profile: DeviceProfile, blanking: float, response: str) -> DeviceInfo:
     units = tissue.geometry.units
     known = unit_table(units if len(units.columns) else None, tissue.n_units)
     warnings = tissue.warnings
+    if response == ENSEMBLE:
+        warnings += (f"the gain of responses is drawn at every start: {GAINS.describe()}",)
     if blanking:
         warnings += (f"spikes at stimulated electrodes go undetected for {1e3 * blanking:g} ms after each pulse",)
     return DeviceInfo(
@@ -291,6 +322,6 @@ def _describe(tissue: Tissue, profile: DeviceProfile, blanking: float) -> Device
         units=known,
         electrodes=electrode_table(tissue.geometry.electrodes, known),
         profile=profile,
-        description={**tissue.describe(), "profile": profile.name, "blanking_s": blanking},
+        description={**tissue.describe(), "profile": profile.name, "blanking_s": blanking, "response": response},
         warnings=warnings,
     )

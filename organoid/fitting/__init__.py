@@ -3,6 +3,8 @@
 Names are imported when first used: the command line reads the options of a fit without torch.
 """
 
+from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +41,7 @@ _HOME = {
 
 
 def fit(
-    rec: "SpikeRecording",
+    rec: "SpikeRecording | Sequence[SpikeRecording]",
     *,
     model: "str | TrainableModel" = "escape_lif",
     loss: "str | SpikeLoss" = "likelihood",
@@ -57,9 +59,13 @@ def fit(
     `organoid.models.EscapeNoiseLIF`, LIF cells whose spikes are drawn. The last 20 % of the window are the test part:
     no choice sees them.
 
+    Several recordings of one culture are given as a list: those without stimuli make the network, joined by
+    `organoid.concatenate`, and those with stimuli calibrate its responses to pulses (`FitResult.calibrate`).
+
     Parameters
     ----------
-    rec : SpikeRecording
+    rec : SpikeRecording or sequence of SpikeRecording
+        Units of several recordings are matched by name.
     model : str or TrainableModel
         A name in ``organoid.models.MODELS``, or a model of the right size and step.
     loss : str or SpikeLoss
@@ -97,7 +103,12 @@ def fit(
     """
     method = method_for(model, loss)
     options = settings_for(method, settings, by_name)
-    result: Fit = method.run(rec.culture(well), model=model, loss=loss, settings=options, seed=seed, progress=progress)
+    run = partial(method.run, model=model, loss=loss, settings=options, seed=seed, progress=progress)
+    if isinstance(rec, Sequence):
+        several = import_module("organoid.fitting.methods.several")
+        joined: Fit = several.fit_several([each.culture(well) for each in rec], run, seed=seed)
+        return joined
+    result: Fit = run(rec.culture(well))
     return result
 
 

@@ -1,5 +1,6 @@
 """`Fit`, what every fit has, and `FitResult`, the fit by teacher-forced likelihood; how they are saved."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, ClassVar
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 from organoid.errors import FitError
 from organoid.fitting.data.history import bin_history
+from organoid.fitting.evoked.calibrate import calibrate
+from organoid.fitting.evoked.settings import EvokedSettings
 from organoid.fitting.serialization import FITS, as_integers, read_json, save_fit, to_json
 from organoid.fitting.teacher_forced.prediction import expected_counts
 from organoid.hdf5 import layout
@@ -151,6 +154,7 @@ def _with_passed(free_run: dict[str, Any]) -> dict[str, Any]:
 
 
 _NETWORKS = ("network", "forced", "uncoupled")
+_EVOKED = "evoked"  # absent where responses to pulses were not calibrated
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -172,12 +176,16 @@ class FitResult(Fit):
     goodness : DataFrame
         Curves of calibration and time-rescaled intervals on the test part: curve, x, y, n (see
         `organoid.fitting.evaluation.goodness_of_fit.Goodness`); empty for fits of older versions.
+    evoked : dict
+        How responses to pulses were calibrated, and how good they are on pulses that were held out (see
+        `organoid.fitting.evoked.scores.score_responses`); empty where they were not.
     """
 
     network: SpikeResponseNetwork
     forced: SpikeResponseNetwork
     uncoupled: SpikeResponseNetwork
     goodness: pd.DataFrame = field(default_factory=pd.DataFrame)
+    evoked: dict[str, Any] = field(default_factory=dict)
 
     HOW: ClassVar[str] = "likelihood"
     TABLES: ClassVar[tuple[str, ...]] = (*Fit.TABLES, "goodness")
@@ -207,13 +215,58 @@ class FitResult(Fit):
         chunks = [expected for _, expected in parts]
         return np.concatenate(chunks) if chunks else np.empty((0, rec.n_units))
 
+    def calibrate(
+        self,
+        stimulated: SpikeRecording | Sequence[SpikeRecording],
+        *,
+        n_pulses: int | None = None,
+        seed: int = 0,
+        settings: EvokedSettings | None = None,
+    ) -> "FitResult":
+        """Return a copy whose responses to pulses are calibrated on recordings of this culture with test pulses.
+
+        The network's weights stay as they are, and so do its free runs without pulses. Filters of every electrode and
+        unit are fitted on recorded history and then moved by free runs until the network answers as recorded (see
+        `organoid.fitting.evoked.stage`); 10 to 20 pulses of an electrode are enough.
+
+        Parameters
+        ----------
+        stimulated : SpikeRecording or sequence of SpikeRecording
+            With stimuli; units are matched by name.
+        n_pulses : int, optional
+            Calibrate on the first so many pulses of each electrode, and judge on those after them. Default: calibrate
+            on every other pulse of each electrode, judge on the others.
+        seed : int
+        settings : EvokedSettings, optional
+
+        Returns
+        -------
+        FitResult
+            Its ``evoked`` holds the held-out scores, ``network.stimulus`` the responses.
+
+        Raises
+        ------
+        FitError
+            If recordings have no stimuli or lack units of this fit, or the network is silent or runs away.
+        """
+        return calibrate(self, stimulated, n_pulses=n_pulses, seed=seed, settings=settings)
+
+    @property
+    def calibration_status(self) -> str:
+        """Whether responses to pulses are calibrated: "uncalibrated", or "calibrated (75 pulses, 3 electrodes)"."""
+        kernels = self.network.stimulus
+        return "uncalibrated" if kernels is None else kernels.status
+
     def _write_own(self, group: h5py.Group) -> None:
         for name in _NETWORKS:
             write_network(group.create_group(name), getattr(self, name))
+        if self.evoked:
+            group.create_dataset(_EVOKED, data=to_json(self.evoked))
 
     @classmethod
     def _read_own(cls, group: h5py.Group) -> dict[str, Any]:
-        return {name: read_network(group[name]) for name in _NETWORKS}
+        evoked = read_json(group, _EVOKED, dict) if _EVOKED in group else {}
+        return {**{name: read_network(group[name]) for name in _NETWORKS}, _EVOKED: evoked}
 
     def __repr__(self) -> str:
         bits, alone = (self.scores[f"heldout_bits_per_spike{suffix}"] for suffix in ("", "_uncoupled"))

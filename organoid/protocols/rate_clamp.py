@@ -2,7 +2,9 @@
 
 A proportional-integral controller on the rate of stimulation, after the rate clamp of Wagenaar, Madhavan,
 Pine & Potter (2005), who set the stimulus voltage. Stimulation excites, so that rates from the
-spontaneous one upwards can be held.
+spontaneous one upwards can be held, up to what pulses can evoke, and only where a culture follows them: in one that
+bursts by itself pulses may use up what the next burst is made of. The clamp therefore compares itself with the
+baseline: where it does not bring the rate nearer to its target it says so, and stops.
 """
 
 import math
@@ -16,6 +18,8 @@ from pydantic import Field, model_validator
 from organoid.closed_loop import Command, DeviceInfo, SessionError, Tick
 from organoid.protocols import base
 from organoid.stimulation import Pulse
+
+NEW_TRIAL: dict[str, Any] = {"before": 0.0, "before_s": 0.0, "spikes": 0.0, "span": 0.0, "held": False, "reason": ""}
 
 
 class RateClampParameters(base.Parameters):
@@ -37,6 +41,11 @@ class RateClampParameters(base.Parameters):
         Upper limit of the pulse rate; at most one pulse a tick.
     n_electrodes : int
         How many electrodes to stimulate in turn where the binding names none.
+    trial : float, s
+        After so long a time of control the clamp decides whether it can hold the target, and once more after each
+        further such time.
+    tolerance : float
+        Relative error of the mean rate over a trial at which the target counts as held.
     """
 
     tick_rate: float = Field(default=50.0, gt=0)
@@ -47,6 +56,8 @@ class RateClampParameters(base.Parameters):
     integral_gain: float = Field(default=0.5, ge=0)
     max_pulse_rate: float = Field(default=20.0, gt=0)
     n_electrodes: int = Field(default=4, ge=1)
+    trial: float = Field(default=20.0, gt=0)
+    tolerance: float = Field(default=0.15, gt=0)
 
     @model_validator(mode="after")
     def _one_pulse_a_tick(self) -> "RateClampParameters":
@@ -64,6 +75,10 @@ class RateClamp(base.ConfiguredProtocol):
     With error ``e = target - rate`` the pulse rate is ``gain e + integral_gain * sum(e dt)``, cut to
     ``[0, max_pulse_rate]``; while it is cut, the integral does not grow further that way.
 
+    After every ``trial`` seconds of control the mean rate is compared with the target. Where it is off by more than
+    ``tolerance`` and no nearer than the baseline's was, or lies beyond what the highest or lowest pulse rate gives, the
+    outcome says "cannot hold at this target", with the reason, and no further pulses are given.
+
     Examples
     --------
     >>> RateClamp(target_rate=3.0, max_pulse_rate=10.0).tick_rate
@@ -80,15 +95,27 @@ class RateClamp(base.ConfiguredProtocol):
             raise SessionError(f"{info.name} has no units, so there is no rate to clamp")
         zeros = dict.fromkeys(("weighted", "weight", "rate", "error", "integral", "pulse_rate", "phase"), 0.0)
         pulses = self._bound(info)
-        return {**zeros, "pulses": pulses, "given": 0, "time": 0.0, "second": (0.0, 0.0, 0.0), "seconds": ()}
+        return {
+            **zeros,
+            "pulses": pulses,
+            "given": 0,
+            "time": 0.0,
+            "second": (0.0, 0.0, 0.0),
+            "seconds": (),
+            **NEW_TRIAL,
+        }
 
     def decide(self, tick: Tick, state: dict[str, Any]) -> tuple[Sequence[Command], dict[str, Any]]:
         """Measure, control, and give a pulse whenever the pulse rate has summed up to one."""
         dt = tick.duration
         state = self._measure(state, tick.block.spike_units.size / tick.info.n_units, dt)
         state = self._account({**state, "time": tick.time}, dt)
+        spikes = tick.block.spike_units.size / tick.info.n_units
         if tick.time <= self.parameters.baseline:
-            return [], state
+            return [], {**state, "before": state["before"] + spikes, "before_s": state["before_s"] + dt}
+        state = self._judge({**state, "spikes": state["spikes"] + spikes, "span": state["span"] + dt})
+        if state["reason"]:
+            return [], {**state, "pulse_rate": 0.0}
         state = self._control(state, dt)
         if state["phase"] < 1.0:
             return [], state
@@ -113,6 +140,29 @@ class RateClamp(base.ConfiguredProtocol):
         pulse_rate = min(max(p.gain * error + p.integral_gain * integral, 0.0), p.max_pulse_rate)
         return {**state, "integral": integral, "pulse_rate": pulse_rate, "phase": state["phase"] + pulse_rate * dt}
 
+    def _judge(self, state: dict[str, Any]) -> dict[str, Any]:
+        """At the end of a trial, say whether the target is held; nothing before."""
+        p = self.parameters
+        if state["span"] < p.trial:
+            return state
+        rate, target = state["spikes"] / state["span"], p.target_rate
+        before = state["before"] / state["before_s"] if state["before_s"] else math.nan
+        off = abs(rate - target)
+        held = off <= p.tolerance * target
+        reason = "" if held else self._reason(rate, before, state["pulse_rate"], off)
+        return {**state, "spikes": 0.0, "span": 0.0, "held": held, "reason": reason}
+
+    def _reason(self, rate: float, before: float, pulse_rate: float, off: float) -> str:
+        """Return why the target cannot be held; empty where control may go on."""
+        p = self.parameters
+        if rate > p.target_rate and pulse_rate == 0.0:
+            return f"the rate is {rate:.2f} Hz without pulses, above the target, and pulses only excite"
+        if rate < p.target_rate and pulse_rate >= p.max_pulse_rate:
+            return f"the rate is {rate:.2f} Hz, below the target, at the highest pulse rate of {p.max_pulse_rate:g} Hz"
+        if off >= abs(before - p.target_rate):
+            return f"the rate is {rate:.2f} Hz with pulses, no nearer to the target than {before:.2f} Hz before them"
+        return ""
+
     def _account(self, state: dict[str, Any], dt: float) -> dict[str, Any]:
         """Sum up rate and error, second by second."""
         span, rate, error = state["second"]
@@ -126,7 +176,7 @@ class RateClamp(base.ConfiguredProtocol):
         return {name: state[name] for name in ("rate", "error", "pulse_rate", "integral")}
 
     def finish(self, state: dict[str, Any]) -> dict[str, Any]:
-        """Return mean absolute error and mean rate in the last half, and the number of pulses."""
+        """Return mean absolute error and mean rate in the last half, the number of pulses, and whether it holds."""
         seconds = np.array([*state["seconds"], state["second"]]).reshape(-1, 3)
         last = seconds[len(seconds) // 2 :].sum(axis=0)
         span = float(last[0]) or math.nan
@@ -135,6 +185,8 @@ class RateClamp(base.ConfiguredProtocol):
             "mean_absolute_error_hz": float(last[2]) / span,
             "mean_rate_hz": float(last[1]) / span,
             "pulses": state["given"],
+            "held": state["held"] and not state["reason"],
+            "verdict": f"cannot hold at this target: {state['reason']}" if state["reason"] else "",
         }
 
     def plan(self, info: DeviceInfo, duration: float) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from organoid.stimulation.guard import GuardHistory, StimulationGuard, Verdict
 from organoid.stimulation.profiles import PROFILES, DeviceProfile, device_profile, register_profile
-from organoid.stimulation.pulses import Phase, Pulse, PulseTrain
+from organoid.stimulation.pulses import Phase, Pulse, PulseTrain, RecordedPulse
 from organoid.stimulation.table import pulses_from_table, stimulus_table
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Phase",
     "Pulse",
     "PulseTrain",
+    "RecordedPulse",
     "StimulationGuard",
     "Verdict",
     "device_profile",

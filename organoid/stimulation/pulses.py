@@ -190,6 +190,39 @@ class Pulse:
 
 
 @dataclass(frozen=True)
+class RecordedPulse:
+    """A pulse as far as a recording describes it: it can be played to a response that was fitted to pulses.
+
+    Parameters
+    ----------
+    electrodes : tuple of int
+        Electrode indices: rows of the table of electrodes.
+    amplitude : float, A or V
+        Size of its largest phase; NaN where unknown.
+    width_s : float, s
+        Of that phase; NaN where unknown.
+    unit : str
+        "A", "V", or "" where unknown.
+    duration : float, s
+        Of the whole pulse; NaN where unknown.
+    """
+
+    electrodes: tuple[int, ...]
+    amplitude: float = math.nan
+    width_s: float = math.nan
+    unit: str = ""
+    duration: float = math.nan
+
+    @classmethod
+    def of(cls, pulse: "Pulse | RecordedPulse") -> "RecordedPulse":
+        """Return what a response to pulses depends on: the largest phase, the first of equal ones."""
+        if isinstance(pulse, RecordedPulse):
+            return pulse
+        largest = max(pulse.phases, key=lambda phase: abs(phase.amplitude))
+        return cls(pulse.electrodes, abs(largest.amplitude), largest.width_s, pulse.unit, pulse.duration)
+
+
+@dataclass(frozen=True)
 class PulseTrain:
     """The same pulse several times at a steady rate.
 

@@ -9,14 +9,14 @@ table from 0, and the further column ``waveform`` holds the exact phases as JSON
 import json
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from organoid.errors import StimulationError
-from organoid.stimulation.pulses import Phase, Pulse, Unit
+from organoid.stimulation.pulses import UNITS, Phase, Pulse, RecordedPulse, Unit
 
 COLUMNS = (
     "time_s",
@@ -31,7 +31,9 @@ COLUMNS = (
 DEFAULT_PHASE_WIDTH = 200e-6
 
 
-def stimulus_table(times: ArrayLike, pulses: Sequence[Pulse], electrodes: pd.DataFrame | None = None) -> pd.DataFrame:
+def stimulus_table(
+    times: ArrayLike, pulses: Sequence[Pulse | RecordedPulse], electrodes: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Return the table of stimuli of some pulses.
 
     Parameters
@@ -53,19 +55,29 @@ def stimulus_table(times: ArrayLike, pulses: Sequence[Pulse], electrodes: pd.Dat
     rows: list[tuple[Any, ...]] = []
     names, channels = _names(electrodes), _column(electrodes, "channel")
     for start, pulse in zip(starts, pulses, strict=True):
-        text = json.dumps([[phase.amplitude, phase.width_s] for phase in pulse.phases])
-        shape = waveforms.setdefault(text + pulse.unit, len(waveforms))
-        first = next(phase.amplitude for phase in pulse.phases if phase.amplitude)
+        if isinstance(pulse, RecordedPulse):
+            shown: tuple[Any, ...] = (pulse.amplitude, pulse.unit or None, pd.NA, None)
+        else:
+            text = json.dumps([[phase.amplitude, phase.width_s] for phase in pulse.phases])
+            shape = waveforms.setdefault(text + pulse.unit, len(waveforms))
+            shown = (next(phase.amplitude for phase in pulse.phases if phase.amplitude), pulse.unit, shape, text)
         for index in pulse.electrodes:
-            where = (_at(names, index), _at(channels, index))
-            rows.append((float(start), pulse.duration, *where, first, pulse.unit, shape, text))
+            rows.append((float(start), pulse.duration, _at(names, index), _at(channels, index), *shown))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     whole = {name: "Int64" for name in ("electrode", "channel", "waveform_id")}
     numbers = {name: "float64" for name in ("time_s", "duration_s", "amplitude")}
     return table.astype(whole | numbers)
 
 
-def pulses_from_table(table: pd.DataFrame, electrodes: pd.DataFrame | None = None) -> list[tuple[float, Pulse]]:
+@overload
+def pulses_from_table(
+    table: pd.DataFrame, electrodes: pd.DataFrame | None = ..., *, as_recorded: Literal[False] = ...
+) -> list[tuple[float, Pulse]]: ...
+@overload
+def pulses_from_table(
+    table: pd.DataFrame, electrodes: pd.DataFrame | None = ..., *, as_recorded: bool
+) -> list[tuple[float, Pulse | RecordedPulse]]: ...
+def pulses_from_table(table: pd.DataFrame, electrodes: pd.DataFrame | None = None, *, as_recorded: bool = False) -> Any:
     """Return the pulses a table of stimuli describes, in order of time.
 
     Rows with the same time and waveform become one pulse on several electrodes. Where the table has
@@ -78,10 +90,12 @@ def pulses_from_table(table: pd.DataFrame, electrodes: pd.DataFrame | None = Non
         As `SpikeRecording.stimuli`.
     electrodes : DataFrame, optional
         As `SpikeRecording.electrodes`: tells which row an ``electrode`` or ``channel`` is.
+    as_recorded : bool
+        Return a `RecordedPulse` for rows whose amplitude or unit is unknown, instead of rejecting them.
 
     Returns
     -------
-    list of (time in s, Pulse)
+    list of (time in s, Pulse or RecordedPulse)
 
     Raises
     ------
@@ -89,13 +103,25 @@ def pulses_from_table(table: pd.DataFrame, electrodes: pd.DataFrame | None = Non
         If a row names no known electrode, or has no amplitude or unit.
     """
     groups: dict[tuple[float, tuple[Phase, ...], Unit], list[int]] = {}
+    unknown: dict[float, list[int]] = {}
     by_name, by_channel = _lookup(_names(electrodes)), _lookup(_column(electrodes, "channel"))
     for number, row in enumerate(table.to_dict("records")):
-        phases, unit = _waveform(row, number)
         index = _electrode_index(row, number, by_name, by_channel, electrodes is None)
+        if as_recorded and not _is_known(row):
+            unknown.setdefault(float(row["time_s"]), []).append(index)
+            continue
+        phases, unit = _waveform(row, number)
         groups.setdefault((float(row["time_s"]), phases, unit), []).append(index)
-    made = [(time, Pulse(phases, _unique(found), unit)) for (time, phases, unit), found in groups.items()]
+    made: list[tuple[float, Pulse | RecordedPulse]] = [
+        (time, Pulse(phases, _unique(found), unit)) for (time, phases, unit), found in groups.items()
+    ]
+    made += [(time, RecordedPulse(_unique(found))) for time, found in unknown.items()]
     return sorted(made, key=lambda pair: pair[0])
+
+
+def _is_known(row: dict[Any, Any]) -> bool:
+    described = isinstance(row.get("waveform"), str) or math.isfinite(_float(row.get("amplitude")))
+    return described and row.get("amplitude_unit") in UNITS
 
 
 def _waveform(row: dict[Any, Any], number: int) -> tuple[tuple[Phase, ...], Unit]:

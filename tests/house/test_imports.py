@@ -63,7 +63,8 @@ FITTING = {
     "connectivity": {"data", "teacher_forced", "evaluation"},
     "free_run": {"data", "teacher_forced", "evaluation"},
     "gradient": {"data", "teacher_forced", "evaluation", "free_run", "connectivity"},
-    "methods": {"data", "teacher_forced", "evaluation", "free_run", "connectivity", "gradient"},
+    "evoked": {"data", "teacher_forced", "evaluation", "free_run"},
+    "methods": {"data", "teacher_forced", "evaluation", "free_run", "connectivity", "gradient", "evoked"},
 }
 
 

@@ -16,6 +16,7 @@ from organoid.models.compiled.spike_response.population import (
     weigh_local,
 )
 from organoid.models.compiled.spike_response.sampling import draw, place_draws, screen
+from organoid.models.spike_response.brake import braked, update_brake
 from organoid.models.spike_response.latent_drive import next_value
 
 _CHUNK_SPIKES = 65536
@@ -130,6 +131,7 @@ def _run(
     drive_steps: NDArray[Any],
     pushed: NDArray[Any],
     future: NDArray[Any],
+    brake_traces: NDArray[Any],
 ) -> Any:
     n = par.bias.size
     packed, fields = pack_units(par, 1), pack_fields(par.fields, 1)
@@ -177,7 +179,12 @@ def _run(
             potentials(packed, drives, from_fields, v)
         else:
             potentials(packed, drive, from_fields, v)
-        if next_push < drive_steps.size and drive_steps[next_push] == done:
+        driven = next_push < drive_steps.size and drive_steps[next_push] == done
+        brake = braked(par.brake, brake_traces, driven)
+        if brake > 0.0:
+            for i in range(n):
+                v[i] -= brake
+        if driven:
             push = pushed[next_push]
             for i in range(n):
                 v[i] += push[i]
@@ -203,6 +210,7 @@ def _run(
             send_lagged(future, first_step + done, par.lags, par.lag_weights, counts)
         for m in range(n_whole):
             population[m] = population[m] * field_decay[m] + n_own + field_weight * n_forced + volley[done]
+        update_brake(par.brake, n_own + field_weight * n_forced + volley[done], brake_traces)
         for r in range(share.size):
             entering[r] += volley[done] * share[r]
         feed_regions(par.fields, entering, population)
@@ -229,6 +237,7 @@ def advance_kernel(
     n_steps: int,
     injection: Any,
     future: NDArray[Any],
+    brake_traces: NDArray[Any],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], int, float, float, bool]:
     """Advance in place until `n_steps`, a full output buffer, or runaway.
 
@@ -261,5 +270,6 @@ def advance_kernel(
         injection.drive_steps,
         injection.drive,
         future,
+        brake_traces,
     )
     return result

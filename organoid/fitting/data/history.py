@@ -10,6 +10,8 @@ from organoid.recording import SpikeRecording
 from organoid.recording.ticks import to_ticks
 
 TRAINING_PART = 0.8
+LONG_HOLE = 1.0  # s unobserved after which traces and fields start again
+WARM_UP = 3.0  # s after a long hole that only carry history, a fifth of what follows at most
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,27 @@ def bin_history(
         n_back + grid.n_bins,
         rec.n_units,
         bin_width,
-        rec.observed_between(grid.edges(-n_back)),
+        warmed_up(rec.observed_between(grid.edges(-n_back)), bin_width),
         first_bin=n_back,
         pulses=recorded_pulses(rec, grid, n_back),
     )
+
+
+def warmed_up(observed: NDArray[np.bool_], bin_width: float) -> NDArray[np.bool_]:
+    """Return the observed bins whose history was observed, too: without those soon after a long hole.
+
+    What a network remembers across a hole of a second or more is not what the culture did in it. The first seconds
+    after it therefore count as history only.
+
+    Parameters
+    ----------
+    observed : ndarray of bool, shape (n_bins,)
+    bin_width : float, s
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], observed, [False]]).astype(np.int8)))
+    starts, stops = edges[::2], edges[1::2]
+    out = observed.copy()
+    for start, stop, before in zip(starts[1:], stops[1:], stops[:-1]):
+        if (start - before) * bin_width >= LONG_HOLE:
+            out[start : start + min(round(WARM_UP / bin_width), (stop - start) // 5)] = False
+    return out

@@ -1,5 +1,6 @@
 """Recorded stimuli in bins."""
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,3 +74,17 @@ def electrode_numbers(stimuli: pd.DataFrame, electrodes: pd.DataFrame) -> Index:
     channel = stimuli["channel"]
     by_channel = channel.map(of_channel).astype("Int64").fillna(channel)
     return np.asarray(stimuli["electrode"].fillna(by_channel).fillna(UNKNOWN).to_numpy(dtype=np.int64))
+
+
+def phase_widths(stimuli: pd.DataFrame) -> Array:
+    """Return the width of the largest phase of every stimulus, s; NaN where unknown.
+
+    From the column ``waveform`` where there is one, else half of ``duration_s``, which are two phases.
+    """
+    widths = stimuli["duration_s"].to_numpy(dtype=np.float64, na_value=np.nan) / 2
+    if "waveform" in stimuli:
+        for k, text in enumerate(stimuli["waveform"]):
+            if isinstance(text, str):
+                phases = [(abs(amplitude), width) for amplitude, width in json.loads(text)]
+                widths[k] = max(phases)[1]
+    return np.where(widths > 0, widths, np.nan)

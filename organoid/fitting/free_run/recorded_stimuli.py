@@ -85,7 +85,7 @@ class PulsedNetwork:
 
     def _pulses(self, at: int, n_steps: int) -> Injection:
         """Return the drive of the steps ``[at, at + n_steps)``, counted over all rounds."""
-        rounds = np.arange((at - self.kernels.n_lags) // self.period, (at + n_steps) // self.period + 1)
+        rounds = np.arange((at - self.kernels.memory) // self.period, (at + n_steps) // self.period + 1)
         n = rounds.size
         steps = (self.track.steps + rounds[:, None] * self.period).ravel()
         track = PulseTrack(steps, np.tile(self.track.curves, n), np.tile(self.track.sizes, n))

@@ -23,6 +23,7 @@ from organoid.fitting.free_run.calibration import (
 )
 from organoid.fitting.free_run.comparison import evaluate_free_runs
 from organoid.fitting.free_run.latent_drive import described
+from organoid.fitting.free_run.recorded_range import recorded_brake
 from organoid.fitting.free_run.recorded_stimuli import with_recorded_pulses
 from organoid.fitting.free_run.settings import DEFAULT
 from organoid.fitting.result import FitResult
@@ -72,7 +73,8 @@ def fit_likelihood(
         used, seen = (_fitted(history, seed, couplings), history) if options.refit else (fitted, training)
         weights = _free_weights(rec, seen, used, options, seed, progress)
         bar.update()
-        network = SpikeResponseNetwork(weights.parameters, used.forced.stimulus)
+        braked = weights.parameters._replace(brake=recorded_brake(seen))
+        network = SpikeResponseNetwork(braked, used.forced.stimulus)
         summary = _free_runs(network, rec, history, options, seed, progress)
         bar.update()
     seconds = time.perf_counter() - began

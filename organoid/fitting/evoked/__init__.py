@@ -1,0 +1,1 @@
+"""Responses to pulses, calibrated in free run."""
