@@ -29,6 +29,7 @@ _HOME = {
     "DeadlineError": "organoid.errors",
     "ProtocolError": "organoid.errors",
     "fit": "organoid.fitting",
+    "fit_wells": "organoid.wells",
     "load_fit": "organoid.fitting",
     "FitResult": "organoid.fitting",
     "check_model": "organoid.models.contracts",
@@ -58,6 +59,7 @@ _SUBMODULES = (
     "io",
     "losses",
     "models",
+    "parallel",
     "protocols",
     "statistics",
     "stimulation",
@@ -88,6 +90,7 @@ if _TYPE_CHECKING:
     from organoid.report import write_report
     from organoid.sessions import fork, replay, yoke
     from organoid.stimulation import Pulse, PulseTrain, StimulationGuard
+    from organoid.wells import fit_wells
 
 __all__ = [
     "DeadlineError",
@@ -111,6 +114,7 @@ __all__ = [
     "concatenate",
     "find_pulses",
     "fit",
+    "fit_wells",
     "fork",
     "load_fit",
     "preset",

@@ -32,6 +32,7 @@ def map(
     scheduler: str | None = None,
     progress: bool = False,
     label: str = "working",
+    each: Callable[[int, R], None] | None = None,
 ) -> list[R]:
     """Call a function with every item, several at a time, and return the results in the order of the items.
 
@@ -50,6 +51,8 @@ def map(
         Show a progress bar.
     label : str
         What the bar says.
+    each : callable, optional
+        Called here with the place of an item and its result as soon as that is there, so that it can be kept.
 
     Returns
     -------
@@ -74,18 +77,19 @@ def map(
         raise ParallelError(f"workers={workers}; expected 1 or more")
     n_workers = min(len(todo), workers or os.cpu_count() or 1)
     with tqdm(total=len(todo), desc=label, disable=not progress) as bar:
-        if scheduler is not None:
-            _check_portable(function)
-            return _on_cluster(function, todo, scheduler, bar)
-        if n_workers <= 1:
-            return [_counted(function(item), bar) for item in todo]
+
+        def done(k: int, result: R) -> R:
+            bar.update()
+            if each is not None:
+                each(k, result)
+            return result
+
+        if scheduler is None and n_workers <= 1:
+            return [done(k, function(item)) for k, item in enumerate(todo)]
         _check_portable(function)
-        return _in_processes(function, todo, n_workers, bar)
-
-
-def _counted(result: R, bar: Any) -> R:
-    bar.update()
-    return result
+        if scheduler is not None:
+            return _on_cluster(function, todo, scheduler, done)
+        return _in_processes(function, todo, n_workers, done)
 
 
 def _check_portable(function: Callable[..., Any]) -> None:
@@ -99,11 +103,13 @@ def _check_portable(function: Callable[..., Any]) -> None:
         ) from None
 
 
-def _in_processes(function: Callable[[T], R], todo: Sequence[T], n_workers: int, bar: Any) -> list[R]:
+def _in_processes(
+    function: Callable[[T], R], todo: Sequence[T], n_workers: int, done: Callable[[int, R], R]
+) -> list[R]:
     """Run the work in fresh processes; a forked one would inherit locked thread pools."""
     with ProcessPoolExecutor(n_workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
-            return _all(pool, function, todo, bar)
+            return _all(pool, function, todo, done)
         except BrokenProcessPool:
             raise ParallelError(
                 "a worker process ended before its work was done: it was killed, out of memory perhaps, or this is a "
@@ -111,7 +117,7 @@ def _in_processes(function: Callable[[T], R], todo: Sequence[T], n_workers: int,
             ) from None
 
 
-def _on_cluster(function: Callable[[T], R], todo: Sequence[T], scheduler: str, bar: Any) -> list[R]:
+def _on_cluster(function: Callable[[T], R], todo: Sequence[T], scheduler: str, done: Callable[[int, R], R]) -> list[R]:
     """Run the work on the workers of a Dask scheduler."""
     try:
         from distributed import Client
@@ -125,16 +131,16 @@ def _on_cluster(function: Callable[[T], R], todo: Sequence[T], scheduler: str, b
             "address that it prints"
         ) from None
     with client, client.get_executor(pure=False) as pool:
-        return _all(pool, function, todo, bar)
+        return _all(pool, function, todo, done)
 
 
-def _all(pool: Executor, function: Callable[[T], R], todo: Sequence[T], bar: Any) -> list[R]:
+def _all(pool: Executor, function: Callable[[T], R], todo: Sequence[T], done: Callable[[int, R], R]) -> list[R]:
     """Return all results in order; after a failure, work that has not begun is cancelled."""
     futures = [pool.submit(function, item) for item in todo]
+    place = {future: k for k, future in enumerate(futures)}
     try:
         for future in as_completed(futures):
-            future.result()
-            bar.update()
+            done(place[future], future.result())
     finally:
         for future in futures:
             future.cancel()

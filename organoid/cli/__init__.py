@@ -252,6 +252,12 @@ def fit(
     all_wells: Annotated[
         bool, typer.Option("--all-wells", help="Fit every well; --out (and --report) name folders.")
     ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="With --all-wells: processes at a time. Default: one for each core.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="With --all-wells: work at a Dask scheduler instead.")
+    ] = None,
     *,
     reading: ReadOptions,
     as_json: Json = False,
@@ -268,9 +274,10 @@ def fit(
     asked = {"free_run": free_run, **settings}
     request = FitRequest(file, well, recording, out, report, model, loss, seed, asked, reading)
     if all_wells:
-        from organoid.cli.wells import fit_wells
+        from organoid.cli.wells import fit_all
 
-        _show(fit_wells(request, shows_progress(as_json)), as_json, wells_text)
+        found = fit_all(request, shows_progress(as_json), workers=workers, scheduler=scheduler)
+        _show(found, as_json, wells_text)
         return
     _show(fit_file(request, shows_progress(as_json)), as_json, fit_text)
 

@@ -1,8 +1,7 @@
 """``organoid analyze`` and ``organoid compare``: the statistics of recordings as tables, numbers and reports."""
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,45 +9,13 @@ import pandas as pd
 from tqdm import tqdm
 
 from organoid import statistics
-from organoid.io.registry import NoSpikesError, detect_format, entries_of, read_as, read_with
+from organoid.io.cultures import Culture, cultures
+from organoid.io.registry import detect_format, read_with
 from organoid.io.supplied import DEFAULT, ReadOptions
 from organoid.recording import SpikeRecording
 from organoid.report import write_report
 
 MAX_UNITS_FOR_PAIRS = 2000  # a table of pairs grows with the square of the units
-
-
-@dataclass(frozen=True)
-class Culture:
-    """One culture of one file."""
-
-    file: Path
-    well: str | None
-    recording: str | None
-    rec: SpikeRecording
-
-
-def cultures(file: Path, options: ReadOptions = DEFAULT) -> Iterator[Culture]:
-    """Yield every culture of a file: each well of each recording that holds spikes.
-
-    Raises
-    ------
-    RecordingError
-        If none holds any.
-    """
-    fmt = detect_format(file, options)
-    found, failure = 0, None
-    for well, name in entries_of(fmt, file):
-        try:
-            rec = read_as(fmt, file, well, name, options)
-        except NoSpikesError as error:
-            failure = error
-            continue
-        for each in rec.wells if len(rec.wells) > 1 else (None,):
-            found += 1
-            yield Culture(file, each or well, name, rec.culture(each))
-    if not found and failure is not None:
-        raise failure
 
 
 def analyze_files(files: Sequence[Path], out: Path, progress: bool, options: ReadOptions = DEFAULT) -> dict[str, Any]:

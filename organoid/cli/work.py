@@ -12,14 +12,14 @@ from organoid.devices import SimulatedCulture
 from organoid.errors import OrganoidError
 from organoid.fitting import fit, load_fit
 from organoid.fitting.methods import method_for, settings_for
+from organoid.hdf5.atomic import replace_file
 from organoid.io.organoid_hdf5 import write_recording
 from organoid.io.registry import read_with
 from organoid.io.supplied import DEFAULT, ReadOptions
-from organoid.recording import SpikeRecording
 from organoid.report import write_report
+from organoid.wells import described, fit_page
 
 PRESET = "preset:"
-REPORT_RUN = 300.0  # s: longest free run shown in a report
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,9 @@ def fit_file(request: FitRequest, progress: bool) -> dict[str, Any]:
     if request.out is not None:
         result.save(request.out)
     if request.report is not None:
-        _report_fit(request, rec, result)
-    return _fit_found(request, rec, result)
+        replace_file(request.report, fit_page(rec, result, f"Fit of {request.file.name}").encode())
+    places = {"file": request.file, "out": request.out, "report": request.report}
+    return places | described(rec, result)
 
 
 def _check_fit(request: FitRequest) -> None:
@@ -101,37 +102,6 @@ def _check_different(*paths: Path | None) -> None:
     given = [path.resolve() for path in paths if path is not None]
     if len(set(given)) < len(given):
         raise OutputError(f"two outputs have the same name, {given[0]}; give different ones")
-
-
-def _report_fit(request: FitRequest, rec: SpikeRecording, result: Any) -> None:
-    assert request.report is not None
-    simulated = None
-    if result.free_run and result.network is not None:
-        simulated = simulate(result, min(rec.duration, REPORT_RUN), seed=request.seed)
-    write_report(
-        request.report,
-        recording=rec,
-        fit=result,
-        simulated=simulated,
-        gradient=result if request.by_gradient else None,
-        title=f"Fit of {request.file.name}",
-    )
-
-
-def _fit_found(request: FitRequest, rec: SpikeRecording, result: Any) -> dict[str, Any]:
-    return {
-        "file": request.file,
-        "model": request.model,
-        "loss": request.loss,
-        "seed": request.seed,
-        "out": request.out,
-        "report": request.report,
-        "n_units": rec.n_units,
-        "n_spikes": rec.n_spikes,
-        **dict(result.scores),
-        "free_run": dict(result.free_run),
-        "notes": list(result.notes),
-    }
 
 
 def simulate_file(source: str, duration: float, out: Path, seed: int, report: Path | None) -> dict[str, Any]:

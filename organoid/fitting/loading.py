@@ -43,14 +43,15 @@ def load_fit(path: str | PathLike[str]) -> Fit:
             if kind != KIND:
                 what = f"an organoid {kind}" if kind else "no organoid file"
                 raise FitError(f"{file} is {what}; expected a fit written by `organoid fit` or FitResult.save")
-            return _read(h5)
+            return fit_in(h5)
     except OrganoidError:
         raise
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise FitError(f"{file} cannot be read as a fit, it is damaged: {error}") from None
 
 
-def _read(h5: h5py.File) -> Fit:
+def fit_in(h5: h5py.File) -> Fit:
+    """Return the fit in an open file."""
     how = h5.attrs.get(HOW, FitResult.HOW)
     if how not in FITS:
         raise FitError(f"{h5.filename} holds a fit by {how!r}; expected one of {', '.join(FITS)}")

@@ -36,9 +36,14 @@ FITS: dict[str, type[SavedFit]] = {}  # by HOW; every subclass of `organoid.fitt
 def save_fit(fit: SavedFit, path: str | PathLike[str]) -> None:
     """Write a fit to an HDF5 file, which appears under its name only when complete."""
     with new_hdf5(path) as h5:
-        layout.mark(h5, KIND, __version__)
-        h5.attrs[HOW] = fit.HOW
-        fit.write_to(h5)
+        write_fit(fit, h5)
+
+
+def write_fit(fit: SavedFit, h5: h5py.File) -> None:
+    """Write a fit into an empty file."""
+    layout.mark(h5, KIND, __version__)
+    h5.attrs[HOW] = fit.HOW
+    fit.write_to(h5)
 
 
 def to_json(value: Any) -> str:

@@ -51,12 +51,26 @@ def write_report(
     OSError
         If the file cannot be written.
     """
+    given = {"recording": recording, "fit": fit, "simulated": simulated, "gradient": gradient, "session": session}
+    return replace_file(path, report_page(**given, title=title).encode("utf-8"))
+
+
+def report_page(
+    *,
+    recording: SpikeRecording | None = None,
+    fit: Any = None,
+    simulated: SpikeRecording | None = None,
+    gradient: Any = None,
+    session: Any = None,
+    title: str | None = None,
+) -> str:
+    """Return the page that `write_report` writes, as text; parameters and errors are the same."""
     from plotly.offline import get_plotlyjs
 
     given = {"recording": recording, "fit": fit, "simulated": simulated, "gradient": gradient, "session": session}
     if all(value is None for value in given.values()):
         raise RecordingError("nothing to report on; give a recording, fit, simulated, gradient or session")
-    text = page(
+    return page(
         title or "Report on a culture",
         lead(**given),
         notes(**given),
@@ -64,7 +78,6 @@ def write_report(
         get_plotlyjs(),
         f"Written by organoid {__version__}. Figures can be zoomed; a double click resets them.",
     )
-    return replace_file(path, text.encode("utf-8"))
 
 
 def panel_data(path: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:

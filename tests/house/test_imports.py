@@ -47,6 +47,7 @@ TOP = (
     "analysis",
     "interop",
     "report",
+    "wells",
     "cli",
     "demo",
     "__main__",
