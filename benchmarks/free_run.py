@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.free_run [FILE...] [--json] [--stability] [--keep DIR]``: every recording is fitted with the
 defaults, the network runs freely five times 600 s, and medians are held against the bars; beside each score stands
-what the recording's two halves agree to. ``--stability`` adds 50 ten-minute runs (and 10 of one hour of the first
+what the recording's two halves agree to. ``--stability`` adds 20 ten-minute runs (and 10 of one hour of the first
 file). With ``--keep DIR`` every fit and result is kept there and found again, so that an interrupted run goes on.
 
 `measure` takes any fitted network with its recording; other ways to fit are judged by the same bars with it.
@@ -20,9 +20,8 @@ from typing import Any
 import pandas as pd
 
 import organoid
-from organoid.fitting.data.history import bin_history
+from benchmarks.results import store
 from organoid.fitting.free_run.comparison import SCORE_NAMES, free_run_scores, split_half, summarise, summarize_activity
-from organoid.fitting.teacher_forced.prediction import bits_per_spike
 from organoid.models.free_running import FreeRunningNetwork
 
 RECORDINGS = Path(__file__).resolve().parent.parent.parent / "shared" / "recordings" / "carmen"
@@ -34,7 +33,12 @@ ASYNCHRONOUS = (
     "Demas2006_p21nobdr1.h5",
 )
 N_RUNS, DURATION = 5, 600.0
-STABILITY_RUNS, HOURS = 50, 10
+STABILITY_RUNS, HOURS = 20, 10
+NOTES = (
+    "Default fits; medians of five free runs of 600 s, simulated / recorded; in brackets the second half of the "
+    "recording against the first.",
+    "Loss: of held-out bits/spike, against the same kind of network before its correction in free run.",
+)
 BURSTS_A_MINUTE = 5.0  # recordings with fewer are held against the bars for asynchronous ones
 
 
@@ -66,7 +70,7 @@ ASYNCHRONOUS_BARS = (
 
 
 def measure(
-    network: FreeRunningNetwork, rec: organoid.SpikeRecording, forced_bits: float | None = None, seed: int = 0
+    network: FreeRunningNetwork, rec: organoid.SpikeRecording, bits: tuple[float, float] | None = None, seed: int = 0
 ) -> dict[str, Any]:
     """Score any network against the recording it was fitted to; thresholds and bars come from the recording.
 
@@ -75,9 +79,8 @@ def measure(
     network : FreeRunningNetwork
     rec : SpikeRecording
         One culture.
-    forced_bits : float, optional
-        Held-out bits/spike of the forced fit; the network's own are then compared with it where it is one of
-        escape noise.
+    bits : tuple of float, optional
+        Held-out bits/spike of the network, and of the same kind of network before it was corrected in free run.
     seed : int
 
     Returns
@@ -90,10 +93,8 @@ def measure(
     summary = summarise(runs)
     scores = {name: summary[name] for name in SCORE_NAMES} | {"runaway": summary["runaway"]}
     scores["fraction_off"] = float(abs(runs["fraction_in_bursts"].median() - recorded.fraction_in_bursts))
-    parameters = getattr(network, "parameters", None)
-    if forced_bits is not None and parameters is not None:
-        own, _ = bits_per_spike(bin_history(rec, network.dt), parameters)
-        scores |= {"held_out_bits": own, "held_out_loss": 1 - own / forced_bits}
+    if bits is not None:
+        scores |= {"held_out_bits": bits[0], "held_out_loss": 1 - bits[0] / bits[1]}
     per_minute = 60 * recorded.burst_rate
     kind, bars = ("bursting", BURSTING_BARS) if per_minute >= BURSTS_A_MINUTE else ("asynchronous", ASYNCHRONOUS_BARS)
     met = {bar.score: _meets(scores.get(bar.score), bar) for bar in bars}
@@ -125,6 +126,35 @@ def _stable(runs: pd.DataFrame) -> dict[str, Any]:
     }
 
 
+def _bits(scores: "pd.Series[Any]") -> tuple[float, float]:
+    """Return held-out bits/spike of the network for simulation, and of the same kind before its correction."""
+    before = scores.get("heldout_bits_per_spike_culture_lif", scores["heldout_bits_per_spike"])
+    return scores["heldout_bits_per_spike_free"], before
+
+
+def row(found: dict[str, Any]) -> dict[str, Any]:
+    """Return one recording's outcome as a row of the stored table, halves of the recording in brackets."""
+
+    def beside(name: str) -> str:
+        value, half = found["scores"].get(name), found["split_half"].get(name)
+        texts = ["-" if v is None else f"{v:.3f}" for v in (value, half)]
+        return f"{texts[0]} ({texts[1]})"
+
+    names = {"rate": "rate_ratio", "rate r": "rate_correlation", "bursts": "burst_rate_ratio"}
+    names |= {"duration": "burst_duration_ratio", "IBI CV": "ibi_cv_ratio", "ISI CV": "isi_cv_ratio"}
+    names |= {"STTC r": "sttc_correlation"}
+    names |= {f"{part} error": f"{part}_error" for part in ("magnitude", "spatial", "temporal")}
+    return {
+        "recording": found["file"].removesuffix(".h5"),
+        "weights": found["weights"],
+        "forced, bits/spike": found["held_out_bits_forced"],
+        "loss": f"{100 * found['scores']['held_out_loss']:.1f} %",
+        **{name: beside(score) for name, score in names.items()},
+        "20 runs, highest rate": found.get("stability", {}).get("rate_ratio", [None])[-1],
+        "CPU s": round(found["cpu_seconds"]),
+    }
+
+
 def examine(path: Path, keep: Path | None, *, stable: bool, hours: bool) -> dict[str, Any]:
     """Fit and score one recording, or take up what is kept of it."""
     kept = None if keep is None else keep / f"{path.stem}.json"
@@ -135,9 +165,9 @@ def examine(path: Path, keep: Path | None, *, stable: bool, hours: bool) -> dict
     rec = organoid.read_recording(path).culture()
     fit = None if keep is None else keep / f"{path.stem}.fit.h5"
     if "scores" not in found:
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         result = organoid.fit(rec)
-        seconds = time.perf_counter() - began
+        seconds, cpu = time.perf_counter() - began, time.process_time() - used
         if fit is not None:
             result.save(fit)
         found = {
@@ -147,7 +177,9 @@ def examine(path: Path, keep: Path | None, *, stable: bool, hours: bool) -> dict
             "weights": result.settings["free_run_weights"],
             "passed": result.free_run["passed"],
             "reasons": result.free_run["reasons"],
-            **measure(result.network, rec, result.scores["heldout_bits_per_spike"]),
+            "held_out_bits_forced": result.scores["heldout_bits_per_spike"],
+            "cpu_seconds": cpu,
+            **measure(result.network, rec, _bits(result.scores)),
         }
     else:
         assert fit is not None
@@ -178,7 +210,8 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
     parser = argparse.ArgumentParser(description="Free runs of fitted networks against bars.")
     parser.add_argument("files", nargs="*", type=Path, help="recordings of one culture each")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--stability", action="store_true", help="50 ten-minute runs; 10 hours of the first file")
+    parser.add_argument("--stability", action="store_true", help="20 ten-minute runs; 10 hours of the first file")
+    parser.add_argument("--store", action="store_true", help="keep the table in benchmarks/results/")
     parser.add_argument("--keep", type=Path, help="folder for fits and results; found again on the next run")
     parsed = parser.parse_args(arguments)
     if parsed.keep is not None:
@@ -191,6 +224,9 @@ def main(arguments: list[str] | None = None) -> list[dict[str, Any]]:
             continue
         results.append(examine(path, parsed.keep, stable=parsed.stability, hours=parsed.stability and k == 0))
         print("\n".join(lines(results[-1])), file=sys.stderr if parsed.json else sys.stdout, flush=True)
+    if parsed.store:
+        command = "python -m benchmarks.free_run --stability --store"
+        store("free_run", [row(each) for each in results], title="Free run of fits", command=command, notes=NOTES)
     if parsed.json:
         print(json.dumps(results, indent=1))
     return results

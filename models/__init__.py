@@ -2,6 +2,7 @@
 
 from organoid.models.backend import backend, support_table
 from organoid.models.contracts import SpikingModel, TrainableModel, Trajectory, check_model
+from organoid.models.culture_lif.module import CultureLIF, CultureLIFConstants
 from organoid.models.neurons.adaptive_lif import AdaptiveLIF, AdaptiveLIFParameters
 from organoid.models.neurons.adex import AdEx, AdExParameters
 from organoid.models.neurons.escape_noise_lif import EscapeNoiseLIF
@@ -40,6 +41,8 @@ __all__ = [
     "AdaptiveLIF",
     "AdaptiveLIFParameters",
     "Connections",
+    "CultureLIF",
+    "CultureLIFConstants",
     "EventDrivenLIF",
     "HomeostaticScaling",
     "Izhikevich",

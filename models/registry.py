@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from organoid.models.contracts import TrainableModel
+from organoid.models.culture_lif.module import CultureLIF
 from organoid.models.neurons.adaptive_lif import AdaptiveLIF
 from organoid.models.neurons.adex import AdEx
 from organoid.models.neurons.escape_noise_lif import EscapeNoiseLIF
@@ -22,6 +23,7 @@ MODELS: dict[str, Callable[..., TrainableModel]] = {
     "lif": LIF,
     "adaptive_lif": AdaptiveLIF,
     "escape_lif": EscapeNoiseLIF,
+    "culture_lif": CultureLIF,
     "adex": AdEx,
     "izhikevich": Izhikevich,
 }

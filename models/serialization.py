@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from organoid.errors import ModelError
 from organoid.models.contracts import TrainableModel
+from organoid.models.culture_lif.network import CultureLIFNetwork, CultureLIFParameters
 from organoid.models.registry import MODELS
 from organoid.models.simulators.dense_lif import FreeLIFParameters, LIFSimulator
 from organoid.models.simulators.event_connections import Rows
@@ -111,6 +112,26 @@ def _take_escape(group: h5py.Group) -> SpikeResponseNetwork:
     return SpikeResponseNetwork(SpikeResponseParameters(**values, fields=fields_, latent=latent, brake=brake), kernels)
 
 
+def _put_culture(group: h5py.Group, network: CultureLIFNetwork) -> None:
+    for name, value in network.parameters._asdict().items():
+        if name == _FIELDS:
+            for part, constants in value._asdict().items():
+                group.create_dataset(f"{name}/{part}", data=constants)
+        else:
+            group.create_dataset(name, data=value)
+    if network.stimulus is not None:
+        _put_kernels(group.create_group(_STIMULUS), network.stimulus)
+
+
+def _take_culture(group: h5py.Group) -> CultureLIFNetwork:
+    names = [name for name in CultureLIFParameters._fields if name != _FIELDS]
+    _check_present(group, (*names, *(f"{_FIELDS}/{part}" for part in PopulationFields._fields)))
+    values = {name: _value(group[name]) for name in names}
+    constants = {part: np.asarray(group[_FIELDS][part][()]) for part in PopulationFields._fields}
+    kernels = _take_kernels(group[_STIMULUS]) if _STIMULUS in group else None
+    return CultureLIFNetwork(CultureLIFParameters(**values, fields=PopulationFields(**constants)), kernels)
+
+
 def _put_kernels(group: h5py.Group, kernels: StimulusKernels) -> None:
     for entry in fields(kernels):
         value = getattr(kernels, entry.name)
@@ -204,6 +225,7 @@ def _value(dataset: h5py.Dataset) -> Any:
 
 _KINDS: dict[str, _Kind] = {
     "escape_lif": _Kind(SpikeResponseNetwork, _put_escape, _take_escape),
+    "culture_lif": _Kind(CultureLIFNetwork, _put_culture, _take_culture),
     "event_lif": _Kind(EventDrivenLIF, _put_event, _take_event),
     "free_lif": _Kind(LIFSimulator, _put_lif, _take_lif),
     "free_model": _Kind(StepwiseSimulator, _put_model, _take_model),

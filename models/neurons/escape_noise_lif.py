@@ -66,6 +66,12 @@ def uniforms(stream: Tensor, n_units: int) -> Tensor:
     return _right(x ^ _right(x, 31), 11).double() * 2.0**-53
 
 
+def draw_spikes(probability: Tensor, uniform: Tensor) -> Tensor:
+    """Return spikes drawn with the given probabilities; the gradient of a spike is that of its probability."""
+    drawn: Tensor = _Drawn.apply(probability, uniform)  # type: ignore[no-untyped-call]
+    return drawn
+
+
 def _right(x: Tensor, n: int) -> Tensor:
     """Shift to the right, zeros coming in."""
     return (x >> n) & ((1 << (64 - n)) - 1)
@@ -115,8 +121,7 @@ class EscapeNoiseCell(LIFCell):
 
     def _draw(self, uniform: Tensor, distance: Tensor) -> Tensor:
         spike: Any = self.spike
-        drawn: Tensor = _Drawn.apply(spike.smooth(distance), uniform)  # type: ignore[no-untyped-call]
-        return drawn
+        return draw_spikes(spike.smooth(distance), uniform)
 
 
 class EscapeNoiseLIF(RecurrentNetwork):

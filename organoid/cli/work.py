@@ -12,6 +12,7 @@ from organoid.devices import SimulatedCulture
 from organoid.errors import OrganoidError
 from organoid.fitting import fit, load_fit
 from organoid.fitting.methods import method_for, settings_for
+from organoid.fitting.settings import GradientSettings
 from organoid.hdf5.atomic import replace_file
 from organoid.io.organoid_hdf5 import write_recording
 from organoid.io.registry import read_with
@@ -40,7 +41,7 @@ class FitRequest:
     @property
     def by_gradient(self) -> bool:
         """Whether the model is trained by gradient."""
-        return (self.model, self.loss) != ("escape_lif", "likelihood")
+        return issubclass(method_for(self.model, self.loss).settings, GradientSettings)
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def check_names(request: FitRequest) -> None:
     from organoid.losses import LOSSES
     from organoid.models import MODELS
 
-    pairs = f"escape_lif with likelihood, or one of {', '.join(MODELS)} with one of {', '.join(LOSSES)}"
+    pairs = f"escape_lif or culture_lif with likelihood, or one of {', '.join(MODELS)} with one of {', '.join(LOSSES)}"
     if request.by_gradient and (request.model not in MODELS or request.loss not in LOSSES):
         raise UsageError(f"cannot fit model {request.model!r} with loss {request.loss!r}; choices: {pairs}")
 

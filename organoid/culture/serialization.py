@@ -17,6 +17,7 @@ from organoid.culture.recruitment import Recruitment
 from organoid.errors import ModelError
 from organoid.hdf5.layout import read_table, write_table
 from organoid.models import serialization as model_storage
+from organoid.models.culture_lif.network import CultureLIFNetwork
 from organoid.models.free_running import FreeRunningNetwork
 from organoid.models.simulators.dense_lif import LIFSimulator
 from organoid.models.simulators.event_driven import EventDrivenLIF
@@ -98,6 +99,7 @@ def _take_preset(group: h5py.Group) -> PresetCulture:
 
 
 NETWORK_KINDS: dict[str, NetworkKind] = {
+    "culture_lif": NetworkKind(CultureLIFNetwork, model_storage.write_network, model_storage.read_network),
     "escape_lif": NetworkKind(SpikeResponseNetwork, model_storage.write_network, model_storage.read_network),
     "event_lif": NetworkKind(EventDrivenLIF, model_storage.write_network, model_storage.read_network),
     "free_lif": NetworkKind(LIFSimulator, model_storage.write_network, model_storage.read_network),

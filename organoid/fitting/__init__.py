@@ -9,7 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from organoid.fitting.methods import METHODS, method_for, settings_for
-from organoid.fitting.settings import FitSettings, FreeRunSettings, GradientSettings, LikelihoodSettings
+from organoid.fitting.settings import (
+    CultureLIFSettings,
+    FitSettings,
+    FreeRunSettings,
+    GradientSettings,
+    LikelihoodSettings,
+)
 
 if TYPE_CHECKING:
     from organoid.fitting.gradient.result import GradientFit
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METHODS",
+    "CultureLIFSettings",
     "Fit",
     "FitResult",
     "FitSettings",
@@ -54,7 +61,8 @@ def fit(
     """Fit a spiking network to a recording.
 
     How is looked up in `METHODS` by model and loss. The default, ``escape_lif`` with ``likelihood``, is fitted on
-    recorded history (convex; see `organoid.fitting.teacher_forced.estimate`). Any other model and loss trains by
+    recorded history (convex; see `organoid.fitting.teacher_forced.estimate`), and so is ``culture_lif`` with
+    ``likelihood`` (`organoid.fitting.methods.culture_lif`). Any other model and loss trains by
     surrogate gradients (see `organoid.fitting.methods.gradient`); there ``escape_lif`` is
     `organoid.models.EscapeNoiseLIF`, LIF cells whose spikes are drawn. The last 20 % of the window are the test part:
     no choice sees them.
@@ -77,7 +85,8 @@ def fit(
     progress : bool
         Show a progress bar.
     settings : FitSettings, optional
-        Options of the fit: `LikelihoodSettings` for the default, `GradientSettings` for all others.
+        Options of the fit: `LikelihoodSettings` for the default, `CultureLIFSettings` for culture_lif with likelihood,
+        `GradientSettings` for all others.
     **by_name
         Single options by name, such as ``free_run=False``, ``exact=True`` or ``n_steps=300``; they come before those of
         `settings`.

@@ -1,6 +1,6 @@
 """`Fit`, what every fit has, and `FitResult`, the fit by teacher-forced likelihood; how they are saved."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, ClassVar
@@ -11,12 +11,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from organoid.errors import FitError
-from organoid.fitting.data.history import bin_history
+from organoid.fitting.culture_lif.prediction import culture_expected_counts
+from organoid.fitting.data.history import History, bin_history
 from organoid.fitting.evoked.calibrate import calibrate
 from organoid.fitting.evoked.settings import EvokedSettings
 from organoid.fitting.serialization import FITS, as_integers, read_json, save_fit, to_json
 from organoid.fitting.teacher_forced.prediction import expected_counts
 from organoid.hdf5 import layout
+from organoid.models.culture_lif.network import CultureLIFNetwork
 from organoid.models.free_running import FreeRunningNetwork
 from organoid.models.serialization import read_network, write_network
 from organoid.models.spike_response.network import SpikeResponseNetwork
@@ -163,12 +165,12 @@ class FitResult(Fit):
 
     Parameters
     ----------
-    network : SpikeResponseNetwork
+    network : SpikeResponseNetwork or CultureLIFNetwork
         The network to simulate and stimulate with: corrected in free run, or the teacher-forced one where that meets
         the free-run criteria already.
-    forced : SpikeResponseNetwork
+    forced : SpikeResponseNetwork or CultureLIFNetwork
         The network to predict with, fitted on recorded history.
-    uncoupled : SpikeResponseNetwork
+    uncoupled : SpikeResponseNetwork or CultureLIFNetwork
         The same units with their own history only: the baseline.
     per_unit : DataFrame
         Beside what every fit has: follows ("coupled", "fields only", "own history" or "constant rate"), and the rest of
@@ -181,9 +183,9 @@ class FitResult(Fit):
         `organoid.fitting.evoked.scores.score_responses`); empty where they were not.
     """
 
-    network: SpikeResponseNetwork
-    forced: SpikeResponseNetwork
-    uncoupled: SpikeResponseNetwork
+    network: SpikeResponseNetwork | CultureLIFNetwork
+    forced: SpikeResponseNetwork | CultureLIFNetwork
+    uncoupled: SpikeResponseNetwork | CultureLIFNetwork
     goodness: pd.DataFrame = field(default_factory=pd.DataFrame)
     evoked: dict[str, Any] = field(default_factory=dict)
 
@@ -209,10 +211,7 @@ class FitResult(Fit):
                 f"the recording has {rec.n_units} units, the fit {self.network.n_units}; they must be the same"
             )
         history = bin_history(rec, self.bin_width, t_start, t_stop)
-        parts = expected_counts(
-            history, self.forced.parameters, history.first_bin, history.n_bins, self.forced.stimulus
-        )
-        chunks = [expected for _, expected in parts]
+        chunks = [expected for _, expected in _expected_counts(history, self.forced)]
         return np.concatenate(chunks) if chunks else np.empty((0, rec.n_units))
 
     def calibrate(
@@ -271,3 +270,13 @@ class FitResult(Fit):
     def __repr__(self) -> str:
         bits, alone = (self.scores[f"heldout_bits_per_spike{suffix}"] for suffix in ("", "_uncoupled"))
         return f"FitResult({self.network.n_units} units, held out {bits:.3f} bits/spike, uncoupled {alone:.3f})"
+
+
+def _expected_counts(
+    history: History, network: SpikeResponseNetwork | CultureLIFNetwork
+) -> Iterator[tuple[int, Array]]:
+    """Yield expected counts of all bins that are not history alone."""
+    bins = history.first_bin, history.n_bins
+    if isinstance(network, CultureLIFNetwork):
+        return culture_expected_counts(history, network.parameters, *bins)
+    return expected_counts(history, network.parameters, *bins, network.stimulus)

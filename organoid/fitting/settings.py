@@ -7,7 +7,14 @@ from typing import Any, TypeVar
 from organoid.errors import FitError
 from organoid.fitting.free_run.settings import DEFAULT, FreeRunSettings
 
-__all__ = ["FitSettings", "FreeRunSettings", "GradientSettings", "LikelihoodSettings", "settings_from"]
+__all__ = [
+    "CultureLIFSettings",
+    "FitSettings",
+    "FreeRunSettings",
+    "GradientSettings",
+    "LikelihoodSettings",
+    "settings_from",
+]
 
 
 def _option(default: Any, text: str, **cli: Any) -> Any:
@@ -82,6 +89,28 @@ class LikelihoodSettings(FitSettings):
     )
     latent_drive: bool = _option(False, "Likelihood: add a slow input shared by all units, if correlation lacks.")
     device: str | None = _option(None, "Likelihood: where torch computes: cpu, cuda.")
+
+
+@dataclass(frozen=True)
+class CultureLIFSettings(FitSettings):
+    """Options of the culture LIF fit (``model="culture_lif"``, ``loss="likelihood"``).
+
+    Parameters
+    ----------
+    bin_width : float
+        Time step, s.
+    edge_null : str
+        What connections are tested against; see `LikelihoodSettings`.
+    dales_law : bool
+        Let each unit only excite or only inhibit the others; which of the two is taken from the sum of its outgoing
+        weights in a fit without the law.
+    free_run : bool or FreeRunSettings
+        Whether, and how, the network is run freely, compared with the recording, and corrected.
+    """
+
+    bin_width: float = 0.001
+    edge_null: str = "empirical"
+    dales_law: bool = _option(False, "culture_lif: let each unit only excite or only inhibit the others.")
 
 
 @dataclass(frozen=True)

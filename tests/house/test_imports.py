@@ -63,9 +63,19 @@ FITTING = {
     "teacher_forced": {"data", "evaluation"},
     "connectivity": {"data", "teacher_forced", "evaluation"},
     "free_run": {"data", "teacher_forced", "evaluation"},
+    "culture_lif": {"data", "teacher_forced", "evaluation", "free_run"},
     "gradient": {"data", "teacher_forced", "evaluation", "free_run", "connectivity"},
     "evoked": {"data", "teacher_forced", "evaluation", "free_run"},
-    "methods": {"data", "teacher_forced", "evaluation", "free_run", "connectivity", "gradient", "evoked"},
+    "methods": {
+        "data",
+        "teacher_forced",
+        "evaluation",
+        "free_run",
+        "connectivity",
+        "gradient",
+        "culture_lif",
+        "evoked",
+    },
 }
 
 

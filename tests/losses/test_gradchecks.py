@@ -21,6 +21,7 @@ from organoid.models import (
     SYNAPSES,
     AdaptiveLIFParameters,
     AdExParameters,
+    CultureLIFConstants,
     DalesLaw,
     IzhikevichParameters,
     LeakyReadout,
@@ -28,6 +29,7 @@ from organoid.models import (
     ShortTermPlasticity,
     SparseSynapses,
 )
+from organoid.models.culture_lif.module import TRAINABLE
 from organoid.models.states import mapped, tensors
 from organoid.models.surrogate import Sigmoid
 
@@ -39,6 +41,7 @@ EVERYTHING: dict[str, Any] = {
     "lif": SOME,
     "escape_lif": SOME,
     "adaptive_lif": AdaptiveLIFParameters(replace(SOME, reset="subtract"), trainable=("tau_adapt",)),
+    "culture_lif": CultureLIFConstants(use=(0.1, 0.3, 0.5), trainable=TRAINABLE),
     "adex": AdExParameters(FAST, trainable=("tau_adapt",)),
     "izhikevich": IzhikevichParameters(weight_scale=1.0, detach_reset=False, trainable=("a", "tau_syn")),
 }

@@ -6,6 +6,7 @@ control bins. Corrections are tried from gentle to thorough: biases alone, then 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +24,9 @@ from organoid.fitting.free_run.criteria import discrepancy, reasons
 from organoid.fitting.free_run.latent_drive import fit_drive
 from organoid.fitting.free_run.moments import FreeFit, fit_free, longest_stretch
 from organoid.fitting.free_run.recorded_stimuli import with_recorded_pulses
+from organoid.fitting.free_run.safeguard import LikelihoodLoss
 from organoid.fitting.free_run.settings import DEFAULT, FreeRunSettings
-from organoid.fitting.teacher_forced.estimate import Design, ForcedFit, assemble, negative_log_likelihood
-from organoid.fitting.teacher_forced.model_selection import constant_rates
+from organoid.fitting.teacher_forced.estimate import Design, ForcedFit, assemble
 from organoid.models.free_running import FreeRunningNetwork
 from organoid.models.spike_response.network import SpikeResponseNetwork, SpikeResponseParameters
 from organoid.models.spike_response.stimulus import StimulusKernels
@@ -35,6 +36,7 @@ from organoid.statistics import firing_rates
 Array = NDArray[np.float64]
 
 CHECK_SEEDS, DRIVE_SEEDS, RATE_SEEDS = 1000, 2000, 3000  # apart from the seeds of the scores
+BUDGET = 1.5  # of the largest loss: how far a correction may stray on its way
 _HALVINGS = 6
 RATE_ROUNDS, RATE_GAIN, MAX_STEP = 6, 0.6, 1.0  # of biases by whole runs; logit
 RATE_LOSS = 0.0015  # share of the gain that the mean rate may cost beyond
@@ -59,6 +61,8 @@ class FreeWeights:
         Share of the likelihood gain given up, on the training part.
     moments_off : tuple of float
         How far moments were off in each step of the last correction.
+    passes : bool
+        Whether no further correction is needed.
     """
 
     parameters: SpikeResponseParameters
@@ -66,6 +70,7 @@ class FreeWeights:
     discrepancy: float
     loss: float
     moments_off: tuple[float, ...] = ()
+    passes: bool = False
 
 
 def choose_free_weights(
@@ -95,7 +100,7 @@ def choose_free_weights(
     """
     recorded = summarize_activity(rec)
     stimulus = forced.stimulus
-    first = _check(SpikeResponseNetwork(forced.parameters, stimulus), training, recorded, seed, settings)
+    first = check_free_runs(SpikeResponseNetwork(forced.parameters, stimulus), training, recorded, seed, settings)
     best = _uncorrected(forced.parameters, first)
     if first.passes:
         return best
@@ -104,13 +109,14 @@ def choose_free_weights(
     if longest_stretch(training.observed) * training.bin_width < settings.min_segment:
         return best
     plans = settings.plans if first.discrepancy < NEAR else [plan for plan in settings.plans if plan.everything]
-    fits = (fit_free(training, design, forced, plan, seed=seed, device=device, progress=progress) for plan in plans)
-    loss, kept = _Loss(design, forced), forced.theta
-    for name, theta, off in _corrections(forced.theta, fits, loss, _max_loss(recorded, settings)):
+    loss, kept, most = LikelihoodLoss(design, forced), forced.theta, max_loss(recorded, settings)
+    options: dict[str, Any] = {"budget": BUDGET * most, "seed": seed, "device": device, "progress": progress}
+    fits = (fit_free(training, design, forced, plan, **options) for plan in plans)
+    for name, theta, off in _corrections(forced.theta, fits, loss, most):
         parameters = assemble(training, design, theta)
-        found = _check(SpikeResponseNetwork(parameters, stimulus), training, recorded, seed, settings)
+        found = check_free_runs(SpikeResponseNetwork(parameters, stimulus), training, recorded, seed, settings)
         if found.discrepancy < best.discrepancy:
-            best, kept = FreeWeights(parameters, name, found.discrepancy, loss(theta), off), theta
+            best, kept = FreeWeights(parameters, name, found.discrepancy, loss(theta), off, found.passes), theta
         if found.passes:
             return best
         if found.alive and not recorded.bursts_count:  # without bursts, no more is to be had but the mean rate
@@ -120,8 +126,9 @@ def choose_free_weights(
     return _with_mean_rate(best, kept, loss, stimulus, training, recorded, seed, settings)
 
 
-def _uncorrected(parameters: SpikeResponseParameters, found: "_Verdict") -> FreeWeights:
-    return FreeWeights(parameters, "forced" if found.alive else "forced, not alive", found.discrepancy, 0.0)
+def _uncorrected(parameters: SpikeResponseParameters, found: "FreeRunCheck") -> FreeWeights:
+    choice = "forced" if found.alive else "forced, not alive"
+    return FreeWeights(parameters, choice, found.discrepancy, 0.0, passes=found.passes)
 
 
 def _with_mean_rate(
@@ -139,14 +146,16 @@ def _with_mean_rate(
     shift = moved.bias - best.parameters.bias
     part = _share(theta, _shifted(theta, shift), loss, settings.max_loss[1] + RATE_LOSS) * shift
     parameters = _biased(best.parameters, part)
-    found = _check(SpikeResponseNetwork(parameters, stimulus), training, recorded, seed, settings)
+    found = check_free_runs(SpikeResponseNetwork(parameters, stimulus), training, recorded, seed, settings)
     if found.discrepancy >= best.discrepancy:
         return best
     choice = "rates" if best.choice.startswith("forced") else best.choice
-    return FreeWeights(parameters, choice, found.discrepancy, loss(_shifted(theta, part)), best.moments_off)
+    lost = loss(_shifted(theta, part))
+    return FreeWeights(parameters, choice, found.discrepancy, lost, best.moments_off, found.passes)
 
 
-def _max_loss(recorded: ActivitySummary, settings: FreeRunSettings) -> float:
+def max_loss(recorded: ActivitySummary, settings: FreeRunSettings) -> float:
+    """Return the largest share of likelihood that a correction may give up."""
     bursting, asynchronous = settings.max_loss
     return bursting if recorded.bursts_count else asynchronous
 
@@ -172,15 +181,15 @@ def choose_large_weights(
     settings : FreeRunSettings
     """
     recorded, parameters = summarize_activity(rec), forced.parameters
-    first = _check(SpikeResponseNetwork(parameters, forced.stimulus), training, recorded, seed, settings)
+    first = check_free_runs(SpikeResponseNetwork(parameters, forced.stimulus), training, recorded, seed, settings)
     if first.passes:
         return _uncorrected(parameters, first)
     parameters = _by_whole_runs(parameters, forced.stimulus, training, recorded, seed, settings, each=True)
-    after = _check(SpikeResponseNetwork(parameters, forced.stimulus), training, recorded, seed, settings)
+    after = check_free_runs(SpikeResponseNetwork(parameters, forced.stimulus), training, recorded, seed, settings)
     if after.discrepancy >= first.discrepancy:
         return _uncorrected(forced.parameters, first)
     theta = _shifted(forced.theta, parameters.bias - forced.parameters.bias)
-    return FreeWeights(parameters, "rates", after.discrepancy, _Loss(design, forced)(theta))
+    return FreeWeights(parameters, "rates", after.discrepancy, LikelihoodLoss(design, forced)(theta))
 
 
 def _by_whole_runs(
@@ -277,7 +286,9 @@ def with_latent_drive(
     if driven is weights.parameters:
         return weights
     both = (weights.parameters, driven)
-    before, after = (_check(SpikeResponseNetwork(p, stimulus), training, recorded, seed, settings) for p in both)
+    before, after = (
+        check_free_runs(SpikeResponseNetwork(p, stimulus), training, recorded, seed, settings) for p in both
+    )
     if after.discrepancy > before.discrepancy and not after.passes:
         return weights
     choice = "driven" if after.alive and weights.choice in NOT_ALIVE else weights.choice
@@ -285,15 +296,17 @@ def with_latent_drive(
 
 
 @dataclass(frozen=True)
-class _Verdict:
+class FreeRunCheck:
+    """How free runs of a network compare: discrepancy, whether it needs no correction, whether it is alive."""
+
     discrepancy: float
     passes: bool
     alive: bool
 
 
-def _check(
-    network: SpikeResponseNetwork, training: History, recorded: ActivitySummary, seed: int, settings: FreeRunSettings
-) -> _Verdict:
+def check_free_runs(
+    network: FreeRunningNetwork, training: History, recorded: ActivitySummary, seed: int, settings: FreeRunSettings
+) -> FreeRunCheck:
     """Compare free runs, in which the recorded pulses come, with the recording."""
     pulsed = with_recorded_pulses(network, training)
     length = {"n_runs": settings.check_runs, "duration": settings.check_duration}
@@ -301,17 +314,4 @@ def _check(
     scores = summarise(runs)
     both = (settings.target, settings.criteria)
     passes, alive = (not list(reasons(scores, recorded.bursts_count, limits)) for limits in both)
-    return _Verdict(discrepancy(scores, recorded.bursts_count), passes, alive)
-
-
-class _Loss:
-    """The share of the forced fit's gain over constant rates that other weights give up, on the training part."""
-
-    def __init__(self, design: Design, forced: ForcedFit) -> None:
-        self.design = design
-        self.best = negative_log_likelihood(design, forced.theta)
-        constant = negative_log_likelihood(design, constant_rates(design, design.sample))
-        self.gain = max(constant - self.best, 1e-12)
-
-    def __call__(self, theta: Array) -> float:
-        return float((negative_log_likelihood(self.design, theta) - self.best) / self.gain)
+    return FreeRunCheck(discrepancy(scores, recorded.bursts_count), passes, alive)

@@ -29,6 +29,7 @@ Summary = dict[str, Any]
 STTC_DT = 0.05  # s
 MIN_SPIKES_FOR_CV = 50
 RARE = 1e-3  # Hz
+LEVEL_BIN, N_LEVELS = 0.05, 200  # s; of the distribution of the population count
 SCORE_NAMES = (
     "rate_ratio",
     "rate_correlation",
@@ -40,6 +41,9 @@ SCORE_NAMES = (
     "isi_cv_ratio",
     "sttc_correlation",
     "extra_bursts_per_minute",
+    "magnitude_error",
+    "spatial_error",
+    "temporal_error",
 )
 
 
@@ -62,6 +66,8 @@ class ActivitySummary:
     n_bursts : int
     thresholds : dict
         Of the burst detector.
+    levels : ndarray, shape (n_levels,)
+        Evenly spaced quantiles of the population count in 50 ms bins, in units of its mean.
     """
 
     rates: Array
@@ -74,6 +80,7 @@ class ActivitySummary:
     highest_rate: float
     n_bursts: int
     thresholds: dict[str, float]
+    levels: Array
 
     @property
     def bursts_count(self) -> bool:
@@ -101,7 +108,15 @@ def summarize_activity(rec: SpikeRecording, thresholds: dict[str, float] | None 
         highest_rate=highest_rate(rec),
         n_bursts=len(bursts),
         thresholds=used,
+        levels=_levels(rec),
     )
+
+
+def _levels(rec: SpikeRecording) -> Array:
+    counts = rec.counts(LEVEL_BIN).sum(1)[rec.observed_bins(LEVEL_BIN)]
+    if not counts.any():
+        return np.full(N_LEVELS, np.nan)
+    return np.asarray(np.quantile(counts / counts.mean(), (np.arange(N_LEVELS) + 0.5) / N_LEVELS))
 
 
 def highest_rate(rec: SpikeRecording) -> float:
@@ -111,7 +126,15 @@ def highest_rate(rec: SpikeRecording) -> float:
 
 
 def compare(recorded: ActivitySummary, simulated: ActivitySummary) -> dict[str, float]:
-    """Return the free-run scores of one simulation; NaN where undefined."""
+    r"""Return the free-run scores of one simulation; NaN where undefined.
+
+    Three of them say where activity is off, whatever the cause. With rates :math:`r_i` of the units, their shares
+    :math:`p_i = r_i / \sum_j r_j`, and quantiles :math:`q_k` of the population count in 50 ms bins over its mean:
+    how much (``magnitude_error``, :math:`|\log(\bar r^{sim} / \bar r^{rec})|`), which units (``spatial_error``,
+    :math:`\tfrac12 \sum_i |p_i^{sim} - p_i^{rec}|`, the share of spikes that fall on the wrong unit), and when
+    (``temporal_error``, :math:`\tfrac12 \langle |q_k^{sim} - q_k^{rec}| \rangle_k`, the share of activity that falls
+    into moments of the wrong intensity). Each ignores what the other two measure.
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
             "rate_ratio": _ratio(float(np.mean(simulated.rates)), float(np.mean(recorded.rates))),
@@ -124,6 +147,9 @@ def compare(recorded: ActivitySummary, simulated: ActivitySummary) -> dict[str, 
             "isi_cv_ratio": _median_ratio(simulated.isi_cv, recorded.isi_cv),
             "sttc_correlation": _correlation(_off_diagonal(simulated.sttc), _off_diagonal(recorded.sttc)),
             "extra_bursts_per_minute": 60.0 * (simulated.burst_rate - recorded.burst_rate),
+            "magnitude_error": abs(float(np.log(np.mean(simulated.rates) / np.mean(recorded.rates)))),
+            "spatial_error": float(np.abs(_shares(simulated.rates) - _shares(recorded.rates)).sum() / 2),
+            "temporal_error": float(np.abs(simulated.levels - recorded.levels).mean() / 2),
         }
 
 
@@ -253,6 +279,10 @@ def evaluate_free_runs(
 
 def _ratio(a: float, b: float) -> float:
     return float(a / b) if np.isfinite(b) and b > 0 else np.nan
+
+
+def _shares(rates: Array) -> Array:
+    return rates / rates.sum() if rates.sum() > 0 else np.full_like(rates, np.nan)
 
 
 def _median_ratio(a: Array, b: Array) -> float:

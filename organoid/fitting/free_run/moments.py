@@ -32,6 +32,7 @@ from scipy.special import expit
 from tqdm import tqdm
 
 from organoid.fitting.data.history import History
+from organoid.fitting.free_run.safeguard import LikelihoodLoss, Safeguard
 from organoid.fitting.free_run.settings import Plan
 from organoid.fitting.free_run.window_states import collect_states
 from organoid.fitting.free_run.windows import compare_windows
@@ -59,7 +60,7 @@ class FreeFit:
     theta : ndarray, shape (n_features, n_units)
         The same, standardised.
     moments_off : tuple of float
-        Root-mean-square moment error of each step, in units of V.
+        Root-mean-square moment error of each step, in units of V; NaN for a step that was undone.
     plan : Plan
     """
 
@@ -75,6 +76,7 @@ def fit_free(
     forced: ForcedFit,
     plan: Plan,
     *,
+    budget: float = np.inf,
     seed: int = 0,
     device: str | None = None,
     progress: bool = False,
@@ -88,12 +90,15 @@ def fit_free(
     forced : ForcedFit
         Where to start.
     plan : Plan
+    budget : float
+        Largest share of the gain over constant rates that the weights may give up on the way; see
+        `organoid.fitting.free_run.safeguard`.
     seed : int
     device : str, optional
         See `organoid.fitting.free_run.windows.compare_windows`.
     progress : bool
     """
-    solver = _Natural(design, forced, plan)
+    solver, guard = _Natural(design, forced, plan), Safeguard(forced.theta, LikelihoodLoss(design, forced), budget)
     own = design.network_places
     rng = np.random.default_rng(seed)
     schedule = list(_schedule(training, plan))
@@ -102,7 +107,7 @@ def fit_free(
     total, n_averaged = np.zeros_like(theta), 0
     with tqdm(schedule, desc="free run", disable=not progress, leave=False) as bar:
         for n, (n_steps, n_windows) in enumerate(bar):
-            chosen = _stratified(states.bins.size, n_windows, rng)
+            chosen = stratified(states.bins.size, n_windows, rng)
             parameters = assemble(training, design, theta)
             moments = compare_windows(
                 training,
@@ -114,20 +119,22 @@ def fit_free(
                 device=device,
                 stimulus=forced.stimulus,
             )
+            accepted = guard.accept(theta, moments.rate_ratio, n_steps)
+            if accepted is not theta:  # its windows say nothing of the weights before it
+                theta = accepted
+                off.append(np.nan)
+                continue
             error = np.zeros_like(theta)
             error[own] = (moments.recorded - moments.simulated) / design.scale[own, None]
             rate = TRUST / (1.0 + DECAY * n)
-            step, size = solver.step(error, rate)
-            theta = theta + step - solver.pull_back(theta, rate / TRUST * PULL_BACK)
+            step, size = solver.step(error, guard.trust * rate)
+            theta = guard.within(theta + step - solver.pull_back(theta, rate / TRUST * PULL_BACK))
             off.append(size)
             bar.set_postfix(moments_off=f"{size:.3f}")
             if n >= 2 * len(schedule) // 3:
                 total += theta
                 n_averaged += 1
-            if not np.all(np.isfinite(theta)):  # diverged: the gate refuses what is not finite
-                total, n_averaged = theta, 1
-                break
-    theta = total / n_averaged
+    theta = total / n_averaged if n_averaged else theta
     return FreeFit(assemble(training, design, theta), theta, tuple(off), plan)
 
 
@@ -151,7 +158,7 @@ def longest_stretch(observed: NDArray[np.bool_]) -> int:
     return int((edges[1::2] - edges[::2]).max())
 
 
-def _stratified(n: int, n_windows: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def stratified(n: int, n_windows: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Draw window starts, one from each equal stretch of the states."""
     return np.minimum(((np.arange(n_windows) + rng.uniform(size=n_windows)) * n / n_windows).astype(np.int64), n - 1)
 

@@ -9,7 +9,6 @@ from organoid.errors import ModelError
 from organoid.fitting.data.history import History
 from organoid.models.free_running import Advance, FreeRunningNetwork, Injection
 from organoid.models.rng import stream_key, uniform
-from organoid.models.spike_response.network import EscapeLIFState, SpikeResponseNetwork
 from organoid.models.spike_response.stimulus import PulseTrack, StimulusKernels
 
 _CHUNK = 20_000  # steps
@@ -18,7 +17,7 @@ _CHUNK = 20_000  # steps
 class PulsedState(NamedTuple):
     """State of a `PulsedNetwork`: of its network, and where in the recording's pulses it is."""
 
-    network: EscapeLIFState
+    network: Any
     at: int
 
 
@@ -31,7 +30,7 @@ class PulsedNetwork:
 
     Parameters
     ----------
-    network : SpikeResponseNetwork
+    network : FreeRunningNetwork
     kernels : StimulusKernels
     track : PulseTrack
         Recorded pulses, in steps from the start of the recording.
@@ -39,7 +38,7 @@ class PulsedNetwork:
         Steps of the recording.
     """
 
-    network: SpikeResponseNetwork
+    network: FreeRunningNetwork
     kernels: StimulusKernels
     track: PulseTrack
     period: int
@@ -93,8 +92,9 @@ class PulsedNetwork:
         return Injection(none, none, 1.0, np.zeros(n_steps), *self.kernels.drive(track, at, at + n_steps))
 
 
-def with_recorded_pulses(network: SpikeResponseNetwork, history: History) -> FreeRunningNetwork:
+def with_recorded_pulses(network: FreeRunningNetwork, history: History) -> FreeRunningNetwork:
     """Return the network with the pulses of a recording; the network itself where they have no kernels."""
-    if network.stimulus is None:
+    kernels: StimulusKernels | None = getattr(network, "stimulus", None)
+    if kernels is None:
         return network
-    return PulsedNetwork(network, network.stimulus, history.pulses.track(network.stimulus), history.n_bins)
+    return PulsedNetwork(network, kernels, history.pulses.track(kernels), history.n_bins)

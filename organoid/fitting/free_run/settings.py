@@ -75,6 +75,8 @@ class FreeRunSettings:
         bursts, and where it does not.
     min_segment : float
         Longest interval observed without a break that windows of corrections need, s.
+    culture_lif : bool
+        Whether a culture LIF network is tried for simulation where the default's weights do not meet `target`.
     drive_duration : float
         Of each free run by which a shared latent drive is fitted, s.
 
@@ -98,6 +100,7 @@ class FreeRunSettings:
     plans: tuple[Plan, ...] = (RATES, ALL)
     max_loss: tuple[float, float] = (0.036, 0.015)
     min_segment: float = 1.0
+    culture_lif: bool = True
     drive_duration: float = 1200.0
 
     def __post_init__(self) -> None:

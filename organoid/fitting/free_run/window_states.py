@@ -99,10 +99,10 @@ def collect_states(training: History, basis: Basis, longest: int) -> RecordedSta
         traces,
         population,
     )
-    return RecordedStates(wanted, traces, population, _allowed(training, longest))
+    return RecordedStates(wanted, traces, population, allowed_spikes(training, longest))
 
 
-def _allowed(training: History, longest: int) -> Array:
+def allowed_spikes(training: History, longest: int) -> Array:
     """Return twice the most spikes in any stretch, by its length in bins (rounded up to a power of 2), and a few."""
     spikes = np.concatenate([[0], np.cumsum(np.bincount(training.bins, minlength=training.n_bins))])
     lengths = 2 ** np.arange(int(np.ceil(np.log2(max(longest, 2)))) + 1)

@@ -43,6 +43,11 @@ class Moments:
     recorded: Array
     share_given_up: float
 
+    @property
+    def rate_ratio(self) -> float:
+        """Simulated over recorded spikes a bin: the last feature is 1."""
+        return float(self.simulated[-1].sum() / max(self.recorded[-1].sum(), 1e-12))
+
 
 def _no_response(n_units: int) -> tuple[NDArray[Any], ...]:
     nothing = np.zeros(n_units)

@@ -5,7 +5,13 @@ from importlib import import_module
 from typing import Any
 
 from organoid.errors import FitError
-from organoid.fitting.settings import FitSettings, GradientSettings, LikelihoodSettings, settings_from
+from organoid.fitting.settings import (
+    CultureLIFSettings,
+    FitSettings,
+    GradientSettings,
+    LikelihoodSettings,
+    settings_from,
+)
 
 ANY = "*"
 
@@ -41,6 +47,11 @@ METHODS: dict[tuple[str, str], Method] = {  # (model, loss); ANY stands for all 
         "the likelihood fit (model='escape_lif', loss='likelihood')",
         LikelihoodSettings,
         "organoid.fitting.methods.likelihood:fit_likelihood",
+    ),
+    ("culture_lif", "likelihood"): Method(
+        "the culture LIF fit (model='culture_lif', loss='likelihood')",
+        CultureLIFSettings,
+        "organoid.fitting.methods.culture_lif:fit_culture_lif",
     ),
     (ANY, ANY): Method("a fit by gradient", GradientSettings, "organoid.fitting.methods.gradient:fit_gradient"),
 }

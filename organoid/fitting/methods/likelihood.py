@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from tqdm import tqdm
 
 from organoid.errors import FitError
 from organoid.fitting.connectivity.inference import EDGE_COLUMNS, check_null, infer_edges
+from organoid.fitting.culture_lif.candidate import CultureCandidate, fit_candidate
+from organoid.fitting.culture_lif.prediction import assess_culture
 from organoid.fitting.data.history import History, bin_history
 from organoid.fitting.evaluation.goodness_of_fit import Goodness
 from organoid.fitting.free_run.calibration import (
@@ -36,6 +38,7 @@ from organoid.fitting.teacher_forced.estimate import CONSTANT, FIELDS_ONLY, OWN,
 from organoid.fitting.teacher_forced.prediction import assess, bits_per_spike
 from organoid.fitting.teacher_forced.priors import STRUCTURES
 from organoid.fitting.teacher_forced.regions import find_regions, places
+from organoid.models.culture_lif.network import CultureLIFNetwork
 from organoid.models.spike_response.network import SpikeResponseNetwork
 from organoid.parallel import one_torch_thread, peak_rss_mb
 from organoid.recording import SpikeRecording
@@ -44,6 +47,7 @@ from organoid.statistics import firing_rates
 BIN_WIDTH = LikelihoodSettings.bin_width
 MIN_TRAINING_SPIKES = 50
 MIN_DURATION = 10.0  # s
+CULTURE_LIF = "culture_lif"
 _SIMPLER = {"fields_only": FIELDS_ONLY, "own_history": OWN, "constant_rate": CONSTANT}
 
 
@@ -68,13 +72,18 @@ def fit_likelihood(
         bar.update()
         coupled, alone = assess(history, [forced.parameters, forced.uncoupled], [forced.stimulus, None])
         bar.update()
-        edges = _edges(training, seed, options.edge_null)
+        edges = find_edges(training, seed, options.edge_null)
         bar.update()
         used, seen = (_fitted(history, seed, couplings), history) if options.refit else (fitted, training)
         weights = _free_weights(rec, seen, used, options, seed, progress)
+        candidate = _candidate(rec, seen, used, weights, options, seed, progress)
         bar.update()
+        network: SpikeResponseNetwork | CultureLIFNetwork
         braked = weights.parameters._replace(brake=recorded_brake(seen))
         network = SpikeResponseNetwork(braked, used.forced.stimulus)
+        if candidate is not None:
+            network = CultureLIFNetwork(candidate.weights.parameters)
+            weights = replace(weights, choice=CULTURE_LIF, loss=candidate.weights.loss)
         summary = _free_runs(network, rec, history, options, seed, progress)
         bar.update()
     seconds = time.perf_counter() - began
@@ -82,7 +91,11 @@ def fit_likelihood(
         network=network,
         forced=SpikeResponseNetwork(used.forced.parameters, used.forced.stimulus),
         uncoupled=SpikeResponseNetwork(used.forced.uncoupled),
-        scores=_scores(rec, history, forced, coupled, alone, None if options.refit else weights, seconds),
+        scores=_scores(rec, history, forced, coupled, alone, seconds)
+        if options.refit
+        else _with_free_scores(
+            _scores(rec, history, forced, coupled, alone, seconds), history, forced, weights, candidate
+        ),
         free_run=summary,
         edges=edges,
         per_unit=_per_unit(rec, forced, coupled, alone),
@@ -100,6 +113,7 @@ def fit_likelihood(
             "training_stop": rec.t_start + training.n_bins * options.bin_width,
             **_options(options, couplings),
             **_how(forced, weights),
+            **({} if candidate is None else {"culture_lif_weights": candidate.weights.choice}),
         },
     )
 
@@ -185,7 +199,8 @@ def _distances(rec: SpikeRecording, coupling_prior: str) -> NDArray[np.float64] 
     return np.asarray(np.hypot(*(place[:, None] - place[None]).transpose(2, 0, 1)))
 
 
-def _edges(training: History, seed: int, null: str) -> pd.DataFrame:
+def find_edges(training: History, seed: int, null: str) -> pd.DataFrame:
+    """Return the table of connections; empty for too many units."""
     if training.n_units > MAX_COUPLED:
         return pd.DataFrame({name: pd.Series(dtype=float) for name in EDGE_COLUMNS})
     return infer_edges(training, np.random.default_rng(seed + 1), null=null)
@@ -201,7 +216,7 @@ def _free_weights(
     rec: SpikeRecording, seen: History, fitted: _Fitted, options: LikelihoodSettings, seed: int, progress: bool
 ) -> FreeWeights:
     """Choose the weights to simulate with from the bins that were fitted, and no others."""
-    part, forced, runs = _part(rec, seen), fitted.forced, options.free_runs
+    part, forced, runs = training_part(rec, seen), fitted.forced, options.free_runs
     if runs is None:
         weights = FreeWeights(forced.parameters, "forced", np.nan, 0.0)
     elif seen.n_units > MAX_COUPLED:
@@ -215,8 +230,27 @@ def _free_weights(
     return weights
 
 
+def _candidate(
+    rec: SpikeRecording,
+    seen: History,
+    fitted: _Fitted,
+    weights: FreeWeights,
+    options: LikelihoodSettings,
+    seed: int,
+    progress: bool,
+) -> CultureCandidate | None:
+    """Return a culture LIF network to simulate with, where the default's weights do not pass and it is nearer."""
+    runs = options.free_runs
+    if runs is None or weights.passes or not runs.culture_lif:
+        return None
+    if options.latent_drive or fitted.forced.stimulus is not None:  # it has no such terms
+        return None
+    found = fit_candidate(training_part(rec, seen), seen, seed=seed, settings=runs, progress=progress)
+    return found if found is not None and found.weights.discrepancy < weights.discrepancy else None
+
+
 def _free_runs(
-    network: SpikeResponseNetwork,
+    network: SpikeResponseNetwork | CultureLIFNetwork,
     rec: SpikeRecording,
     history: History,
     options: LikelihoodSettings,
@@ -230,7 +264,7 @@ def _free_runs(
     return evaluate_free_runs(pulsed, rec, seed=seed, settings=options.free_runs, progress=progress)
 
 
-def _part(rec: SpikeRecording, seen: History) -> SpikeRecording:
+def training_part(rec: SpikeRecording, seen: History) -> SpikeRecording:
     """Return the part of a recording that was fitted."""
     return rec.select(t_stop=min(rec.t_start + seen.n_bins * seen.bin_width, rec.t_stop))
 
@@ -265,18 +299,13 @@ def _scores(
     forced: ForcedFit,
     coupled: Goodness,
     alone: Goodness,
-    weights: FreeWeights | None,
     seconds: float,
 ) -> "pd.Series[Any]":
-    free = np.nan
-    if weights is not None:
-        same = weights.parameters is forced.parameters
-        free = coupled.scores["bits_per_spike"] if same else _score(history, weights, forced)
     return pd.Series(
         {
             "heldout_bits_per_spike": coupled.scores["bits_per_spike"],
             "heldout_bits_per_spike_uncoupled": alone.scores["bits_per_spike"],
-            "heldout_bits_per_spike_free": free,
+            "heldout_bits_per_spike_free": np.nan,
             **{f"heldout_{name}": value for name, value in coupled.scores.items()},
             "heldout_pseudo_r2_uncoupled": alone.scores["pseudo_r2"],
             "heldout_calibration_slope_uncoupled": alone.scores["calibration_slope"],
@@ -294,8 +323,23 @@ def _scores(
     )
 
 
-def _score(history: History, weights: FreeWeights, forced: ForcedFit) -> float:
-    return bits_per_spike(history, weights.parameters, forced.stimulus)[0]
+def _with_free_scores(
+    scores: "pd.Series[Any]",
+    history: History,
+    forced: ForcedFit,
+    weights: FreeWeights,
+    candidate: CultureCandidate | None,
+) -> "pd.Series[Any]":
+    """Return the scores with what the network for simulation predicts; before its correction, too, if it is another."""
+    if candidate is not None:
+        free, before = assess_culture(history, [candidate.weights.parameters, candidate.forced])
+        found = {"free": free.scores["bits_per_spike"], CULTURE_LIF: before.scores["bits_per_spike"]}
+    elif weights.parameters is forced.parameters:
+        found = {"free": scores["heldout_bits_per_spike"]}
+    else:
+        found = {"free": bits_per_spike(history, weights.parameters, forced.stimulus)[0]}
+    new = {f"heldout_bits_per_spike_{name}": value for name, value in found.items()}
+    return pd.Series({**scores.to_dict(), **new}, dtype=object)
 
 
 def _pulse_scores(history: History, forced: ForcedFit) -> dict[str, int]:

@@ -256,7 +256,9 @@ def make_design(
     scale[:n_couplings] = _deviation(sample, n_couplings)
     sample.rows[:] /= scale.astype(np.float32)
     sample.spike_term[:] /= scale[:, None]
-    return Design(basis, sample, scale, _capacity(training), len(drift_taus) if field_taus else 0, regions, pulses)
+    return Design(
+        basis, sample, scale, spikes_in_a_bin(training), len(drift_taus) if field_taus else 0, regions, pulses
+    )
 
 
 def forced_design(
@@ -298,7 +300,8 @@ def _deviation(sample: ForcedSample, n_columns: int) -> Array:
     return np.where(deviation > 1e-6, deviation, 1.0)
 
 
-def _capacity(training: History) -> NDArray[np.int64]:
+def spikes_in_a_bin(training: History) -> NDArray[np.int64]:
+    """Return the largest number of spikes of each unit in one bin, at least 1; shape (n_units,)."""
     cells, n = np.unique(training.bins * training.n_units + training.units, return_counts=True)
     capacity = np.ones(training.n_units, dtype=np.int64)
     np.maximum.at(capacity, cells % training.n_units, n)
@@ -326,7 +329,7 @@ def assemble(training: History, design: Design, theta: Array) -> SpikeResponsePa
         drive_low=drive_low,
         drive_high=drive_high,
         ceiling=ceiling,
-        rate_limit=RUNAWAY_FACTOR * _highest_rate(training),
+        rate_limit=RUNAWAY_FACTOR * highest_rate(training),
         lags=design.basis.lags,
         lag_weights=couplings[n_tau:] if design.basis.lags.size else np.empty((0, 0, 0)),
     )
@@ -360,7 +363,7 @@ def _ranges(design: Design, weights: NDArray[np.float32]) -> tuple[Array, Array,
     )
 
 
-def _highest_rate(training: History) -> float:
+def highest_rate(training: History) -> float:
     """Return the highest population rate over 2 s of the training part, spikes/s (at least 1 per s)."""
     width = max(round(RUNAWAY_WINDOW / training.bin_width), 1)
     counts = np.bincount(training.bins // width, minlength=1)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from organoid.fitting.data.history import History
 from organoid.fitting.data.stimuli import UNKNOWN
@@ -24,6 +25,8 @@ CHOICES = {
     "between": "`network` (for simulation) lies part of the way from the forced weights to those corrected in free run",
     "forced, other basis": f"{_NOT_NEAR}, and corrections in free run are made for plain traces (basis='traces', no "
     f"delays) only: {NOT_CALIBRATED}",
+    "culture_lif": f"{_NOT_NEAR}, nor is it after correction; `network` (for simulation) is a culture LIF network "
+    "fitted to the same spikes, `forced` (for prediction and edges) is not",
     "driven": f"{_NOT_NEAR}; with the shared drive of `network` (for simulation) it is",
     "forced, not alive": f"no weights were found that live like the culture when left alone: {NOT_CALIBRATED}",
 }
@@ -84,7 +87,15 @@ def of_fit(rec: SpikeRecording, history: History, forced: ForcedFit, refit: bool
         )
     if not forced.converged:
         yield f"the solver stopped at a relative gradient of {forced.gradient_norm:.2g}; treat weights with care"
-    several = forced.parameters.capacity > 1
+    yield from of_recording(rec, history, forced.parameters.capacity)
+    if refit:
+        yield "refitted on the whole recording; the scores are those of the fit to its first 80 %"
+    yield from rec.notes
+
+
+def of_recording(rec: SpikeRecording, history: History, capacity: NDArray[np.int64]) -> Iterator[str]:
+    """Yield what of the recording limits a fit: several spikes in a bin, silent units, bins that were not observed."""
+    several = capacity > 1
     if several.any():
         n = int(several.sum())
         yield f"{n} units have several spikes in one bin (several neurons on an electrode): counted, not clipped"
@@ -93,6 +104,3 @@ def of_fit(rec: SpikeRecording, history: History, forced: ForcedFit, refit: bool
         yield f"{int(silent.sum())} units have no spike in the training part; they stay all but silent"
     if not history.observed.all():
         yield f"{int((~history.observed).sum())} of {history.n_bins} bins were not fully observed and are left out"
-    if refit:
-        yield "refitted on the whole recording; the scores are those of the fit to its first 80 %"
-    yield from rec.notes

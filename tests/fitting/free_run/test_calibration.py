@@ -104,7 +104,7 @@ def test_the_mean_rate_may_cost_only_so_much_likelihood() -> None:
 
 def test_a_large_network_gets_its_rates_by_whole_free_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = FreeRunSettings(check_duration=100.0, check_runs=1)
-    monkeypatch.setattr(gate, "_Loss", lambda design, forced: lambda theta: float(theta[-1].mean()))
+    monkeypatch.setattr(gate, "LikelihoodLoss", lambda design, forced: lambda theta: float(theta[-1].mean()))
     truth = known_network()
     rec = recorded(truth, 200.0, seed=11)
     wrong = truth.parameters._replace(bias=truth.parameters.bias + np.linspace(-1, 1, 8))
@@ -124,7 +124,7 @@ def test_a_large_network_gets_its_rates_by_whole_free_runs(monkeypatch: pytest.M
 def test_a_network_that_is_alive_is_never_said_not_to_be(
     monkeypatch: pytest.MonkeyPatch, alive: bool, lags: int, choice: str
 ) -> None:
-    monkeypatch.setattr(gate, "_check", lambda *_: gate._Verdict(0.1, False, alive))
+    monkeypatch.setattr(gate, "check_free_runs", lambda *_: gate.FreeRunCheck(0.1, False, alive))
     rec, p = poisson([4.0] * 8, 20.0, seed=1), known_network().parameters
     forced: Any = SimpleNamespace(parameters=p, stimulus=None, theta=np.zeros((3, 8)))
     design: Any = SimpleNamespace(basis=SimpleNamespace(lags=np.zeros(lags)))
@@ -136,7 +136,7 @@ def test_a_network_that_is_alive_is_never_said_not_to_be(
 def test_weights_that_were_changed_are_not_called_those_of_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
     rec, p = poisson([4.0] * 8, 20.0, seed=1), known_network().parameters
     training, other = bin_history(rec, 1e-3), p._replace(bias=p.bias + 0.1)
-    monkeypatch.setattr(gate, "_check", lambda *_: gate._Verdict(0.1, True, True))
+    monkeypatch.setattr(gate, "check_free_runs", lambda *_: gate.FreeRunCheck(0.1, True, True))
     monkeypatch.setattr(gate, "_by_whole_runs", lambda *_, **__: other)
     monkeypatch.setattr(gate, "fit_drive", lambda *_, **__: other)
     for before, rates, driven in (("forced, not alive", "rates", "driven"), ("free", "free", "free")):

@@ -12,7 +12,8 @@ from synthetic_recordings import known_network, recorded
 
 import organoid
 from organoid.fitting.free_run.comparison import compare, summarize_activity
-from organoid.fitting.free_run.moments import ALL, DAMPING, RATES, _Natural
+from organoid.fitting.free_run.moments import DAMPING, _Natural
+from organoid.fitting.free_run.settings import ALL, RATES
 
 N_COUPLINGS, N_FEATURES = 6, 10
 KINDS = {"coupled": np.arange(N_FEATURES), "fields only": np.arange(6, 10), "own history": np.array([1, 9])}

@@ -108,7 +108,8 @@ def test_every_model_and_loss_trains_is_saved_comes_back_and_runs(tmp_path: Path
     one, other = (organoid.simulate(each, 2.0, seed=3) for each in (fitted, back))
     assert one.equals(other)
     assert one.units["name"].tolist() == rec.units["name"].tolist()
-    assert one.metadata["network"]["model"] == ("free_lif" if model in ("lif", "adaptive_lif") else "free_model")
+    forms = {"lif": "free_lif", "adaptive_lif": "free_lif", "culture_lif": "culture_lif"}
+    assert one.metadata["network"]["model"] == forms.get(model, "free_model")
 
 
 def test_round_trip_is_exact(rec: SpikeRecording, result: GradientFit, path: Path) -> None:
