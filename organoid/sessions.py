@@ -24,6 +24,19 @@ from organoid.closed_loop.journal.reader import open_journal
 from organoid.protocols import rebuild_protocol
 from organoid.protocols.substituted import ForkedProtocol, SubstitutedStimuli, delivered_in
 
+PRESET = "preset:"
+
+
+def load_culture(name: str) -> Any:
+    """Return a fit from a file, or a preset by ``preset:NAME``."""
+    if name.startswith(PRESET):
+        from organoid.culture import preset
+
+        return preset(name.removeprefix(PRESET))
+    from organoid.fitting import load_fit
+
+    return load_fit(name)
+
 
 def rebuild_device(name: str, group: h5py.Group) -> Device | None:
     """Return the device a journal holds, or None where it cannot be built again (a rig, a recording).

@@ -7,10 +7,10 @@ from typing import Any
 from organoid.cli.support import OutputError, UsageError, check_output
 from organoid.closed_loop import Device, Protocol, ProtocolError, Session, run_session
 from organoid.closed_loop.checked_protocol import failed_at
-from organoid.culture import preset, simulate
+from organoid.culture import simulate
 from organoid.devices import SimulatedCulture
 from organoid.errors import OrganoidError
-from organoid.fitting import fit, load_fit
+from organoid.fitting import fit
 from organoid.fitting.methods import method_for, settings_for
 from organoid.fitting.settings import GradientSettings
 from organoid.hdf5.atomic import replace_file
@@ -18,9 +18,8 @@ from organoid.io.organoid_hdf5 import write_recording
 from organoid.io.registry import read_with
 from organoid.io.supplied import DEFAULT, ReadOptions
 from organoid.report import write_report
+from organoid.sessions import PRESET, load_culture
 from organoid.wells import described, fit_page
-
-PRESET = "preset:"
 
 
 @dataclass(frozen=True)
@@ -125,13 +124,6 @@ def simulate_file(source: str, duration: float, out: Path, seed: int, report: Pa
         "runaway": bool(rec.metadata.get("runaway", False)),
         "notes": list(rec.notes),
     }
-
-
-def load_culture(name: str) -> Any:
-    """Return a fit from a file, or a preset by ``preset:NAME``."""
-    if name.startswith(PRESET):
-        return preset(name.removeprefix(PRESET))
-    return load_fit(name)
 
 
 def load_protocol(name: str) -> Protocol:

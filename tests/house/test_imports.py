@@ -43,6 +43,8 @@ TOP = (
     "tutorials",
     "sessions",
     "tasks",
+    "cl_simulator",
+    "live",
     "experiments",
     "analysis",
     "interop",
