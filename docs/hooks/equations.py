@@ -16,7 +16,8 @@ def on_page_content(text: str, page: Any, config: Any, files: Any) -> str:
 
 def _mathml(match: re.Match[str]) -> str:
     tex = html.unescape(match.group(3)).strip()
+    tex = tex.replace("{aligned}", "{align*}")
     if "&" in tex and r"\begin" not in tex:
-        tex = rf"\begin{{aligned}}{tex}\end{{aligned}}"
+        tex = rf"\begin{{align*}}{tex}\end{{align*}}"
     made = convert(tex, display="block" if match.group(2) == "[" else "inline")
     return f'<div class="equation">{made}</div>' if match.group(1) == "div" else made
