@@ -3,8 +3,8 @@
 A proportional-integral controller on the rate of stimulation, after the rate clamp of Wagenaar, Madhavan,
 Pine & Potter (2005), who set the stimulus voltage. Stimulation excites, so that rates from the
 spontaneous one upwards can be held, up to what pulses can evoke, and only where a culture follows them: in one that
-bursts by itself pulses may use up what the next burst is made of. The clamp therefore compares itself with the
-baseline: where it does not bring the rate nearer to its target it says so, and stops.
+bursts by itself pulses may use up what the next burst is made of. Where the clamp comes to the end of what pulses can
+do, it says so and stops.
 """
 
 import math
@@ -19,7 +19,8 @@ from organoid.closed_loop import Command, DeviceInfo, SessionError, Tick
 from organoid.protocols import base
 from organoid.stimulation import Pulse
 
-NEW_TRIAL: dict[str, Any] = {"before": 0.0, "before_s": 0.0, "spikes": 0.0, "span": 0.0, "held": False, "reason": ""}
+NEW_TRIAL: dict[str, Any] = {"spikes": 0.0, "span": 0.0, "given_before": 0, "held": False, "reason": ""}
+LITTLE, MUCH = 0.05, 0.8  # of the highest pulse rate, over a trial
 
 
 class RateClampParameters(base.Parameters):
@@ -75,9 +76,9 @@ class RateClamp(base.ConfiguredProtocol):
     With error ``e = target - rate`` the pulse rate is ``gain e + integral_gain * sum(e dt)``, cut to
     ``[0, max_pulse_rate]``; while it is cut, the integral does not grow further that way.
 
-    After every ``trial`` seconds of control the mean rate is compared with the target. Where it is off by more than
-    ``tolerance`` and no nearer than the baseline's was, or lies beyond what the highest or lowest pulse rate gives, the
-    outcome says "cannot hold at this target", with the reason, and no further pulses are given.
+    After every ``trial`` seconds of control the mean rate is compared with the target. Where it lies above by more than
+    ``tolerance`` although hardly any pulses were given, or below at nearly the highest pulse rate, the outcome says
+    "cannot hold at this target", with the reason, and no further pulses are given.
 
     Examples
     --------
@@ -112,7 +113,7 @@ class RateClamp(base.ConfiguredProtocol):
         state = self._account({**state, "time": tick.time}, dt)
         spikes = tick.block.spike_units.size / tick.info.n_units
         if tick.time <= self.parameters.baseline:
-            return [], {**state, "before": state["before"] + spikes, "before_s": state["before_s"] + dt}
+            return [], state
         state = self._judge({**state, "spikes": state["spikes"] + spikes, "span": state["span"] + dt})
         if state["reason"]:
             return [], {**state, "pulse_rate": 0.0}
@@ -145,23 +146,13 @@ class RateClamp(base.ConfiguredProtocol):
         p = self.parameters
         if state["span"] < p.trial:
             return state
-        rate, target = state["spikes"] / state["span"], p.target_rate
-        before = state["before"] / state["before_s"] if state["before_s"] else math.nan
-        off = abs(rate - target)
-        held = off <= p.tolerance * target
-        reason = "" if held else self._reason(rate, before, state["pulse_rate"], off)
-        return {**state, "spikes": 0.0, "span": 0.0, "held": held, "reason": reason}
-
-    def _reason(self, rate: float, before: float, pulse_rate: float, off: float) -> str:
-        """Return why the target cannot be held; empty where control may go on."""
-        p = self.parameters
-        if rate > p.target_rate and pulse_rate == 0.0:
-            return f"the rate is {rate:.2f} Hz without pulses, above the target, and pulses only excite"
-        if rate < p.target_rate and pulse_rate >= p.max_pulse_rate:
-            return f"the rate is {rate:.2f} Hz, below the target, at the highest pulse rate of {p.max_pulse_rate:g} Hz"
-        if off >= abs(before - p.target_rate):
-            return f"the rate is {rate:.2f} Hz with pulses, no nearer to the target than {before:.2f} Hz before them"
-        return ""
+        rate, used = state["spikes"] / state["span"], (state["given"] - state["given_before"]) / state["span"]
+        held, reason = abs(rate - p.target_rate) <= p.tolerance * p.target_rate, ""
+        if not held and rate > p.target_rate and used < LITTLE * p.max_pulse_rate:
+            reason = f"the rate is {rate:.2f} Hz almost without pulses, above the target, and pulses only excite"
+        elif not held and rate < p.target_rate and used > MUCH * p.max_pulse_rate:
+            reason = f"the rate is {rate:.2f} Hz, below the target, at {used:.1f} pulses per second"
+        return {**state, "spikes": 0.0, "span": 0.0, "given_before": state["given"], "held": held, "reason": reason}
 
     def _account(self, state: dict[str, Any], dt: float) -> dict[str, Any]:
         """Sum up rate and error, second by second."""

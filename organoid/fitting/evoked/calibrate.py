@@ -38,6 +38,7 @@ Array = NDArray[np.float64]
 
 CHECK_DURATION = 60.0  # s
 MAX_BASELINE = 10.0  # s after a pulse: baselines last no longer, so that a culture is itself again soon
+MAX_MISSING = 0.1  # of the fit's units in a stimulated recording
 _CHECK_SEED = 4000
 
 
@@ -53,22 +54,24 @@ def calibrate(
     options = settings or EvokedSettings()
     recordings = recordings_of(result, stimulated)
     check_lives(result, options)
-    sessions = [session(rec, result.bin_width, n_pulses) for rec in recordings]
+    sessions = [session(rec, result.bin_width, n_pulses, held) for rec, held in recordings]
     if not any(one.training.any() and (~one.training).any() for one in sessions):
         raise FitError("no pulse is left to be held out; record at least two pulses of an electrode")
     found = _Calibration(
-        result, sessions, [phase_widths(rec.stimuli)[one.rows] for rec, one in zip(recordings, sessions)], options
+        result, sessions, [phase_widths(rec.stimuli)[one.rows] for (rec, _), one in zip(recordings, sessions)], options
     )
     return found.run(seed)
 
 
-def recordings_of(result: "FitResult", stimulated: SpikeRecording | Sequence[SpikeRecording]) -> list[SpikeRecording]:
-    """Return the recordings with the units of the fit, matched by name, in its order.
+def recordings_of(
+    result: "FitResult", stimulated: SpikeRecording | Sequence[SpikeRecording]
+) -> list[tuple[SpikeRecording, NDArray[np.bool_]]]:
+    """Return the recordings with the units of the fit, matched by name, in its order, and which of these they hold.
 
     Raises
     ------
     FitError
-        If one has no stimuli or lacks a unit of the fit.
+        If one has no stimuli or lacks many units of the fit.
     """
     given = [stimulated] if isinstance(stimulated, SpikeRecording) else list(stimulated)
     if not given:
@@ -80,13 +83,35 @@ def recordings_of(result: "FitResult", stimulated: SpikeRecording | Sequence[Spi
             raise FitError(f"recording {number} to calibrate on has no stimuli; give recordings with test pulses")
         own = [str(name) for name in rec.units["name"]]
         missing = [name for name in names if own.count(name) != 1]
-        if missing:
+        if len(missing) > MAX_MISSING * len(names):
             raise FitError(
                 f"recording {number} lacks {len(missing)} of the fit's {len(names)} units ({', '.join(missing[:5])}); "
-                "units are matched by name, and calibration needs every unit of the fit"
+                f"units are matched by name, and at most {MAX_MISSING:.0%} of them may be missing"
             )
-        found.append(rec if own == names else rec.select(units=names))
+        found.append(_with_units(rec, own, names))
     return found
+
+
+def _with_units(rec: SpikeRecording, own: list[str], names: list[str]) -> tuple[SpikeRecording, NDArray[np.bool_]]:
+    """Return a recording with units of these names, silent where it lacks one, and which it holds."""
+    held = np.array([own.count(name) == 1 for name in names])
+    if own == names:
+        return rec, held
+    part = rec.select(units=[name for name in names if own.count(name) == 1])
+    if held.all():
+        return part, held
+    return SpikeRecording(
+        part.spike_times,
+        np.flatnonzero(held)[part.spike_units],
+        n_units=len(names),
+        t_start=part.t_start,
+        t_stop=part.t_stop,
+        sampling_rate=part.sampling_rate,
+        units=pd.DataFrame({"name": names}),
+        electrodes=part.electrodes,
+        stimuli=part.stimuli,
+        observed=part.observed,
+    ), held
 
 
 def check_lives(result: "FitResult", settings: EvokedSettings) -> None:

@@ -48,7 +48,7 @@ def learn_resource(
         v = trials.offsets + sizes[trials.numbers, None, None] * curves[where]
         p = np.clip(expit(v), 1e-9, 1 - 1e-9)
         spikes = trials.counts * np.log(p) + (capacity - trials.counts) * np.log1p(-p)
-        return float((spikes * trials.seen[:, :, None]).sum())
+        return float((spikes * trials.seen[:, :, None] * trials.units[:, None, :]).sum())
 
     grid = [Resource(u, tau, usual.interval, True) for u in UTILISATIONS for tau in RECOVERIES if u or tau == 1.0]
     return max(grid, key=likelihood)

@@ -106,6 +106,8 @@ class Trials:
     electrodes : ndarray of int64, shape (n_trials,)
     numbers : ndarray of int64, shape (n_trials,)
         Of each pulse, counted through all sessions.
+    units : ndarray of float32, shape (n_trials, n_units)
+        1 where the unit was recorded.
     """
 
     offsets: Single
@@ -113,10 +115,11 @@ class Trials:
     seen: Array
     electrodes: NDArray[np.int64]
     numbers: NDArray[np.int64]
+    units: Single
 
     def some(self, chosen: NDArray[np.int64]) -> "Trials":
         """Return some trials."""
-        parts = (self.offsets, self.counts, self.seen, self.electrodes, self.numbers)
+        parts = (self.offsets, self.counts, self.seen, self.electrodes, self.numbers, self.units)
         return Trials(*(part[chosen] for part in parts))
 
 
@@ -125,7 +128,8 @@ def pulse_trials(sessions: Sequence[Session], parameters: SpikeResponseParameter
     parts = [_trials(one, parameters, n_lags) for one in sessions]
     offsets, counts, seen = (np.concatenate(part) for part in zip(*parts))
     electrodes = np.concatenate([one.electrodes for one in sessions])
-    return Trials(offsets, counts, seen, electrodes, np.arange(electrodes.size))
+    units = np.concatenate([np.tile(one.recorded, (one.bins.size, 1)) for one in sessions]).astype(np.float32)
+    return Trials(offsets, counts, seen, electrodes, np.arange(electrodes.size), units)
 
 
 def forced_filters(trials: Trials, capacity: NDArray[np.int64], basis: FilterBasis, settings: EvokedSettings) -> Array:
@@ -165,12 +169,12 @@ def _trials(one: Session, parameters: SpikeResponseParameters, n_lags: int) -> t
 def _newton(trials: Trials, basis: Array, capacity: NDArray[np.int64], prior: Array, ridge: float) -> Array:
     """Return the weights (n_cosines, n_units) of most penalised likelihood, pulled towards `prior`."""
     weights, seen = prior.copy(), trials.seen
-    total = np.einsum("pli,pl->li", trials.counts, seen)
+    total = np.einsum("pli,pl,pi->li", trials.counts, seen, trials.units, optimize=True)
     eye = ridge * np.eye(basis.shape[1])
     for _ in range(_NEWTON_STEPS):
         p = expit(trials.offsets + (basis @ weights).astype(np.float32))
-        expected = capacity * np.einsum("pli,pl->li", p, seen)
-        curvature = capacity * np.einsum("pli,pl->li", p * (1.0 - p), seen)
+        expected = capacity * np.einsum("pli,pl,pi->li", p, seen, trials.units, optimize=True)
+        curvature = capacity * np.einsum("pli,pl,pi->li", p * (1.0 - p), seen, trials.units, optimize=True)
         gradient = basis.T @ (total - expected) - ridge * (weights - prior)
         hessian = np.einsum("lb,li,lc->ibc", basis, curvature, basis, optimize=True) + eye
         step = np.linalg.solve(hessian, gradient.T[:, :, None])[:, :, 0].T
@@ -202,10 +206,11 @@ def bits_per_spike(
     seen[:, : basis.blanked] = 0.0
     where = np.searchsorted(basis.electrodes, trials.electrodes)
     curves = np.einsum("lb,kbi->kli", basis.values, weights)
-    mean = np.einsum("pli,pl->i", trials.counts[training], seen[training]) / max(seen[training].sum(), 1.0)
-    mean = np.maximum(mean, 0.5 / max(seen[training].sum(), 1.0))
+    bins = np.maximum(np.einsum("pl,pi->i", seen[training], trials.units[training]), 1.0)
+    spikes = np.einsum("pli,pl,pi->i", trials.counts[training], seen[training], trials.units[training], optimize=True)
+    mean = np.maximum(spikes, 0.5) / bins
     test = ~training
-    counts, held = trials.counts[test], seen[test][:, :, None]
+    counts, held = trials.counts[test], seen[test][:, :, None] * trials.units[test][:, None, :]
 
     def score(drive: Array) -> float:
         mu = np.maximum(capacity * expit(drive), 1e-12)

@@ -35,7 +35,7 @@ def evoked_counts(bins: Index, units: Index, one: Session, onsets: Index) -> Arr
     Returns
     -------
     ndarray, shape (n_windows, n_units)
-        NaN without an onset.
+        NaN without an onset, and for units that were not recorded.
     """
     n, width, observed = one.history.n_units, one.history.bin_width, one.history.observed
     back = round(BEFORE / width)
@@ -46,7 +46,9 @@ def evoked_counts(bins: Index, units: Index, one: Session, onsets: Index) -> Arr
     if not onsets.size or not early.size:
         return np.full((len(edges), n), np.nan)
     rate = before.counts.sum(0) / max(before.trials.sum(), 1.0)
-    return np.stack([after.mean[a:b].sum(0) - rate * (b - a) for a, b in edges])
+    evoked = np.stack([after.mean[a:b].sum(0) - rate * (b - a) for a, b in edges])
+    evoked[:, ~one.recorded] = np.nan
+    return evoked
 
 
 def score_responses(
@@ -127,6 +129,9 @@ def _by_electrode(
 
 def _compare(truth: Array, training: Array, simulated: Array) -> dict[str, Any]:
     """Return amounts and correlations of one window; arrays of shape (n_electrodes, n_units)."""
+    everywhere = np.isfinite(truth).all(0) & np.isfinite(training).all(0)
+    if everywhere.any():
+        truth, training, simulated = truth[:, everywhere], training[:, everywhere], simulated[:, everywhere]
     split = correlation(site_part(training), site_part(truth))
     ceiling = None if split is None or split <= 0 else float(np.sqrt(2 * split / (1 + split)))
     return {
@@ -159,12 +164,12 @@ def _numbers(values: Array) -> list[float | None]:
 
 
 def _rate(quiet: NDArray[np.bool_], bins: Index, units: Index, one: Session) -> float:
-    seconds = float(quiet.sum()) * one.history.bin_width * one.history.n_units
-    return float(quiet[bins].sum() / seconds) if seconds else float("nan")
+    seconds = float(quiet.sum()) * one.history.bin_width * int(one.recorded.sum())
+    return float((quiet[bins] & one.recorded[units]).sum() / seconds) if seconds else float("nan")
 
 
 def _sham(bins: Index, units: Index, one: Session) -> float:
     """Return spikes per unit in 20 to 100 ms after times without a pulse, less those expected from before."""
     gaps = np.diff(one.bins, append=one.history.n_bins)
     onsets = (one.bins + gaps // 2)[gaps >= round(SHAM_GAP / one.history.bin_width)]
-    return float(evoked_counts(bins, units, one, onsets)[1].mean()) if onsets.size else float("nan")
+    return float(np.nanmean(evoked_counts(bins, units, one, onsets)[1])) if onsets.size else float("nan")

@@ -31,12 +31,15 @@ class Session:
         Of the pulses, in the recording.
     rows : ndarray of int64, shape (n_pulses,)
         Row of each in the recording's table of stimuli.
+    recorded : ndarray of bool, shape (n_units,)
+        Units that were recorded: that of a stimulated electrode often is not.
     """
 
     history: History
     training: Mask
     times: Array
     rows: Index
+    recorded: Mask
 
     @property
     def bins(self) -> Index:
@@ -77,7 +80,9 @@ class Histogram:
         return np.asarray(self.counts / np.maximum(self.trials, 1)[:, None])
 
 
-def session(rec: SpikeRecording, bin_width: float, n_pulses: int | None = None) -> Session:
+def session(
+    rec: SpikeRecording, bin_width: float, n_pulses: int | None = None, recorded: Mask | None = None
+) -> Session:
     """Bin a stimulated recording and hold pulses out.
 
     Parameters
@@ -87,6 +92,8 @@ def session(rec: SpikeRecording, bin_width: float, n_pulses: int | None = None) 
     n_pulses : int, optional
         Fit the first so many pulses of each electrode and hold out all after them. Default: fit every other one, the
         first included. Pulses at one time stay together.
+    recorded : ndarray of bool, shape (n_units,), optional
+        Units that were recorded; default: all.
     """
     history = bin_history(rec, bin_width)
     pulses = history.pulses
@@ -94,7 +101,8 @@ def session(rec: SpikeRecording, bin_width: float, n_pulses: int | None = None) 
     times = rec.stimuli["time_s"].to_numpy(dtype=float)[rows]
     if pulses.bins.size != times.size:
         raise FitError(f"{times.size - pulses.bins.size} of {times.size} pulses lie outside the recording's bins")
-    return Session(history, split_pulses(pulses.bins, pulses.electrodes, n_pulses), times, rows)
+    known = np.ones(rec.n_units, dtype=bool) if recorded is None else recorded
+    return Session(history, split_pulses(pulses.bins, pulses.electrodes, n_pulses), times, rows, known)
 
 
 def split_pulses(bins: Index, electrodes: Index, n_pulses: int | None) -> Mask:

@@ -135,6 +135,8 @@ class _Target:
     ) -> None:
         self.sessions, self.strengths, self.basis, self.settings = sessions, strengths, basis, settings
         self.capacity = capacity
+        electrodes = [int(electrode) for electrode in basis.electrodes]
+        self.known = [np.all([s.recorded for s in sessions if s.chosen(e, True).size], axis=0) for e in electrodes]
         self.quiet = [background_bins(one, settings.background) for one in sessions]
         self.spikes = [(one.history.bins, one.history.units) for one in sessions]
         self.recorded = [self.after_pulses(self.spikes, k) for k in range(basis.electrodes.size)]
@@ -164,6 +166,7 @@ class _Target:
         for k, (inverse, ridge, used) in enumerate(self.newton):
             simulated = [self.after_pulses(copy, k).mean for copy in ran]
             difference = np.where(used[:, None], self.recorded[k].mean - np.mean(simulated, axis=0), 0.0)
+            difference[:, ~self.known[k]] = 0.0
             gradient = self.basis.values.T @ difference
             off.append(gradient)
             n = self.recorded[k].trials.max()
@@ -178,7 +181,8 @@ class _Target:
         out = baseline.copy()
         for s, recorded in enumerate(self.background):
             simulated = np.mean([self._background(s, copy[s]) for copy in ran], axis=0)
-            out[s] += step * np.log((recorded + 1.0) / (simulated + 1.0))
+            known = self.sessions[s].recorded
+            out[s, known] += step * np.log((recorded + 1.0) / (simulated + 1.0))[known]
         return np.clip(out, -self.settings.max_baseline, self.settings.max_baseline)
 
     def first_baseline(self, network: SpikeResponseNetwork) -> Array:

@@ -9,7 +9,6 @@ from organoid.errors import FitError
 from organoid.fitting.evoked.settings import EvokedSettings
 from organoid.fitting.result import Fit, FitResult
 from organoid.recording import SpikeRecording, concatenate
-from organoid.recording.joining import match_units
 
 RESPONSE = EvokedSettings().reach  # s after a pulse that are left out where every recording was stimulated
 
@@ -25,7 +24,8 @@ def fit_several(recordings: Sequence[SpikeRecording], run: Callable[[SpikeRecord
     Parameters
     ----------
     recordings : sequence of SpikeRecording
-        Units are matched by name.
+        Units are matched by name: those of all spontaneous recordings must be the same, a stimulated one may lack a
+        few.
     run : callable
         Fits one recording.
     seed : int
@@ -38,9 +38,8 @@ def fit_several(recordings: Sequence[SpikeRecording], run: Callable[[SpikeRecord
     """
     if not len(recordings):
         raise FitError("no recording to fit; give one, or a list of them")
-    matched = match_units(recordings)
-    stimulated = [rec for rec in matched if len(rec.stimuli)]
-    spontaneous = [rec for rec in matched if not len(rec.stimuli)]
+    stimulated = [rec for rec in recordings if len(rec.stimuli)]
+    spontaneous = [rec for rec in recordings if not len(rec.stimuli)]
     result = run(concatenate(spontaneous or [between_responses(rec) for rec in stimulated]))
     if not stimulated:
         return result

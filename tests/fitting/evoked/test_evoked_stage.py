@@ -195,8 +195,19 @@ def test_networks_and_recordings_that_cannot_be_calibrated_are_rejected_with_the
     bare = simulate(result, 20.0, seed=1)
     with pytest.raises(FitError, match="no stimuli"):
         result.calibrate(bare)
-    with pytest.raises(FitError, match="lacks 1 of the fit's 8 units"):
-        result.calibrate(rec.select(units=[f"u{k}" for k in range(1, N)]))
+    with pytest.raises(FitError, match="lacks 4 of the fit's 8 units"):
+        result.calibrate(rec.select(units=[f"u{k}" for k in range(4, N)]))
+
+
+def test_a_unit_that_was_not_recorded_gets_the_filter_all_electrodes_share(
+    result: FitResult, rec: SpikeRecording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("organoid.fitting.evoked.calibrate.MAX_MISSING", 0.2)
+    few = EvokedSettings(reach=0.2, rounds=2, polish_rounds=1, polish_copies=1, background=(0.5, 1.4))
+    without = result.calibrate(rec.select(units=[f"u{k}" for k in range(1, N)]), settings=few)
+    kernels = without.network.stimulus
+    assert kernels is not None and not kernels.curves[:, :, 0].any() and kernels.curves[:, :, 1].any()
+    assert not kernels.baseline[:, 0].any() and np.isfinite(without.evoked["20_100ms"]["r"])
 
 
 # --- plain arithmetic -------------------------------------------------------------------------------------------
@@ -240,7 +251,9 @@ def test_forced_filters_are_where_the_penalised_likelihood_is_largest() -> None:
     offsets = rng.normal(-2.0, 0.5, (40, 15, 2)).astype(np.float32)
     true = rng.normal(size=(3, 2))
     counts = rng.binomial(capacity, expit(offsets + values @ true)).astype(np.float32)
-    trials = Trials(offsets, counts, np.ones((40, 15)), np.zeros(40, dtype=np.int64), np.arange(40))
+    trials = Trials(
+        offsets, counts, np.ones((40, 15)), np.zeros(40, dtype=np.int64), np.arange(40), np.ones((40, 2), np.float32)
+    )
     basis = FilterBasis(values, 0, np.array([0]), np.array([40]), DT)
     weights = forced_filters(trials, capacity, basis, EvokedSettings(ridge=3.0))[0]
     shared = forced_filters(trials, capacity, basis, EvokedSettings(ridge=3.0, min_pulses=50))[0]
