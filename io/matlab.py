@@ -19,6 +19,7 @@ from organoid.io.source import text
 
 _DAMAGE = (*DAMAGE, struct.error, zlib.error, IndexError, EOFError, NotImplementedError, AssertionError, OverflowError)
 _DEEPEST = 12
+_REFERENCES = "#refs#"
 _MOST = 200_000  # values of one file
 MAGIC = b"MATLAB 5.0 MAT-file"
 
@@ -106,6 +107,16 @@ def value_at(h5: h5py.File, name: str) -> Any:
         raise RecordingError(f"variable {name!r} is damaged: {type(error).__name__}: {error}") from None
 
 
+def _address(held: Any) -> int:
+    return int(h5py.h5o.get_info(held.id).addr)
+
+
+def _addresses(h5: h5py.File) -> set[int]:
+    """Return where the objects lie that cells may refer to: a deleted one can still be read, half overwritten."""
+    held = h5[_REFERENCES]
+    return {_address(held[name]) for name in members(held)}
+
+
 def _stored(h5: h5py.File, held: Any, depth: int, count: list[int]) -> Any:
     count[0] += 1
     if depth > _DEEPEST or count[0] > _MOST:
@@ -119,7 +130,11 @@ def _stored(h5: h5py.File, held: Any, depth: int, count: list[int]) -> Any:
         return [] if kind in ("cell", "struct") else "" if kind == "char" else np.empty((0, 0))
     values = whole(held, str(held.name))
     if h5py.check_ref_dtype(held.dtype) is not None:
-        return [_stored(h5, h5[reference], depth + 1, count) for reference in np.ravel(values)]
+        cells = [h5[reference] for reference in np.ravel(values)]
+        known = _addresses(h5)
+        if any(_address(cell) not in known for cell in cells):
+            raise RecordingError(f"a cell of {held.name} refers to what is no part of the file any more: it is damaged")
+        return [_stored(h5, cell, depth + 1, count) for cell in cells]
     if kind == "char":
         return "".join(chr(int(code)) for code in np.ravel(np.asarray(values).T))
     found = np.asarray(values)

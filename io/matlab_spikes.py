@@ -100,6 +100,8 @@ def _train(values: Any, what: str) -> NDArray[np.float64]:
         return np.empty(0)
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
         raise RecordingError(f"{what} holds {type(values).__name__}, not spike times")
+    if values.ndim != 2 or (values.size and 1 not in values.shape):
+        raise RecordingError(f"{what} has shape {values.shape}; expected one row or column of spike times")
     return values.astype(np.float64).ravel()
 
 
@@ -137,6 +139,9 @@ def _mea_nap(held: dict[str, Any], notes: list[str]) -> Parts:
         notes.append(
             f"spikes of the method {method!r} are taken; the file also holds {', '.join(set(methods) - {method})}"
         )
+    without = sum(method not in cell for cell in structs)
+    if without:
+        notes.append(f"{without} of {len(structs)} channels have no field {method!r}: taken as without spikes")
     result = held.get("spikeDetectionResult")
     params = result.get("params") if isinstance(result, dict) else None
     params = params if isinstance(params, dict) else {}

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from organoid.errors import RecordingError
 from organoid.hdf5.safe_read import attribute, member, members
 from organoid.io.entries import choose
+from organoid.io.exchange import KEY, from_context
+from organoid.io.labels import COLUMNS as LABELS
 from organoid.io.numbering import unit_per_spike
 from organoid.io.nwb_intervals import (
     SPIKELAB_LENGTH,
@@ -29,7 +31,7 @@ from organoid.io.nwb_intervals import (
 )
 from organoid.io.ragged import ragged_ends
 from organoid.io.registry import Entry, Evidence, Format, NoSpikesError
-from organoid.io.source import Source, array, group, holds, open_hdf5, scalar, text, text_at, text_attribute
+from organoid.io.source import Source, array, group, holds, open_hdf5, scalar, text, text_at, text_attribute, texts
 from organoid.io.window import covering_window, first_and_last, inferred_window
 from organoid.recording import SpikeRecording
 from organoid.recording.ticks import DEFAULT_TICK_RATE
@@ -61,7 +63,7 @@ def read(path: Path, well: str | None, recording: str | None) -> SpikeRecording:
         if not tables:
             raise NoSpikesError("recognised, holds no detected spikes (no units table)")
         (_, name), units = choose(tables, None, recording)
-        rec = _read(h5, units, str(name))
+        rec = _own(h5, units, str(name)) or _read(h5, units, str(name))
     return rec if well is None else rec.select(well=well)
 
 
@@ -80,8 +82,24 @@ def _tables(h5: h5py.File) -> dict[Entry, h5py.Group]:
     return found
 
 
+def _own(h5: h5py.File, units: h5py.Group, name: str) -> SpikeRecording | None:
+    """Return the recording of a file that this package wrote, from its spikes and what lies beside them."""
+    where = f"scratch/{KEY}"
+    if name != "units" or not isinstance(member(h5, where), h5py.Dataset):
+        return None
+    times = array(units, "spike_times", ndim=1).astype(np.float64, copy=False)
+    sizes = np.diff(ragged_ends(units, "spike_times_index", times.size, _n_units(units), []), prepend=0)
+    first_and_last(times, "spike_times")
+    try:
+        return from_context(times, unit_per_spike(sizes), text_at(h5, where))
+    except RecordingError:
+        return None  # edited with other tools: read like any other file
+
+
 def _read(h5: h5py.File, units: h5py.Group, name: str) -> SpikeRecording:
     notes: list[str] = []
+    if holds(h5, f"scratch/{KEY}"):
+        notes.append(f"scratch/{KEY} does not fit the units: the file was changed after organoid wrote it")
     if not holds(units, "spike_times"):
         raise NoSpikesError(f"recognised, holds no detected spikes ({name} has no column spike_times)")
     times = array(units, "spike_times", ndim=1).astype(np.float64, copy=False)
@@ -200,11 +218,30 @@ def _unit_table(units: h5py.Group, n: int, electrodes: pd.DataFrame | None, note
         notes.append(f"units are named by their order: id has {ids.size} rows for {n} units")
         ids = np.arange(n)
     table = pd.DataFrame({"name": [str(number) for number in ids], "unit_id": ids})
+    table = table.assign(**_labels(units, n, notes))
     rows = _first_electrodes(units, n, electrodes, notes)
     if rows is None or electrodes is None:
         return table
     placed = electrodes.reindex(rows).reset_index(drop=True)
     return table.assign(electrode=placed["electrode"].astype("Int64"), x_um=placed["x_um"], y_um=placed["y_um"])
+
+
+def _labels(units: h5py.Group, n: int, notes: list[str]) -> dict[str, list[str]]:
+    """Return the columns that may hold what a sorter or curator thought of each unit."""
+    found: dict[str, list[str]] = {}
+    for name in (*LABELS, "unit_name"):
+        if not holds(units, name):
+            continue
+        try:
+            said = texts(array(units, name, ndim=1, kinds="SO"))
+        except RecordingError as error:
+            notes.append(f"column {name} of the units ignored: {error}")
+            continue
+        if len(said) == n:
+            found["name" if name == "unit_name" else name] = said
+        else:
+            notes.append(f"column {name} of the units ignored: {len(said)} values for {n} units")
+    return found
 
 
 def _first_electrodes(

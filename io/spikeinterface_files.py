@@ -142,6 +142,11 @@ def _name(value: Any) -> str:
 
 def _build(samples: NDArray[Any], units: NDArray[np.int64], names: list[str], rate: float) -> SpikeRecording:
     notes = ["positions unknown: a saved sorting does not hold the probe"]
+    if len(set(names)) < len(names):
+        raise RecordingError(f"unit_ids are not unique: {len(names)} ids, {len(set(names))} different ones")
+    down = int(np.sum(np.diff(samples.astype(np.float64)) < 0))
+    if down:
+        notes.append(f"samples step back {down} times, which those SpikeInterface saves do not; they were sorted")
     seconds = frame_times(samples, 0, rate, "spikes", notes=notes)
     start, stop = inferred_window(seconds.first, seconds.last, notes, rate)
     return SpikeRecording(

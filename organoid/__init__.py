@@ -56,6 +56,7 @@ _SUBMODULES = (
     "experiments",
     "figures",
     "fitting",
+    "interop",
     "io",
     "losses",
     "models",

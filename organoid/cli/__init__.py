@@ -16,6 +16,7 @@ from organoid.io.supplied import ReadOptions
 
 BAD_INPUT, BUG, DIFFERENT, NOT_COMPARABLE = 2, 1, 3, 4
 _LARGEST_SEED = 2**63 - 1
+NWB_SUFFIX = ".nwb"
 
 app = typer.Typer(
     name="organoid",
@@ -121,7 +122,7 @@ def convert(
     reading: ReadOptions,
     as_json: Json = False,
 ) -> None:
-    """Write a recording as an organoid file.
+    """Write a recording as an organoid file, or as NWB where OUT ends in .nwb.
 
     An HDF5 file in a documented layout, which is read back exactly.
     """
@@ -131,7 +132,13 @@ def convert(
     from organoid.io.registry import read_with
 
     rec = read_with(reading, source, well, recording)
-    write_recording(rec.replace(metadata={**rec.metadata, **added}), out)
+    rec = rec.replace(metadata={**rec.metadata, **added})
+    if out.suffix == NWB_SUFFIX:
+        from organoid.interop.nwb import write_nwb
+
+        write_nwb(rec, out)
+    else:
+        write_recording(rec, out)
     found = {"out": out, "n_units": rec.n_units, "n_spikes": rec.n_spikes, "n_stimuli": len(rec.stimuli)}
     _show(found, as_json, lambda _: f"{out}: {rec.n_units} units, {rec.n_spikes} spikes")
 

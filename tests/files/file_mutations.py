@@ -253,9 +253,16 @@ def _spoil(h5: h5py.File, path: str, rng: Rng) -> str:
     return f"NaN or absurd time in {path}"
 
 
+def _stored_kind(dataset: h5py.Dataset) -> object:
+    """Return the type to write values of a dataset again with, where numpy does not know it."""
+    if h5py.check_ref_dtype(dataset.dtype) is not None:
+        return h5py.ref_dtype
+    return h5py.string_dtype() if dataset.dtype.kind == "O" else None
+
+
 def _resize(h5: h5py.File, path: str, rng: Rng) -> str:
     values = h5[path][()]
-    kind = h5py.string_dtype() if values.dtype.kind == "O" else None
+    kind = _stored_kind(h5[path])
     attributes = dict(h5[path].attrs)
     del h5[path]
     axis = values.ndim - 1
