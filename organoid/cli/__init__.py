@@ -319,6 +319,8 @@ def run(
     seed: Seed = 0,
     latency: Annotated[str, typer.Option(help="Latency profile: ideal, cl1, maxone, finalspark.")] = "ideal",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print pulses, charge and duration; run nothing.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="Follow it on a page in the browser, at real time.")] = False,
+    speed: Annotated[float, typer.Option(metavar="X", help="With --live: times real time.")] = 1.0,
     report: Report = None,
     as_json: Json = False,
 ) -> None:
@@ -326,7 +328,8 @@ def run(
     from organoid.cli import text as cli_text
     from organoid.cli.work import SessionRequest, plan_session, run_protocol
 
-    request = SessionRequest(protocol, culture, out, duration, seed, latency, report)
+    pace = speed if live else None
+    request = SessionRequest(protocol, culture, out, duration, seed, latency, report, pace)
     if dry_run:
         plan = plan_session(request)
         _show(plan, as_json, lambda found: cli_text.dry_run_text(found, found["table"]))

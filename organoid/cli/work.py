@@ -1,11 +1,13 @@
 """What the long commands do; each returns what it found, as values for JSON or text."""
 
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from organoid.cli.support import OutputError, UsageError, check_output
-from organoid.closed_loop import Device, Protocol, ProtocolError, Session, run_session
+from organoid.closed_loop import Device, Observer, Protocol, ProtocolError, Session, read_session, run_session
 from organoid.closed_loop.checked_protocol import failed_at
 from organoid.culture import simulate
 from organoid.devices import SimulatedCulture
@@ -54,6 +56,7 @@ class SessionRequest:
     seed: int
     latency: str
     report: Path | None
+    live_speed: float | None = None
 
 
 def fit_file(request: FitRequest, progress: bool) -> dict[str, Any]:
@@ -157,7 +160,16 @@ def run_protocol(request: SessionRequest, progress: bool) -> dict[str, Any]:
     check_output(request.report)
     protocol = load_protocol(request.protocol)
     device: Device = SimulatedCulture(load_culture(request.culture))
-    session = run_session(
+    session = _run_live(request, protocol, device) if request.live_speed else _run(request, protocol, device, progress)
+    if request.report is not None:
+        write_report(request.report, session=session, title=f"Session {request.out.name}")
+    return session_found(request, session, device)
+
+
+def _run(
+    request: SessionRequest, protocol: Protocol, device: Device, progress: bool, observers: Sequence[Observer] = ()
+) -> Session:
+    return run_session(
         protocol,
         device,
         request.duration,
@@ -165,10 +177,22 @@ def run_protocol(request: SessionRequest, progress: bool) -> dict[str, Any]:
         seed=request.seed,
         latency=request.latency,
         progress=progress,
+        observers=observers,
     )
-    if request.report is not None:
-        write_report(request.report, session=session, title=f"Session {request.out.name}")
-    return session_found(request, session, device)
+
+
+def _run_live(request: SessionRequest, protocol: Protocol, device: Device) -> Session:
+    """Run a session with a page beside it; one that the page stops is reported like any other."""
+    from organoid.live import LivePage, Pace, StoppedByPage
+
+    assert request.live_speed is not None and request.out is not None
+    pace = Pace(request.live_speed)
+    try:
+        with LivePage(f"{request.protocol} on {request.culture}") as page:
+            print(f"Live page: {page.url}", file=sys.stderr, flush=True)
+            return _run(request, protocol, device, False, (page.activity, pace))
+    except StoppedByPage:
+        return read_session(request.out)
 
 
 def session_found(request: SessionRequest, session: Session, device: Device) -> dict[str, Any]:

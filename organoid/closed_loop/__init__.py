@@ -14,6 +14,7 @@ from organoid.closed_loop.contracts import (
     Protocol,
     Receipt,
     Reporting,
+    RowObserver,
     Tick,
 )
 from organoid.closed_loop.journal.reader import Session, read_session, session_summary
@@ -43,6 +44,7 @@ __all__ = [
     "Receipt",
     "ReplayReport",
     "Reporting",
+    "RowObserver",
     "Session",
     "SessionError",
     "Tick",

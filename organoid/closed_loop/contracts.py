@@ -282,3 +282,11 @@ class Observer(TypingProtocol):
 
     def on_tick(self, tick: Tick, commands: Sequence[Command]) -> None:
         """See one tick and what was decided."""
+
+
+@runtime_checkable
+class RowObserver(TypingProtocol):
+    """An observer that also sees what the journal says of every tick, before `on_tick`."""
+
+    def on_row(self, numbers: Mapping[str, float], n_late: int, missed: bool, wall_decide: float) -> None:
+        """See what the protocol reported, late commands, a missed deadline, and the wall time of the decision, s."""

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from organoid.closed_loop.blocks import check_block
 from organoid.closed_loop.checked_protocol import CheckedProtocol
 from organoid.closed_loop.command_filter import CommandFilter, CommandOutcome
-from organoid.closed_loop.contracts import Block, Command, Delivered, Device, Observer, Protocol, Tick
+from organoid.closed_loop.contracts import Block, Command, Delivered, Device, Observer, Protocol, RowObserver, Tick
 from organoid.closed_loop.journal import schema
 from organoid.closed_loop.journal.provenance import package_hash, versions
 from organoid.closed_loop.journal.reader import Session, session_from
@@ -159,6 +159,7 @@ class _Run:
     ) -> None:
         self._protocol, self._device, self._plan = CheckedProtocol(protocol), device, plan
         self._observers, self._info = tuple(observers), device.info
+        self._detailed = tuple(observer for observer in observers if isinstance(observer, RowObserver))
         self._state = self._protocol.start(self._info, stream(plan.seed, "protocol"))
         self._delays = plan.latency.samples(stream(plan.seed, "latency"))
         self._rate = self._info.frame_rate.as_integer_ratio()
@@ -241,7 +242,10 @@ class _Run:
             self._counts["missed"] += missed
         self._n_ticks += 1
         row = (now, following, block.spike_units.size, n_commands, n_accepted, delay, n_late, missed)
-        self._journal.tick((*row, wall_start, wall_decide, *self._protocol.report(self._state, k)))
+        reported = self._protocol.report(self._state, k)
+        self._journal.tick((*row, wall_start, wall_decide, *reported))
+        for detailed in self._detailed:
+            detailed.on_row(dict(zip(self._protocol.report_names, reported)), n_late, missed, wall_decide)
         for observer in self._observers:
             observer.on_tick(tick, commands)
         if missed and self._plan.raise_when_missed:
