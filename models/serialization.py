@@ -5,7 +5,7 @@ model is stored by its name in `organoid.models.MODELS`, its fixed properties an
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import MISSING, asdict, fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
@@ -22,20 +22,17 @@ from organoid.models.simulators.dense_lif import FreeLIFParameters, LIFSimulator
 from organoid.models.simulators.event_connections import Rows
 from organoid.models.simulators.event_driven import EventDrivenLIF, EventLIFParameters
 from organoid.models.simulators.stepwise import StepwiseSimulator
-from organoid.models.spike_response.brake import NO_BRAKE, Brake
 from organoid.models.spike_response.dose import Dose
 from organoid.models.spike_response.fatigue import Resource
-from organoid.models.spike_response.latent_drive import NO_DRIVE, LatentDrive
 from organoid.models.spike_response.network import SpikeResponseNetwork, SpikeResponseParameters
-from organoid.models.spike_response.population import PopulationFields
-from organoid.models.spike_response.stimulus import NO_FATIGUE, StimulusKernels
+from organoid.models.spike_response.terms.population import PopulationFields
+from organoid.models.spike_response.terms.registry import TERMS
+from organoid.models.spike_response.terms.stimulus import NO_FATIGUE, StimulusKernels
 from organoid.models.surrogate import SURROGATES
 from organoid.models.synapses.serialization import described, rebuilt
 
 _MODEL = "model"
 _FIELDS = "fields"
-_LATENT = "latent"
-_BRAKE = "brake"
 _STIMULUS = "stimulus"  # absent where no pulses were fitted
 _ROWS = "rows"
 _JSON_PARTS = {"resource", "dose", "scores"}  # of the responses to pulses
@@ -83,7 +80,7 @@ def read_network(group: h5py.Group) -> Any:
 
 def _put_escape(group: h5py.Group, network: SpikeResponseNetwork) -> None:
     for name, value in network.parameters._asdict().items():
-        if name in (_FIELDS, _LATENT, _BRAKE):
+        if name in TERMS:
             for part, constants in value._asdict().items():
                 group.create_dataset(f"{name}/{part}", data=constants)
         else:
@@ -93,23 +90,20 @@ def _put_escape(group: h5py.Group, network: SpikeResponseNetwork) -> None:
 
 
 def _take_escape(group: h5py.Group) -> SpikeResponseNetwork:
-    later = SpikeResponseParameters._field_defaults  # files of earlier versions lack these
-    plain = [name for name in SpikeResponseParameters._fields if name not in (_FIELDS, _LATENT, _BRAKE)]
-    names = [name for name in plain if name in group or name not in later]
-    parts = [part for part in PopulationFields._fields if part not in PopulationFields._field_defaults]
-    _check_present(group, (*names, *(f"{_FIELDS}/{part}" for part in parts)))
-    values = {name: _value(group[name]) for name in names}
-    stored = group[_FIELDS]  # files of earlier versions have no regions
-    constants = {part: np.asarray(stored[part][()]) for part in PopulationFields._fields if part in stored}
+    values = {name: _value(group[name]) for name in _stored(group, SpikeResponseParameters, "", TERMS)}
+    for name, kind in TERMS.items():
+        if name in group or name not in SpikeResponseParameters._field_defaults:
+            values[name] = kind(**{part: _value(group[name][part]) for part in _stored(group, kind, f"{name}/")})
     kernels = _take_kernels(group[_STIMULUS]) if _STIMULUS in group else None
-    latent = NO_DRIVE  # unknown to earlier versions
-    if _LATENT in group:
-        latent = LatentDrive(*(_value(group[_LATENT][part]) for part in LatentDrive._fields))
-    brake = NO_BRAKE
-    if _BRAKE in group:
-        brake = Brake(*(_value(group[_BRAKE][part]) for part in Brake._fields))
-    fields_ = PopulationFields(**constants)
-    return SpikeResponseNetwork(SpikeResponseParameters(**values, fields=fields_, latent=latent, brake=brake), kernels)
+    return SpikeResponseNetwork(SpikeResponseParameters(**values), kernels)
+
+
+def _stored(group: h5py.Group, kind: Any, prefix: str, without: Container[str] = ()) -> list[str]:
+    """Return the values of a NamedTuple that a group holds; files of earlier versions lack those with a default."""
+    names = [name for name in kind._fields if name not in without]
+    found = [name for name in names if f"{prefix}{name}" in group or name not in kind._field_defaults]
+    _check_present(group, tuple(f"{prefix}{name}" for name in found))
+    return found
 
 
 def _put_culture(group: h5py.Group, network: CultureLIFNetwork) -> None:

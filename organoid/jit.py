@@ -48,6 +48,15 @@ def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     return compile_later
 
 
+def borrowing(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a function that only works in the arrays it is given: it makes none, and returns and keeps none.
+
+    It becomes a part of its caller, and need not count who holds an array. A step that passes a network's state and
+    working room on as tuples of arrays would spend most of its time with that.
+    """
+    return kernel(_nrt=False, forceinline=True, **options)
+
+
 class _Cache(FunctionCache):  # type: ignore[misc]  # numba has no types
     """numba's cache, whose stamp covers every file a function is made from."""
 

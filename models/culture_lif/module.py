@@ -20,7 +20,7 @@ from organoid.models.contracts import Trajectory
 from organoid.models.culture_lif.network import CultureLIFNetwork, CultureLIFParameters
 from organoid.models.neurons.escape_noise_lif import draw_spikes, uniforms
 from organoid.models.recurrent import check_size
-from organoid.models.spike_response.population import FIELD_TAUS, LOG_GAIN, PopulationFields
+from organoid.models.spike_response.terms.population import FIELD_TAUS, LOG_GAIN, PopulationFields
 from organoid.models.surrogate import Sigmoid, SpikeFunction, Surrogate
 from organoid.models.teacher_forcing.voltages import ForcedVoltages, check_recorded
 from organoid.models.trainable import check_trainable
@@ -52,7 +52,7 @@ class CultureLIFConstants:
     products : int
         How many of them, the first ones, have products that are features too.
     shift, scale, low, high, mean, product_shift, product_scale : tuple of float
-        Standardisation of the population features (`organoid.models.spike_response.population`); empty: that of
+        Standardisation of the population features (`organoid.models.spike_response.terms.population`); empty: that of
         independent units of 1 Hz.
     trainable : tuple of str
         Constants that are parameters: any of "tau_mem", "tau_synapse", "use", "recovery", "tau_threshold".

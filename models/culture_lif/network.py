@@ -15,7 +15,8 @@ With ``y_j(t)`` the spikes of unit ``j`` in step ``t``, for synapse types ``k`` 
     y_i(t) &\sim \mathrm{Binomial}(K_i, \mathrm{logistic}(u_i(t)))
 
 All traces at ``t`` hold spikes before ``t``. ``g`` are the population features of
-`organoid.models.spike_response.population`: log-compressed traces of the summed activity, products of the fast ones.
+`organoid.models.spike_response.terms.population`: log-compressed traces of the summed activity, products of the fast
+ones.
 Features of slow traces (1 s and more) are not clipped above, and a fit gives them weights of at most 0, thresholds
 steps of at least 0: activity that lasts longer than any that was recorded meets more inhibition, not as much as the
 recording happened to show. Potentials, currents and thresholds are in logits: escape noise has width 1.
@@ -42,8 +43,8 @@ from organoid.models.compiled.culture_lif.step import advance_free
 from organoid.models.free_running import Advance, Injection, check_injection
 from organoid.models.rng import stream_key
 from organoid.models.spike_response.network import ACTIVITY_TAU
-from organoid.models.spike_response.population import PopulationFields
-from organoid.models.spike_response.stimulus import StimulusKernels
+from organoid.models.spike_response.terms.population import PopulationFields
+from organoid.models.spike_response.terms.stimulus import StimulusKernels
 
 Array = NDArray[np.float64]
 

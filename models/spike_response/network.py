@@ -10,30 +10,32 @@ In spike-response form, with ``y_i(t)`` the spikes of unit ``i`` in step ``t``:
     y_i(t)      &\sim \mathrm{Binomial}(K_i, \mathrm{logistic}(V_i(t)))
 
 ``A_{k i i}`` is a unit's own history (reset, refractoriness, after-currents), ``g`` are the population
-fields of `organoid.models.spike_response.population`, ``x`` is the shared drive of
-`organoid.models.spike_response.latent_drive`, where there is one. ``K_i`` is 1 for a sorted unit and larger where one
-electrode picks up several neurons. Clipping keeps ``V`` inside the range seen in the recording.
+fields of `organoid.models.spike_response.terms.population`, ``x`` is the shared drive of
+`organoid.models.spike_response.terms.latent_drive`, where there is one. ``K_i`` is 1 for a sorted unit and larger where
+one electrode picks up several neurons. Clipping keeps ``V`` inside the range seen in the recording.
 """
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from organoid.errors import ModelError
-from organoid.models.compiled.spike_response.step import advance_kernel
+from organoid.models.compiled.spike_response.free_run import ACTIVITY_TAU, run
+from organoid.models.compiled.spike_response.step import Input, State
 from organoid.models.free_running import Advance, Injection, check_injection
 from organoid.models.rng import stream_key
-from organoid.models.spike_response.brake import NO_BRAKE, Brake, braked
-from organoid.models.spike_response.latent_drive import NO_DRIVE, LatentDrive, drive_key, first_value
-from organoid.models.spike_response.population import PopulationFields, no_fields
-from organoid.models.spike_response.stimulus import StimulusKernels
+from organoid.models.spike_response.terms.brake import NO_BRAKE, Brake, braked
+from organoid.models.spike_response.terms.latent_drive import NO_DRIVE, LatentDrive
+from organoid.models.spike_response.terms.population import PopulationFields, no_fields
+from organoid.models.spike_response.terms.registry import TERMS, Memory, resting_memory
+from organoid.models.spike_response.terms.stimulus import NO_PULSES, StimulusKernels, pulse_input
 
 Array = NDArray[np.float64]
 
-ACTIVITY_TAU = 2.0  # s, memory of the population rate that is watched for runaway
+__all__ = ["ACTIVITY_TAU", "EscapeLIFState", "SpikeResponseNetwork", "SpikeResponseParameters", "plain_parameters"]
 
 
 class SpikeResponseParameters(NamedTuple):
@@ -102,27 +104,33 @@ class EscapeLIFState:
         Steps done since the start.
     traces, drive : ndarray, shape (n_tau, n_units)
         ``s`` of every unit as a sender, and the summed input of every unit as a receiver.
-    population : ndarray, shape (n_fields,)
-        Traces of the summed spike count, one a field time constant.
+    memory : Memory
+        What the terms of the network remember.
     activity : float
         Leaky population rate, spikes/s.
-    latent : float
-        ``x``.
-    future : ndarray, shape (n_lags, n_units)
-        Drive still to come through functions of finite length; row ``t % n_lags`` is that of step ``t``.
-    brake : ndarray, shape (n_traces,)
-        Traces of the summed spike count that the brake watches.
     """
 
     key: int
     step: int
     traces: Array
     drive: Array
-    population: Array
+    memory: Memory
     activity: float
-    latent: float = 0.0
-    future: Array = field(default_factory=lambda: np.empty((0, 0)))
-    brake: Array = field(default_factory=lambda: np.empty(0))
+
+    @property
+    def population(self) -> Array:
+        """Traces of the summed spike count, one a field time constant, shape (n_fields,)."""
+        return self.memory.population
+
+    @property
+    def latent(self) -> float:
+        """``x``; 0 without a latent drive."""
+        return float(self.memory.latent.value[0])
+
+    @property
+    def future(self) -> Array:
+        """Drive still to come through filters of finite length; row ``t % n_lags`` is that of step ``t``."""
+        return self.memory.future
 
 
 class SpikeResponseNetwork:
@@ -176,11 +184,8 @@ class SpikeResponseNetwork:
             step=0,
             traces=np.zeros(shape),
             drive=np.zeros(shape),
-            population=self.parameters.fields.mean.copy(),
+            memory=resting_memory(self.parameters, [key]),
             activity=0.0,
-            future=np.zeros((self.parameters.lags.shape[1], self.n_units)),
-            latent=first_value(self.parameters.latent, key),
-            brake=self.parameters.brake.mean.copy(),
         )
 
     def state_from_traces(self, traces: Array, population: Array, seed: int) -> EscapeLIFState:
@@ -189,48 +194,31 @@ class SpikeResponseNetwork:
             raise ModelError("traces do not hold all that a network with couplings of finite length remembers")
         drive = np.einsum("kj,kji->ki", traces, self.parameters.weights)
         start = self.initial_state(seed)
-        return replace(start, traces=traces.copy(), drive=drive, population=population.copy())
+        memory = start.memory._replace(population=population.copy())
+        return replace(start, traces=traces.copy(), drive=drive, memory=memory)
 
     def advance(self, state: EscapeLIFState, n_steps: int, injection: Injection | None = None) -> Advance:
         """Run `n_steps` steps; see `organoid.models.free_running.FreeRunningNetwork`."""
         inject = _nothing(n_steps) if injection is None else check_injection(injection, n_steps, self.n_units, True)
-        traces, drive, population = state.traces.copy(), state.drive.copy(), state.population.copy()
-        future, brake = state.future.copy(), state.brake.copy()
-        activity, latent, done, runaway = state.activity, state.latent, 0, False
-        latent_key = drive_key(state.key)
-        parts: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+        inputs = _input(inject, state.key, self.n_units)
+        now = State(state.traces.copy(), state.drive.copy(), _copied(state.memory))
+        activity, done, runaway = state.activity, 0, False
+        steps, units = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
         while done < n_steps and not runaway:
-            steps, units, done, activity, latent, runaway = advance_kernel(
-                self.parameters,
-                traces,
-                drive,
-                population,
-                activity,
-                ACTIVITY_TAU,
-                latent,
-                latent_key,
-                np.uint64(state.key),
-                state.step,
-                done,
-                n_steps,
-                inject,
-                future,
-                brake,
-            )
-            parts.append((steps, units))
+            spiked, who, done, activity, runaway = run(self.parameters, now, inputs, state.step, done, activity)
+            steps.append(spiked)
+            units.append(who)
         return Advance(
-            steps=np.concatenate([part[0] for part in parts]) if parts else np.empty(0, np.int64),
-            units=np.concatenate([part[1] for part in parts]) if parts else np.empty(0, np.int64),
-            state=EscapeLIFState(
-                state.key, state.step + done, traces, drive, population, float(activity), float(latent), future, brake
-            ),
+            steps=np.concatenate(steps),
+            units=np.concatenate(units),
+            state=EscapeLIFState(state.key, state.step + done, now.traces, now.drive, now.memory, float(activity)),
             n_steps=done,
             runaway=bool(runaway),
         )
 
     def braked(self, state: EscapeLIFState) -> float:
         """Return what the brake takes off the potential of every unit in a state, logit."""
-        return float(braked(self.parameters.brake, state.brake, False))
+        return float(braked(self.parameters.brake, state.memory.brake, False))
 
     def describe(self) -> dict[str, Any]:
         """Return model name, size, step and a hash of all parameters."""
@@ -238,18 +226,32 @@ class SpikeResponseNetwork:
         return found if self.stimulus is None else {**found, "stimulus": self.stimulus.describe()}
 
     def _hash(self) -> str:
-        digest = hashlib.sha256()
-        nested = self.parameters.latent if self.parameters.latent.loadings.size else ()
-        brake = self.parameters.brake if self.parameters.brake.present else ()
-        for value in (*self.parameters, *self.parameters.fields, *nested, *brake):
-            if not isinstance(value, PopulationFields | LatentDrive | Brake):
-                digest.update(np.ascontiguousarray(value).tobytes())
+        digest, parameters = hashlib.sha256(), self.parameters._asdict()
+        terms = [parameters.pop(name) for name in TERMS]
+        for value in (*parameters.values(), *(value for term in terms if term.present for value in term)):
+            digest.update(np.ascontiguousarray(value).tobytes())
         return digest.hexdigest()
 
 
 def _nothing(n_steps: int) -> Injection:
     empty = np.empty(0, dtype=np.int64)
-    return Injection(empty, empty, 1.0, np.zeros(n_steps))
+    return Injection(empty, empty, 1.0, np.zeros(n_steps), empty, np.empty((0, 0)))
+
+
+def _input(injection: Injection, key: int, n_units: int) -> Input:
+    """Return what the compiled step takes."""
+    return Input(
+        np.array([key], dtype=np.uint64),
+        *(injection.steps, injection.units, float(injection.field_weight), injection.volley),
+        *(injection.drive_steps, injection.drive),
+        pulses=pulse_input(NO_PULSES, None, n_units),
+        starts=np.empty(0, dtype=np.int64),
+    )
+
+
+def _copied(memory: Any) -> Any:
+    """Return a copy of what terms remember."""
+    return type(memory)(*(part.copy() if isinstance(part, np.ndarray) else _copied(part) for part in memory))
 
 
 def plain_parameters(
@@ -301,27 +303,7 @@ def _check(p: SpikeResponseParameters) -> None:
     for name in ("lags", "lag_weights", "weights", "bias", "field_weights", "tau"):
         if not np.all(np.isfinite(getattr(p, name))):
             raise ModelError(f"{name} holds NaN or infinite values")
-    _check_regions(p.fields, n)
-    _check_drive(p.latent, n)
-    p.brake.check(n)
+    for name in TERMS:
+        getattr(p, name).check(n)
     if not (p.dt > 0 and np.all(p.tau > 0) and p.saturation > 1 and np.all(p.capacity >= 1)):
         raise ModelError("dt and tau must be positive (s), saturation above 1, capacity 1 or more")
-
-
-def _check_regions(fields: PopulationFields, n_units: int) -> None:
-    home, region = fields.home, fields.region
-    if home.size != (n_units if region.size else 0) or region.size > fields.decay.size:
-        raise ModelError(
-            f"{region.size} local fields with a region for {home.size} units; expected one region for each of "
-            f"{n_units} units, and none without local fields"
-        )
-    if region.size and (min(home.min(), region.min()) < 0 or home.max() > region.max()):
-        raise ModelError("regions of units and of local fields must be 0 or more, and every unit's must have a field")
-
-
-def _check_drive(latent: LatentDrive, n_units: int) -> None:
-    if latent.loadings.size not in (0, n_units) or not np.all(np.isfinite(latent.loadings)) or not latent.tau > 0:
-        raise ModelError(
-            f"a latent drive with {latent.loadings.size} loadings and a time constant of {latent.tau!r} s; expected "
-            f"a finite loading for each of {n_units} units (none without a drive), and a positive time constant"
-        )

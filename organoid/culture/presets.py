@@ -2,7 +2,7 @@ r"""Cultures for users without a recording: invented networks with the manners o
 
 60 units on an 8 x 8 grid of electrodes (200 um apart, no units at the corners), one in five
 inhibitory, wired at random with a probability that falls with distance. The drive every unit gets
-from the population (see `organoid.models.spike_response.population`) is excitatory on a fast field and, in the
+from the population (see `organoid.models.spike_response.terms.population`) is excitatory on a fast field and, in the
 bursting culture, inhibitory on slow ones: a chance crowd of spikes ignites a network burst, which
 depresses the culture for seconds. Every number is a choice, tuned by free runs, not fitted to any
 recording.
@@ -21,7 +21,7 @@ from organoid.errors import ModelError
 from organoid.models.free_running import Advance, FreeRunningNetwork, Injection
 from organoid.models.rng import stream_key, uniform
 from organoid.models.spike_response.network import SpikeResponseNetwork, plain_parameters
-from organoid.models.spike_response.population import LOG_GAIN, PopulationFields
+from organoid.models.spike_response.terms.population import LOG_GAIN, PopulationFields
 
 Array = NDArray[np.float64]
 

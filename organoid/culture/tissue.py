@@ -3,8 +3,8 @@
 A network step covers a whole number of frames. A spike of the network's own gets a seeded frame
 inside its step. A pulse acts at its exact frame: the units it recruits spike after a short seeded
 delay, and the network feels those spikes, and the volley, from the next step on. On an electrode whose
-response was fitted (`organoid.models.spike_response.stimulus`) a pulse acts through its kernels alone, from the first
-step that begins with it or after it: they hold the direct spikes and what these set off, which must not come
+response was fitted (`organoid.models.spike_response.terms.stimulus`) a pulse acts through its kernels alone, from the
+first step that begins with it or after it: they hold the direct spikes and what these set off, which must not come
 twice. Every electrode has a resource that its pulses use up and that recovers in seconds
 (`organoid.models.spike_response.fatigue`): it scales the kernels, or what direct spikes and the volley add to the
 population. Units that the network brakes, since it is more active than its recording ever was, are recruited less.
@@ -28,7 +28,7 @@ from organoid.culture.recruitment import Recruitment
 from organoid.errors import ModelError, StimulationError
 from organoid.models.free_running import FreeRunningNetwork, Injection
 from organoid.models.rng import stream_key, uniform
-from organoid.models.spike_response.stimulus import NO_FATIGUE, NO_PULSES, PulseTrack, StimulusKernels
+from organoid.models.spike_response.terms.stimulus import NO_FATIGUE, NO_PULSES, PulseTrack, StimulusKernels
 from organoid.stimulation import Pulse, RecordedPulse
 
 Index = NDArray[np.int64]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from organoid.models.free_running import Advance
 from organoid.models.spike_response.network import SpikeResponseParameters
-from organoid.models.spike_response.population import PopulationFields, no_fields
+from organoid.models.spike_response.terms.population import PopulationFields, no_fields
 
 DT = 1e-3
 

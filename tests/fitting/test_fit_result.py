@@ -17,9 +17,9 @@ from organoid import FitError, ModelError, OrganoidError, SpikeRecording
 from organoid.fitting import FitResult
 from organoid.fitting.free_run.settings import FreeRunSettings, Plan
 from organoid.models.serialization import read_network, write_network
-from organoid.models.spike_response.latent_drive import LatentDrive
 from organoid.models.spike_response.network import SpikeResponseNetwork, plain_parameters
-from organoid.models.spike_response.population import PopulationFields
+from organoid.models.spike_response.terms.latent_drive import LatentDrive
+from organoid.models.spike_response.terms.population import PopulationFields
 
 NETWORKS = ("network", "forced", "uncoupled")
 TABLES = ("edges", "per_unit", "units", "electrodes")

@@ -154,16 +154,7 @@ def test_nothing_imports_the_root_package():
 
 def test_compiled_loops_of_models_stay_behind_their_door():
     through = {name for name in NAMES if any(other.startswith("organoid.models.compiled") for other in arrows(name))}
-    assert {name for name in through if part_of(name) != "models"} == THROUGH_THE_DOOR
-
-
-# Still to be moved behind a readable name; nothing may be added here.
-THROUGH_THE_DOOR = {
-    "organoid.fitting.free_run.window_states",
-    "organoid.fitting.free_run.windows",
-    "organoid.fitting.teacher_forced.features",
-    "organoid.fitting.teacher_forced.population",
-}
+    assert {name for name in through if part_of(name) != "models"} == set()
 
 
 def test_no_imports_go_in_circles():

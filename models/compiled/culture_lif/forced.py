@@ -22,9 +22,9 @@ from organoid.models.compiled.culture_lif.step import (
     synaptic_current,
     transmit,
 )
-from organoid.models.compiled.spike_response.population import field_features, pack_fields
 from organoid.models.compiled.spike_response.sampling import draw, place_draws, screen
-from organoid.models.compiled.spike_response.step import fade
+from organoid.models.spike_response.terms.population import field_features, pack_fields
+from organoid.models.spike_response.terms.traces import NOTHING, decay_rows
 
 
 @kernel()
@@ -82,9 +82,9 @@ def pass_time(
 ) -> None:
     """Let time pass and the spikes of a bin act on all that does not depend on weights."""
     decay, refill, relax = constants
-    fade(traces, decay)
-    fade(depleted, refill)
-    fade(raised, relax)
+    decay_rows(traces, decay, NOTHING)
+    decay_rows(depleted, refill, NOTHING)
+    decay_rows(raised, relax, NOTHING)
     for j in range(counts.size):
         for c in range(raised.shape[0]):
             raised[c, j] += counts[j]

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from organoid.jit import kernel
-from organoid.models.compiled.spike_response.population import field_features, pack_fields
 from organoid.models.compiled.spike_response.sampling import draw, place_draws, screen
-from organoid.models.compiled.spike_response.step import fade, weigh_fields
+from organoid.models.spike_response.terms.population import field_features, pack_fields, weigh_fields
+from organoid.models.spike_response.terms.traces import NOTHING, decay_rows
 
 _CHUNK_SPIKES = 65536
 
@@ -96,10 +96,10 @@ def transmit(
 ) -> None:
     """Let time pass, then let the spikes of the step act: reset, release, raise thresholds, enter the population."""
     decay, refill, relax = constants
-    fade(traces, decay)
-    fade(drive, decay)
-    fade(depleted, refill)
-    fade(raised, relax)
+    decay_rows(traces, decay, NOTHING)
+    decay_rows(drive, decay, NOTHING)
+    decay_rows(depleted, refill, NOTHING)
+    decay_rows(raised, relax, NOTHING)
     for j in range(counts.size):
         if counts[j] == 0:
             continue

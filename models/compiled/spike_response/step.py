@@ -1,37 +1,170 @@
-"""Compiled steps of the escape-noise LIF network; one thread, event-driven in the synapses."""
+"""One step of the spike-response network, written once: of a free run, of free windows and of recorded spikes.
 
-from typing import Any
+A step is ``begin_step`` (what enters from outside), ``potential``, ``sample`` and ``end_step`` (what spikes leave
+behind). Several copies of one network may run in step: they lie side by side in memory, so that one pass over a row
+serves them all with vector instructions. What is added to the potential is a term, see
+`organoid.models.spike_response.terms`.
+"""
+
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from organoid.jit import kernel
-from organoid.models.compiled.spike_response.lagged import read_lagged, send_lagged
-from organoid.models.compiled.spike_response.population import (
-    feed_regions,
-    field_features,
-    pack_fields,
-    pack_local,
-    room_for_regions,
-    weigh_local,
-)
+from organoid.jit import borrowing, kernel
 from organoid.models.compiled.spike_response.sampling import draw, place_draws, screen
-from organoid.models.spike_response.brake import braked, update_brake
-from organoid.models.spike_response.latent_drive import next_value
+from organoid.models.spike_response.terms.registry import (
+    Memory,
+    Room,
+    add_to_drive,
+    add_unbounded,
+    prepare_terms,
+    update_terms,
+    write_inputs,
+)
+from organoid.models.spike_response.terms.spikes import Spikes, no_spikes
+from organoid.models.spike_response.terms.stimulus import PulseInput, add_evoked
+from organoid.models.spike_response.terms.traces import add_spikes_to_traces, decay_rows, write_drive
 
-_CHUNK_SPIKES = 65536
-_NOTHING = 1e-30
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+
+class State(NamedTuple):
+    """What networks remember from step to step; changed in place.
+
+    Parameters
+    ----------
+    traces, drive : ndarray, shape (n_tau, n_copies * n_units)
+    memory : Memory
+        Of the terms.
+    """
+
+    traces: Array
+    drive: Array
+    memory: Memory
+
+
+class Input(NamedTuple):
+    """What enters from outside; steps count from the start of the call.
+
+    Parameters
+    ----------
+    keys : ndarray of uint64, shape (n_copies,)
+        Random streams of the spikes.
+    steps, units : ndarray of int64, shape (n_forced,)
+        Spikes that are forced on the first copy, in order of steps.
+    weight : float
+        How much a forced spike counts in the population.
+    volley : ndarray, shape (n_steps,) or (0,)
+        Spikes of neurons unseen, which enter the population.
+    drive_steps, drive : ndarray, shapes (n_driven,) and (n_driven, n_units)
+        What is added to the potentials of the first copy, and when.
+    pulses : PulseInput
+        Pulses that act on all copies ...
+    starts : ndarray of int64, shape (n_copies,)
+        ... which start in these steps, counted as the pulses'; empty where there are no pulses.
+    """
+
+    keys: NDArray[np.uint64]
+    steps: Index
+    units: Index
+    weight: float
+    volley: Array
+    drive_steps: Index
+    drive: Array
+    pulses: PulseInput
+    starts: Index
+
+
+class Units(NamedTuple):
+    """Constants of all units, copy by copy."""
+
+    bias: Array
+    low: Array
+    high: Array
+    ceiling: Array
+    capacity: Array
+
+
+class Scratch(NamedTuple):
+    """What is worked out once, and room to work in.
+
+    Parameters
+    ----------
+    units : Units
+    decay : ndarray, shape (n_tau,)
+    room : Room
+        Of the terms.
+    spikes : Spikes
+        Of the step.
+    forced, v, inputs, left, bound, may_fire, places : ndarray, shape (n_copies * n_units,)
+        Forced spikes, ``V``, what terms add to the clipped drive; the others see `screen`.
+    going : ndarray of bool, shape (n_copies,)
+        Copies that run on; the others no longer spike.
+    nothing : float
+        Traces not above it become 0.
+    jump, evoked : ndarray
+    cursor : ndarray of int64, shape (3,)
+        Forced spikes and driven steps so far, and forced spikes of this step.
+    now, n_pulses : ndarray of int64, shape (n_copies,)
+        Where each copy stands in the steps of pulses, and pulses up to then.
+    """
+
+    units: Units
+    decay: Array
+    room: Room
+    spikes: Spikes
+    forced: Index
+    v: Array
+    inputs: Array
+    left: Array
+    bound: NDArray[np.int32]
+    may_fire: NDArray[np.bool_]
+    places: NDArray[np.uint64]
+    going: NDArray[np.bool_]
+    nothing: float
+    jump: Array
+    evoked: Array
+    cursor: Index
+    now: Index
+    n_pulses: Index
 
 
 @kernel()
-def pack_units(par: Any, copies: int) -> Any:
-    """Return bias, lowest and highest drive, ceiling and capacity of the units, `copies` times each."""
-    return (
-        _repeat(par.bias, copies),
-        _repeat(par.drive_low, copies),
-        _repeat(par.drive_high, copies),
-        _repeat(par.ceiling, copies),
-        _repeat(par.capacity, copies),
+def prepare(par: Any, inputs: Any, done: int, nothing: float) -> Any:
+    """Return what steps need, from step `done` on; traces not above `nothing` become 0."""
+    copies, n = inputs.keys.size, par.bias.size
+    size = copies * n
+    places, cursor = np.empty(size, dtype=np.uint64), np.zeros(3, dtype=np.int64)
+    for c in range(copies):
+        place_draws(inputs.keys[c], n, places[c * n : (c + 1) * n])
+    cursor[0], cursor[1] = np.searchsorted(inputs.steps, done), np.searchsorted(inputs.drive_steps, done)
+    return Scratch(
+        Units(
+            _repeat(par.bias, copies),
+            _repeat(par.drive_low, copies),
+            _repeat(par.drive_high, copies),
+            _repeat(par.ceiling, copies),
+            _repeat(par.capacity, copies),
+        ),
+        np.exp(-par.dt / par.tau),
+        prepare_terms(par, copies),
+        no_spikes(copies, n, copies * int(np.sum(par.capacity)) + inputs.steps.size),
+        np.zeros(size, dtype=np.int64),
+        np.empty(size),
+        np.empty(size),
+        np.empty(size),
+        np.empty(size, dtype=np.int32),
+        np.empty(size, dtype=np.bool_),
+        places,
+        np.ones(copies, dtype=np.bool_),
+        nothing,
+        np.empty(par.tau.size),
+        np.empty(n),
+        cursor,
+        inputs.starts.copy(),
+        np.searchsorted(inputs.pulses.steps, inputs.starts, side="right"),
     )
 
 
@@ -43,233 +176,107 @@ def _repeat(values: NDArray[Any], copies: int) -> NDArray[Any]:
     return out
 
 
-@kernel()
-def add_spike(traces: NDArray[Any], unit: int, saturation: float, jump: NDArray[Any]) -> None:
-    """Add one spike to the traces of a unit; `jump` receives what each trace gained."""
-    for k in range(traces.shape[0]):
-        jump[k] = 1.0 - traces[k, unit] / saturation
-        traces[k, unit] += jump[k]
+@borrowing()
+def begin_step(inputs: Any, t: int, scratch: Any) -> None:
+    """Force the spikes of step number `t` on the first copy; they come before those it draws."""
+    cursor, forced = scratch.cursor, scratch.forced
+    if cursor[2]:
+        forced[:] = 0
+        cursor[2] = 0
+    while cursor[0] < inputs.steps.size and inputs.steps[cursor[0]] == t:
+        forced[inputs.units[cursor[0]]] += 1
+        cursor[0] += 1
+        cursor[2] += 1
+    if inputs.volley.size:
+        scratch.spikes.unseen[0] = inputs.volley[t]
 
 
-@kernel()
-def potentials(units: Any, drive: NDArray[Any], from_fields: NDArray[Any], out: NDArray[Any]) -> None:
-    """Write ``V`` of every unit; `units` as packed, `drive` one row a time constant, `from_fields` what fields add."""
-    bias, low, high, ceiling, _ = units
-    out[:] = 0.0
-    for k in range(drive.shape[0]):
-        row = drive[k]
-        for i in range(out.size):
-            out[i] += row[i]
-    for i in range(out.size):
-        out[i] = min(bias[i] + min(max(out[i], low[i]), high[i]) + from_fields[i], ceiling[i])
-
-
-@kernel(fastmath={"contract"})
-def weigh_fields(weights: NDArray[Any], features: NDArray[Any], out: NDArray[Any]) -> None:
-    """Write ``features @ weights``, four rows a pass: rows as arrays of their own become vector instructions."""
-    out[:] = 0.0
-    f = 0
-    while f + 4 <= features.size:
-        w_0, w_1, w_2, w_3 = weights[f], weights[f + 1], weights[f + 2], weights[f + 3]
-        g_0, g_1, g_2, g_3 = features[f], features[f + 1], features[f + 2], features[f + 3]
-        for i in range(out.size):
-            out[i] += g_0 * w_0[i] + g_1 * w_1[i] + g_2 * w_2[i] + g_3 * w_3[i]
-        f += 4
-    for rest in range(f, features.size):
-        w_0, g_0 = weights[rest], features[rest]
-        for i in range(out.size):
-            out[i] += g_0 * w_0[i]
-
-
-@kernel()
-def fade(values: NDArray[Any], decay: NDArray[Any]) -> None:
-    """Let every row decay; what is too small to matter becomes 0 (denormal numbers are slow)."""
-    for k in range(decay.size):
-        row, factor = values[k], decay[k]
+@borrowing()
+def potential(par: Any, state: Any, inputs: Any, step: int, t: int, scratch: Any) -> None:
+    """Write ``V`` of every unit; see `organoid.models.spike_response.network` for the equation."""
+    units, v, added = scratch.units, scratch.v, scratch.inputs
+    write_inputs(par, scratch.room, state.memory, inputs.keys.size, added)
+    write_drive(state.drive, v)
+    add_to_drive(par, scratch.room, state.memory, step, v)
+    _bound(units.bias, units.low, units.high, units.ceiling, added, v)
+    cursor = scratch.cursor
+    driven = cursor[1] < inputs.drive_steps.size and inputs.drive_steps[cursor[1]] == t
+    add_unbounded(par, state.memory, driven, inputs.keys.size, v)
+    if driven:
+        row = inputs.drive[cursor[1]]
         for i in range(row.size):
-            faded = row[i] * factor
-            row[i] = faded if abs(faded) > _NOTHING else 0.0
+            v[i] += row[i]
+        cursor[1] += 1
+    if inputs.pulses.steps.size:
+        add_evoked(inputs.pulses, scratch.now, scratch.n_pulses, scratch.evoked, v)
 
 
 @kernel()
-def receive(
-    weights: NDArray[Any],
-    saturation: float,
-    traces: NDArray[Any],
-    drive: NDArray[Any],
-    counts: NDArray[Any],
-    jump: NDArray[Any],
+def _bound(
+    bias: NDArray[Any],
+    low: NDArray[Any],
+    high: NDArray[Any],
+    ceiling: NDArray[Any],
+    added: NDArray[Any],
+    v: NDArray[Any],
 ) -> None:
-    """Let every spike of this step enter the traces and the drive of all units."""
-    for j in range(counts.size):
-        for _ in range(counts[j]):
-            add_spike(traces, j, saturation, jump)
-            for k in range(jump.size):
-                row, from_j, gain = drive[k], weights[k, j], jump[k]
-                for i in range(counts.size):
-                    row[i] += gain * from_j[i]
+    """Clip the drive that `v` holds, add bias and inputs, and hold the sum below the ceiling."""
+    for i in range(v.size):
+        v[i] = min(bias[i] + min(max(v[i], low[i]), high[i]) + added[i], ceiling[i])
 
 
-@kernel(nogil=True)
-def _run(
-    par: Any,
-    traces: NDArray[Any],
-    drive: NDArray[Any],
-    population: NDArray[Any],
-    activity: float,
-    activity_tau: float,
-    latent: float,
-    latent_key: np.uint64,
-    key: np.uint64,
-    first_step: int,
-    done: int,
-    n_steps: int,
-    inj_steps: NDArray[Any],
-    inj_units: NDArray[Any],
-    field_weight: float,
-    volley: NDArray[Any],
-    drive_steps: NDArray[Any],
-    pushed: NDArray[Any],
-    future: NDArray[Any],
-    brake_traces: NDArray[Any],
-) -> Any:
-    n = par.bias.size
-    packed, fields = pack_units(par, 1), pack_fields(par.fields, 1)
-    weights, field_weights, saturation, capacity = par.weights, par.field_weights, par.saturation, par.capacity
-    field_decay, home, n_whole = par.fields.decay, par.fields.home, par.fields.decay.size - par.fields.region.size
-    local, entering = pack_local(par.fields, field_weights), room_for_regions(par.fields)
-    share = np.zeros(entering.size)
-    for i in range(home.size):
-        share[home[i]] += 1.0 / n
-    everyones = field_weights[: field_weights.shape[0] - par.fields.region.size]
-    room = int(np.sum(par.capacity))
-    out_steps = np.empty(_CHUNK_SPIKES + room, dtype=np.int64)
-    out_units = np.empty(_CHUNK_SPIKES + room, dtype=np.int64)
-    decay = np.exp(-par.dt / par.tau)
-    leak = np.exp(-par.dt / activity_tau)
-    features = np.empty(par.field_weights.shape[0])
-    places, bound, may_fire = np.empty(n, dtype=np.uint64), np.empty(n, dtype=np.int32), np.empty(n, dtype=np.bool_)
-    place_draws(key, n, places)
-    loadings, keep, pair = par.latent.loadings, np.exp(-par.dt / par.latent.tau), np.empty(2, dtype=np.float32)
-    v, from_fields, left = np.empty(n), np.empty(n), np.empty(n)
-    has_lags, drives = future.shape[0] > 0, np.empty((par.tau.size + 1, n))
-    counts = np.empty(n, dtype=np.int64)
-    jump = np.empty(par.tau.size)
-    n_out = 0
-    next_injection = int(np.searchsorted(inj_steps, done))
-    next_push = int(np.searchsorted(drive_steps, done))
-    runaway = False
-    while done < n_steps and n_out < _CHUNK_SPIKES and not runaway:
-        counts[:] = 0
-        n_forced = 0
-        while next_injection < inj_steps.size and inj_steps[next_injection] == done:
-            counts[inj_units[next_injection]] += 1
-            if home.size:
-                entering[home[inj_units[next_injection]]] += field_weight
-            n_forced += 1
-            next_injection += 1
-        field_features(fields, 1, population, features)
-        weigh_fields(everyones, features[: everyones.shape[0]], from_fields)
-        if share.size:
-            weigh_local(local, features, from_fields)
-        for i in range(loadings.size):
-            from_fields[i] += loadings[i] * latent
-        if has_lags:
-            read_lagged(future, first_step + done, drive, drives)
-            potentials(packed, drives, from_fields, v)
-        else:
-            potentials(packed, drive, from_fields, v)
-        driven = next_push < drive_steps.size and drive_steps[next_push] == done
-        brake = braked(par.brake, brake_traces, driven)
-        if brake > 0.0:
-            for i in range(n):
-                v[i] -= brake
-        if driven:
-            push = pushed[next_push]
-            for i in range(n):
-                v[i] += push[i]
-            next_push += 1
-        screen(places, first_step + done, n, v, packed[4], left, bound, may_fire)
-        n_own = 0
-        for i in range(n):
-            if not may_fire[i]:
-                continue
-            own = draw(left[i], v[i], capacity[i] - counts[i])
-            for _ in range(own):
-                out_steps[n_out] = done
-                out_units[n_out] = i
-                n_out += 1
-            if own and home.size:
-                entering[home[i]] += own
-            counts[i] += own
-            n_own += own
-        fade(traces, decay)
-        fade(drive, decay)
-        receive(weights, saturation, traces, drive, counts, jump)
-        if has_lags:
-            send_lagged(future, first_step + done, par.lags, par.lag_weights, counts)
-        for m in range(n_whole):
-            population[m] = population[m] * field_decay[m] + n_own + field_weight * n_forced + volley[done]
-        update_brake(par.brake, n_own + field_weight * n_forced + volley[done], brake_traces)
-        for r in range(share.size):
-            entering[r] += volley[done] * share[r]
-        feed_regions(par.fields, entering, population)
-        activity = activity * leak + (n_own + n_forced) / activity_tau
-        if loadings.size:
-            latent = next_value(latent, keep, latent_key, first_step + done, pair)
-        done += 1
-        runaway = activity > par.rate_limit
-    return out_steps[:n_out], out_units[:n_out], done, activity, latent, runaway
-
-
-def advance_kernel(
-    parameters: Any,
-    traces: NDArray[Any],
-    drive: NDArray[Any],
-    population: NDArray[Any],
-    activity: float,
-    activity_tau: float,
-    latent: float,
-    latent_key: np.uint64,
-    key: np.uint64,
-    first_step: int,
-    done: int,
-    n_steps: int,
-    injection: Any,
-    future: NDArray[Any],
-    brake_traces: NDArray[Any],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], int, float, float, bool]:
-    """Advance in place until `n_steps`, a full output buffer, or runaway.
-
-    Returns
-    -------
-    steps, units : ndarray of int64
-        Spikes of the network's own.
-    done : int
-        Steps done so far.
-    activity, latent : float
-    runaway : bool
-    """
-    result: tuple[NDArray[np.int64], NDArray[np.int64], int, float, float, bool] = _run(
-        parameters,
-        traces,
-        drive,
-        population,
-        activity,
-        activity_tau,
-        latent,
-        latent_key,
-        key,
-        first_step,
-        done,
-        n_steps,
-        injection.steps,
-        injection.units,
-        injection.field_weight,
-        injection.volley,
-        injection.drive_steps,
-        injection.drive,
-        future,
-        brake_traces,
+@borrowing()
+def sample(par: Any, inputs: Any, step: int, scratch: Any) -> None:
+    """Draw the spikes of every copy that runs on, and list them beside those that were forced."""
+    spikes, n, forced = scratch.spikes, par.bias.size, scratch.forced
+    screen(
+        scratch.places,
+        step,
+        n,
+        scratch.v,
+        scratch.units.capacity,
+        scratch.left,
+        scratch.bound,
+        scratch.may_fire,
     )
-    return result
+    at = 0
+    for c in range(scratch.going.size):
+        own, n_forced = 0, scratch.cursor[2] if c == 0 else 0
+        for i in range(c * n, (c + 1) * n if scratch.going[c] else c * n):
+            drawn = 0
+            if scratch.may_fire[i]:
+                drawn = draw(scratch.left[i], scratch.v[i], par.capacity[i - c * n] - forced[i])
+            spikes.counts[i] = forced[i] + drawn
+            for _ in range(forced[i]):
+                spikes.which[at], spikes.weight[at] = i, inputs.weight
+                at += 1
+            for _ in range(drawn):
+                spikes.which[at], spikes.weight[at] = i, 1.0
+                at += 1
+            own += drawn
+        spikes.begin[c + 1] = at
+        spikes.own[c] = own
+        spikes.entering[c] = own + inputs.weight * n_forced + spikes.unseen[c]
+
+
+@borrowing()
+def take_recorded(inputs: Any, t: int, scratch: Any) -> None:
+    """Take the spikes of a step from a recording instead (teacher forcing): those that are to be forced."""
+    cursor, spikes, n = scratch.cursor, scratch.spikes, 0
+    while cursor[0] < inputs.steps.size and inputs.steps[cursor[0]] == t:
+        spikes.which[n], spikes.weight[n] = inputs.units[cursor[0]], 1.0
+        cursor[0] += 1
+        n += 1
+    spikes.begin[1] = n
+    spikes.entering[0] = n
+
+
+@borrowing()
+def end_step(par: Any, state: Any, step: int, scratch: Any) -> int:
+    """Let traces and drive decay, and the spikes of the step enter them and what terms remember; return how many."""
+    decay_rows(state.traces, scratch.decay, scratch.nothing)
+    decay_rows(state.drive, scratch.decay, scratch.nothing)
+    add_spikes_to_traces(par.weights, par.saturation, scratch.spikes, scratch.jump, state.traces, state.drive)
+    update_terms(par, scratch.room, scratch.spikes, step, state.memory)
+    n_spikes: int = scratch.spikes.begin[-1]
+    return n_spikes

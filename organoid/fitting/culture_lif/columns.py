@@ -15,7 +15,7 @@ from organoid.fitting.teacher_forced.features import choose_control_bins
 from organoid.fitting.teacher_forced.population import fit_fields
 from organoid.models.culture_lif.forced_pass import collect_forced
 from organoid.models.culture_lif.network import CultureLIFParameters
-from organoid.models.spike_response.population import FIELD_TAUS
+from organoid.models.spike_response.terms.population import FIELD_TAUS
 
 Array = NDArray[np.float64]
 

@@ -20,7 +20,7 @@ from organoid.fitting.evoked.settings import EvokedSettings
 from organoid.fitting.teacher_forced.prediction import expected_counts
 from organoid.fitting.teacher_forced.raised_cosines import raised_cosines
 from organoid.models.spike_response.network import SpikeResponseParameters
-from organoid.models.spike_response.stimulus import NO_FATIGUE, StimulusKernels
+from organoid.models.spike_response.terms.stimulus import NO_FATIGUE, StimulusKernels
 
 Array = NDArray[np.float64]
 Single = NDArray[np.float32]

@@ -11,7 +11,7 @@ from organoid.fitting.evoked.sessions import Session, background_bins, histogram
 from organoid.fitting.evoked.stage import run_session
 from organoid.models.rng import stream_key
 from organoid.models.spike_response.network import SpikeResponseNetwork
-from organoid.models.spike_response.stimulus import StimulusKernels
+from organoid.models.spike_response.terms.stimulus import StimulusKernels
 from organoid.parallel import in_threads
 
 Array = NDArray[np.float64]

@@ -28,7 +28,7 @@ from organoid.fitting.evoked.settings import EvokedSettings
 from organoid.fitting.free_run.recorded_stimuli import PulsedNetwork, PulsedState
 from organoid.models.rng import stream_key
 from organoid.models.spike_response.network import SpikeResponseNetwork
-from organoid.models.spike_response.stimulus import PulseTrack, StimulusKernels
+from organoid.models.spike_response.terms.stimulus import PulseTrack, StimulusKernels
 from organoid.parallel import in_threads
 
 Array = NDArray[np.float64]

@@ -29,7 +29,7 @@ from organoid.fitting.free_run.settings import DEFAULT, FreeRunSettings
 from organoid.fitting.teacher_forced.estimate import Design, ForcedFit, assemble
 from organoid.models.free_running import FreeRunningNetwork
 from organoid.models.spike_response.network import SpikeResponseNetwork, SpikeResponseParameters
-from organoid.models.spike_response.stimulus import StimulusKernels
+from organoid.models.spike_response.terms.stimulus import StimulusKernels
 from organoid.recording import SpikeRecording
 from organoid.statistics import firing_rates
 

@@ -1,8 +1,8 @@
 r"""A shared slow drive for free runs: one factor of the correlation that the culture has and the network lacks.
 
 Counts in bins of 50 ms, standardised, have the correlations ``C_ij(k)`` at lag k. A network that is driven by
-``l_i x(t)`` (an Ornstein-Uhlenbeck process of variance 1, see `organoid.models.spike_response.latent_drive`) has, to
-first order,
+``l_i x(t)`` (an Ornstein-Uhlenbeck process of variance 1, see `organoid.models.spike_response.terms.latent_drive`)
+has, to first order,
 
 .. math:: E_{ij}(k) = C^{rec}_{ij}(k) - C^{sim}_{ij}(k) \approx (g_i l_i)(g_j l_j)\, h_k(\tau), \qquad
           g_i = \bar n_i / \mathrm{sd}(n_i)
@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from organoid.fitting.free_run.comparison import free_run, rates_off
 from organoid.fitting.free_run.settings import DEFAULT
 from organoid.models.free_running import FreeRunningNetwork
-from organoid.models.spike_response.latent_drive import NO_DRIVE, LatentDrive
 from organoid.models.spike_response.network import SpikeResponseNetwork, SpikeResponseParameters
+from organoid.models.spike_response.terms.latent_drive import NO_DRIVE, LatentDrive
 from organoid.recording import SpikeRecording
 from organoid.statistics import firing_rates
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from organoid.fitting.data.history import History
-from organoid.models.spike_response.brake import GAIN, LOG_GAIN, NO_BRAKE, TAUS, Brake
+from organoid.models.spike_response.terms.brake import GAIN, LOG_GAIN, NO_BRAKE, TAUS, Brake
 
 
 def recorded_brake(training: History) -> Brake:

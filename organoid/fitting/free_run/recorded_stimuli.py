@@ -9,7 +9,7 @@ from organoid.errors import ModelError
 from organoid.fitting.data.history import History
 from organoid.models.free_running import Advance, FreeRunningNetwork, Injection
 from organoid.models.rng import stream_key, uniform
-from organoid.models.spike_response.stimulus import PulseTrack, StimulusKernels
+from organoid.models.spike_response.terms.stimulus import PulseTrack, StimulusKernels
 
 _CHUNK = 20_000  # steps
 

@@ -1,16 +1,13 @@
 """Recorded states from which free windows start, and what windows give back."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from organoid.fitting.data.history import History
 from organoid.fitting.teacher_forced.features import Basis
-from organoid.jit import kernel
-from organoid.models.compiled.spike_response.population import feed_regions, room_for_regions
-from organoid.models.spike_response.stimulus import PulseTrack, StimulusKernels
+from organoid.models.spike_response.terms.stimulus import PulseTrack, StimulusKernels
 
 Array = NDArray[np.float64]
 
@@ -39,45 +36,6 @@ class RecordedStates:
     allowed: Array
 
 
-@kernel(nogil=True)
-def _collect(
-    bins: NDArray[Any],
-    units: NDArray[Any],
-    n_bins: int,
-    wanted: NDArray[Any],
-    decay: NDArray[Any],
-    saturation: float,
-    fields: Any,
-    population: NDArray[Any],
-    out_traces: NDArray[Any],
-    out_population: NDArray[Any],
-) -> None:
-    n_tau, n = out_traces.shape[1], out_traces.shape[2]
-    traces, entering = np.zeros((n_tau, n)), room_for_regions(fields)
-    at, row = 0, 0
-    for t in range(n_bins):
-        if row < wanted.size and wanted[row] == t:
-            for k in range(n_tau):
-                for j in range(n):
-                    out_traces[row, k, j] = traces[k, j]
-            for m in range(population.size):
-                out_population[row, m] = population[m]
-            row += 1
-        here = at
-        for k in range(n_tau):
-            for j in range(n):
-                traces[k, j] *= decay[k]
-        while at < bins.size and bins[at] == t:
-            for k in range(n_tau):
-                traces[k, units[at]] += 1.0 - traces[k, units[at]] / saturation
-            if entering.size:
-                entering[fields.home[units[at]]] += 1.0
-            at += 1
-        for m in range(population.size - fields.region.size):
-            population[m] = population[m] * fields.decay[m] + (at - here)
-        feed_regions(fields, entering, population)
-
-
 def collect_states(training: History, basis: Basis, longest: int) -> RecordedStates:
     """Keep the traces at evenly spaced bins (up to 20,000) from which `longest` observed bins follow."""
     n_states = min(_MAX_STATES, int(_MAX_BYTES / (4 * basis.tau.size * training.n_units)))
@@ -85,20 +43,7 @@ def collect_states(training: History, basis: Basis, longest: int) -> RecordedSta
     wanted = np.arange(0, max(training.n_bins - longest, 1), stride)
     unseen = np.concatenate([[0], np.cumsum(~training.observed)])
     wanted = wanted[unseen[np.minimum(wanted + longest, training.n_bins)] == unseen[wanted]]
-    traces = np.empty((wanted.size, basis.tau.size, training.n_units), dtype=np.float32)
-    population = np.empty((wanted.size, basis.fields.decay.size), dtype=np.float32)
-    _collect(
-        training.bins,
-        training.units,
-        training.n_bins,
-        wanted,
-        np.exp(-training.bin_width / basis.tau),
-        basis.saturation,
-        basis.fields,
-        basis.fields.mean.copy(),
-        traces,
-        population,
-    )
+    traces, population = basis.follower(training).collect(training.n_bins, wanted)
     return RecordedStates(wanted, traces, population, allowed_spikes(training, longest))
 
 
@@ -142,9 +87,3 @@ class Response:
         if stimulus is None:
             return None
         return cls(training.pulses.track(stimulus), stimulus)
-
-    @property
-    def packed(self) -> tuple[NDArray[Any], ...]:
-        """What compiled loops take."""
-        track, kernels = self.track, self.stimulus
-        return track.steps, track.curves, track.sizes, kernels.curves, kernels.low, kernels.high

@@ -9,18 +9,17 @@ number of threads.
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from organoid.fitting.data.history import History
 from organoid.fitting.free_run.window_states import RecordedStates, Response, Windows
-from organoid.fitting.teacher_forced.features import Basis, sweep
-from organoid.models.compiled.spike_response.windows import free_windows
+from organoid.fitting.teacher_forced.features import Basis, add_at_spikes
 from organoid.models.rng import stream_key
+from organoid.models.spike_response.free_windows import run_windows
 from organoid.models.spike_response.network import SpikeResponseParameters
-from organoid.models.spike_response.stimulus import NO_PULSES, StimulusKernels
+from organoid.models.spike_response.terms.stimulus import NO_PULSES, StimulusKernels, pulse_input
 
 Array = NDArray[np.float64]
 
@@ -47,11 +46,6 @@ class Moments:
     def rate_ratio(self) -> float:
         """Simulated over recorded spikes a bin: the last feature is 1."""
         return float(self.simulated[-1].sum() / max(self.recorded[-1].sum(), 1e-12))
-
-
-def _no_response(n_units: int) -> tuple[NDArray[Any], ...]:
-    nothing = np.zeros(n_units)
-    return NO_PULSES.steps, NO_PULSES.curves, NO_PULSES.sizes, np.zeros((1, 1, n_units)), nothing, nothing
 
 
 def compare_windows(
@@ -92,9 +86,9 @@ def compare_windows(
         if device is None:
             ran = list(pool.map(lambda part: _run_part(parameters, states, part, n_steps, seed, response), in_step))
         else:
-            from organoid.fitting.free_run.windows_torch import run_windows  # torch is only imported for a device
+            from organoid.fitting.free_run.windows_torch import run_batch  # torch is only imported for a device
 
-            ran = [run_windows(parameters, states, chosen, n_steps, seed, device, response)]
+            ran = [run_batch(parameters, states, chosen, n_steps, seed, device, response)]
     simulated = np.sum([part.sums for part in ran], axis=0) / max(sum(part.n_bins for part in ran), 1)
     recorded = np.sum(replayed, axis=0) / (chosen.size * n_steps)
     return Moments(simulated.T, recorded.T, sum(part.n_given_up for part in ran) / chosen.size)
@@ -103,10 +97,11 @@ def compare_windows(
 def _replay(training: History, basis: Basis, states: RecordedStates, part: NDArray[np.int64], n_steps: int) -> Array:
     """Return the sums of features over the recorded spikes of some windows, shape (n_units, n_features)."""
     sums = np.zeros((1, training.n_units, basis.n_features(training.n_units)))
+    follower = basis.follower(training)
     for state in part:
-        traces, population = states.traces[state].astype(np.float64), states.population[state].astype(np.float64)
+        follower.put(states.traces[state], states.population[state])
         start = int(states.bins[state])
-        sweep(training, basis, start, start + n_steps, traces, population, sums)
+        add_at_spikes(follower, training, start, start + n_steps, sums)
     return np.asarray(sums[0])
 
 
@@ -116,16 +111,18 @@ def _run_part(
     part: NDArray[np.int64],
     n_steps: int,
     seed: int,
-    response: "Response | None",
+    response: Response | None,
 ) -> Windows:
-    n_tau, n = parameters.tau.size, parameters.bias.size
-    sums, done = np.zeros((n, n_tau * n + parameters.fields.n_features + 1)), np.empty(part.size, dtype=np.int64)
-    traces = np.ascontiguousarray(states.traces[part].transpose(1, 0, 2), dtype=np.float64)
-    population = np.ascontiguousarray(states.population[part].T, dtype=np.float64)
-    drive = np.stack([traces[k] @ parameters.weights[k] for k in range(n_tau)])
+    n = parameters.bias.size
     keys = np.array([stream_key(seed, int(state)) for state in part], dtype=np.uint64)
-    pulses = _no_response(n) if response is None else response.packed
-    free_windows(
-        parameters, traces, drive, population, keys, states.allowed[:n_steps], sums, done, states.bins[part], pulses
+    pulses = pulse_input(NO_PULSES, None, n) if response is None else pulse_input(response.track, response.stimulus, n)
+    sums, done = run_windows(
+        parameters,
+        states.traces[part],
+        states.population[part],
+        keys,
+        states.allowed[:n_steps],
+        pulses,
+        states.bins[part],
     )
     return Windows(sums, int(done.sum()), int((done < n_steps).sum()))

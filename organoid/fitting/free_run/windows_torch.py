@@ -13,13 +13,13 @@ from torch import Tensor
 
 from organoid.fitting.free_run.window_states import RecordedStates, Response, Windows
 from organoid.models.spike_response.network import SpikeResponseParameters
-from organoid.models.spike_response.population import LOG_GAIN, PopulationFields
+from organoid.models.spike_response.terms.population import LOG_GAIN, PopulationFields
 
 _MAX_WINDOWS = 2048  # run at a time
 _NOTHING = 1e-30  # traces below become 0: denormal numbers are slow
 
 
-def run_windows(
+def run_batch(
     parameters: SpikeResponseParameters,
     states: RecordedStates,
     chosen: NDArray[np.int64],

@@ -1,8 +1,8 @@
 """Couplings by other functions of time than plain traces: raised cosines, and traces that begin after a delay.
 
 They are sums over recent spikes and have an end (and no saturation), so that a network can keep what is still to come
-in a ring (`organoid.models.compiled.spike_response.lagged`). The slow trace of the default basis stays beside raised
-cosines: adaptation outlasts them.
+in a ring (`organoid.models.spike_response.terms.coupling_filters`). The slow trace of the default basis stays beside
+raised cosines: adaptation outlasts them.
 """
 
 from collections.abc import Sequence

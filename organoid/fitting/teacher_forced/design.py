@@ -16,8 +16,8 @@ from organoid.fitting.teacher_forced.regions import Regions
 from organoid.fitting.teacher_forced.solver import UNUSED, Problem
 from organoid.fitting.teacher_forced.stimulus import PulseColumns, pulse_columns
 from organoid.models.spike_response.network import SpikeResponseParameters
-from organoid.models.spike_response.population import FIELD_TAUS, PopulationFields, no_fields
-from organoid.models.spike_response.stimulus import StimulusKernels
+from organoid.models.spike_response.terms.population import FIELD_TAUS, PopulationFields, no_fields
+from organoid.models.spike_response.terms.stimulus import StimulusKernels
 from organoid.parallel import in_threads
 
 Array = NDArray[np.float64]

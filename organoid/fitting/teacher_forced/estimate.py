@@ -26,7 +26,7 @@ from organoid.fitting.teacher_forced.priors import structured
 from organoid.fitting.teacher_forced.refinement import refine
 from organoid.fitting.teacher_forced.solver import UNUSED, Solution, sampling_error, solve
 from organoid.models.spike_response.network import SpikeResponseParameters
-from organoid.models.spike_response.stimulus import StimulusKernels
+from organoid.models.spike_response.terms.stimulus import StimulusKernels
 
 __all__ = ["Candidate", "Design", "ForcedFit", "assemble", "fit_forced", "make_design", "negative_log_likelihood"]
 

@@ -7,7 +7,6 @@ exact) and the features of a sample of bins (its integral term), never a full de
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,22 +14,15 @@ from numpy.typing import NDArray
 from organoid.fitting.data.history import History
 from organoid.fitting.teacher_forced.coupling_basis import lagged_rows, lagged_spike_term
 from organoid.fitting.teacher_forced.stimulus import PulseColumns, near_pulses
-from organoid.jit import kernel
-from organoid.models.compiled.spike_response.population import (
-    feed_regions,
-    field_features,
-    pack_fields,
-    room_for_regions,
-)
-from organoid.models.compiled.spike_response.step import add_spike
-from organoid.models.spike_response.population import PopulationFields
+from organoid.models.spike_response.recorded import Follower, RecordedSpikes
+from organoid.models.spike_response.terms.population import PopulationFields
 
 Array = NDArray[np.float64]
 
 SAMPLING_TAU = 0.020  # s, population trace control bins are drawn by
 SAMPLING_FLOOR = 0.5
 NEAR_PULSES = 0.25  # further control bins near pulses, of the others
-_NOTHING = 1e-12  # traces below it are 0: numbers near the smallest float make products 10 times slower
+_NOWHERE = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -43,8 +35,9 @@ class Basis:
     saturation : float
     fields : PopulationFields
     lags : ndarray, shape (n_lagged, n_lags)
-        Functions of the time since a spike, of finite length (see `organoid.models.compiled.spike_response.lagged`);
-        their sums over a unit's recent spikes come after its traces.
+        Functions of the time since a spike, of finite length (see
+        `organoid.models.spike_response.terms.coupling_filters`); their sums over a unit's recent spikes come after
+        its traces.
     """
 
     tau: Array
@@ -60,6 +53,11 @@ class Basis:
     def n_features(self, n_units: int) -> int:
         """Return the number of columns."""
         return int(self.n_kinds * n_units + self.fields.n_features + 1)
+
+    def follower(self, history: History) -> Follower:
+        """Return what follows the spikes of a history: traces and fields, but not the functions of finite length."""
+        spikes = RecordedSpikes(history.bins, history.units, history.observed)
+        return Follower(spikes, history.n_units, history.bin_width, self.tau, self.saturation, self.fields)
 
 
 @dataclass(frozen=True)
@@ -136,104 +134,10 @@ def _smoothed(history: History, per_spike: Array, tau: float) -> Array:
     return np.asarray(lfilter([1.0], [1.0, -np.exp(-history.bin_width / tau)], impulses))
 
 
-@kernel(nogil=True)
-def _sweep(
-    bins: NDArray[Any],
-    units: NDArray[Any],
-    observed: NDArray[Any],
-    start: int,
-    stop: int,
-    block_edges: NDArray[Any],
-    wanted: NDArray[Any],
-    decay: NDArray[Any],
-    saturation: float,
-    fields: Any,
-    traces: NDArray[Any],
-    population: NDArray[Any],
-    rows: NDArray[Any],
-    spike_term: NDArray[Any],
-) -> None:
-    """Step through the bins ``[start, stop)``; `traces` and `population` are carried on."""
-    n_tau, n = traces.shape
-    n_fields = fields.decay.size + fields.product_shift.size
-    packed, g, jump = pack_fields(fields, 1), np.empty(n_fields), np.empty(n_tau)
-    entering = room_for_regions(fields)
-    at, row, block = int(np.searchsorted(bins, start)), 0, 0
-    for t in range(start, stop):
-        while block < block_edges.size - 2 and t >= block_edges[block + 1]:
-            block += 1
-        here = at
-        while at < bins.size and bins[at] == t:
-            at += 1
-        scored = at > here and observed[t] and spike_term.shape[0] > 0
-        sampled = row < wanted.size and wanted[row] == t
-        if sampled or scored:
-            field_features(packed, 1, population, g)
-        if sampled:
-            for k in range(n_tau):
-                for j in range(n):
-                    rows[row, k * n + j] = traces[k, j]
-            for f in range(n_fields):
-                rows[row, n_tau * n + f] = g[f]
-            rows[row, n_tau * n + n_fields] = 1.0
-            row += 1
-        if scored:
-            for spike in range(here, at):
-                target = spike_term[block, units[spike]]
-                for k in range(n_tau):
-                    for j in range(n):
-                        target[k * n + j] += traces[k, j]
-                for f in range(n_fields):
-                    target[n_tau * n + f] += g[f]
-                target[n_tau * n + n_fields] += 1.0
-        for k in range(n_tau):
-            for j in range(n):
-                faded = traces[k, j] * decay[k]
-                traces[k, j] = faded if faded > _NOTHING else 0.0
-        for spike in range(here, at):
-            add_spike(traces, units[spike], saturation, jump)
-            if entering.size:
-                entering[fields.home[units[spike]]] += 1.0
-        for m in range(population.size - fields.region.size):
-            population[m] = population[m] * fields.decay[m] + (at - here)
-        feed_regions(fields, entering, population)
-
-
-def sweep(
-    history: History, basis: Basis, start: int, stop: int, traces: Array, population: Array, spike_term: Array
-) -> None:
-    """Add to `spike_term[0]` the features at the spikes of ``[start, stop)``, from given traces (changed in place)."""
-    nowhere = np.empty(0, dtype=np.int64)
-    rows = np.empty((0, traces.size + basis.fields.n_features + 1), dtype=np.float32)
-    edges = np.array([0, history.n_bins])
-    _sweep_history(history, basis, (start, stop), edges, nowhere, (traces, population), rows, spike_term)
-
-
-def _sweep_history(
-    history: History,
-    basis: Basis,
-    bins: tuple[int, int],
-    edges: NDArray[np.int64],
-    wanted: NDArray[np.int64],
-    state: tuple[Array, Array],
-    rows: NDArray[np.float32],
-    spike_term: Array,
-) -> None:
-    """Step through some bins of a history; traces and population of `state`, `rows` and `spike_term` are changed."""
-    _sweep(
-        history.bins,
-        history.units,
-        history.observed,
-        *bins,
-        edges,
-        wanted,
-        np.exp(-history.bin_width / basis.tau),
-        basis.saturation,
-        basis.fields,
-        *state,
-        rows,
-        spike_term,
-    )
+def add_at_spikes(follower: Follower, history: History, start: int, stop: int, spike_term: Array) -> None:
+    """Add to `spike_term[0]` the features at the spikes of ``[start, stop)``; the follower goes on from where it is."""
+    rows = np.empty((0, follower.n_features), dtype=np.float32)
+    follower.sweep(start, stop, _NOWHERE, rows, np.array([0, history.n_bins]), spike_term)
 
 
 def sample_forced(
@@ -269,8 +173,7 @@ def sample_forced(
     width = basis.n_features(history.n_units) + (0 if pulses is None else pulses.width)
     rows = np.empty((wanted.size, width), dtype=np.float32)
     by_unit = np.zeros((n_blocks, history.n_units, width))
-    state = _resting(history.n_units, basis)
-    _sweep_history(history, basis, (0, history.n_bins), edges, wanted, state, rows, by_unit)
+    basis.follower(history).sweep(0, history.n_bins, wanted, rows, edges, by_unit)
     if basis.lags.size:
         _put_lagged(history, basis, wanted, edges, rows, by_unit)
     if pulses is not None:
@@ -337,15 +240,14 @@ def forced_features(
     first_bin : int
     rows : ndarray of float32, shape (at most `chunk`, n_features)
     """
-    state, whole = _resting(history.n_units, basis), np.array([0, history.n_bins])
-    width = basis.n_features(history.n_units) - basis.lags.shape[0] * history.n_units
-    nothing = np.empty((0, history.n_units, width))
+    follower, whole = basis.follower(history), np.array([0, history.n_bins])
+    nothing = np.empty((0, history.n_units, follower.n_features))
     at = 0
     while at < stop:
         end = start if at < start else min(at + chunk, stop)
         wanted = np.arange(at, end) if at >= start else np.empty(0, dtype=np.int64)
-        rows = np.empty((wanted.size, width), dtype=np.float32)
-        _sweep_history(history, basis, (at, end), whole, wanted, state, rows, nothing)
+        rows = np.empty((wanted.size, follower.n_features), dtype=np.float32)
+        follower.sweep(at, end, wanted, rows, whole, nothing)
         if wanted.size and basis.lags.size:
             n_traces = basis.tau.size * history.n_units
             added = lagged_rows(history, basis.lags, wanted)
@@ -353,7 +255,3 @@ def forced_features(
         if wanted.size:
             yield at, rows
         at = end
-
-
-def _resting(n_units: int, basis: Basis) -> tuple[Array, Array]:
-    return np.zeros((basis.tau.size, n_units)), basis.fields.mean.copy()

@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from organoid.fitting.data.history import History
 from organoid.fitting.teacher_forced.regions import Regions
 from organoid.jit import kernel
-from organoid.models.compiled.spike_response.population import (
-    feed_regions,
+from organoid.models.spike_response.terms.population import (
+    PopulationFields,
     field_features,
     log_fields,
     pack_fields,
     room_for_regions,
+    update_population,
 )
-from organoid.models.spike_response.population import PopulationFields
 
 Array = NDArray[np.float64]
 
@@ -31,21 +31,22 @@ def _fill_population(
     stop: int,
     fields: Any,
     population: NDArray[Any],
-    entering: NDArray[Any],
+    by_region: NDArray[Any],
     out: NDArray[Any],
 ) -> int:
     """Write the traces before each of the bins ``[start, stop)``, carry them on, and return how far `bins` was read."""
+    entering = np.empty(1)
     for t in range(start, stop):
         for m in range(population.size):
             out[m, t - start] = population[m]
         here = at
+        by_region[:] = 0.0
         while at < bins.size and bins[at] == t:
-            if entering.size:
-                entering[fields.home[units[at]]] += 1.0
+            if by_region.size:
+                by_region[fields.home[units[at]]] += 1.0
             at += 1
-        for m in range(population.size - fields.region.size):
-            population[m] = population[m] * fields.decay[m] + (at - here)
-        feed_regions(fields, entering, population)
+        entering[0] = at - here
+        update_population(fields, entering, by_region, population)
     return at
 
 
@@ -64,14 +65,14 @@ def _add_moments(
 @kernel()
 def _field_moments(bins: NDArray[Any], units: NDArray[Any], n_bins: int, observed: NDArray[Any], fields: Any) -> Any:
     n, packed = fields.decay.size, pack_fields(fields, _TOGETHER)
-    population, entering, at = fields.mean.copy(), room_for_regions(fields), 0
+    population, by_region, at = fields.mean.copy(), room_for_regions(fields, 1), 0
     q = np.empty((n, _TOGETHER))
     q[:] = 1.0
     first, second = np.zeros(n), np.zeros(n)
     low, high = np.full(n, np.inf), np.full(n, -np.inf)
     for start in range(0, n_bins, _TOGETHER):
         stop = min(start + _TOGETHER, n_bins)
-        at = _fill_population(bins, units, at, start, stop, fields, population, entering, q)
+        at = _fill_population(bins, units, at, start, stop, fields, population, by_region, q)
         z = log_fields(packed, q.reshape(-1))[: n * _TOGETHER].reshape((n, _TOGETHER))
         _add_moments(z, observed, start, stop, first, second)
         for m in range(n):
@@ -86,13 +87,18 @@ def _field_moments(bins: NDArray[Any], units: NDArray[Any], n_bins: int, observe
 @kernel()
 def _product_moments(bins: NDArray[Any], units: NDArray[Any], n_bins: int, observed: NDArray[Any], fields: Any) -> Any:
     n, n_products, n_whole = fields.decay.size, fields.product_shift.size, fields.decay.size - fields.region.size
-    packed, population, entering, at = pack_fields(fields, _TOGETHER), fields.mean.copy(), room_for_regions(fields), 0
+    packed, population, by_region, at = (
+        pack_fields(fields, _TOGETHER),
+        fields.mean.copy(),
+        room_for_regions(fields, 1),
+        0,
+    )
     q, g = np.empty((n, _TOGETHER)), np.empty((n + n_products, _TOGETHER))
     q[:] = 1.0
     first, second = np.zeros(n_products), np.zeros(n_products)
     for start in range(0, n_bins, _TOGETHER):
         stop = min(start + _TOGETHER, n_bins)
-        at = _fill_population(bins, units, at, start, stop, fields, population, entering, q)
+        at = _fill_population(bins, units, at, start, stop, fields, population, by_region, q)
         field_features(packed, _TOGETHER, q.reshape(-1), g.reshape(-1))
         _add_moments(g[n_whole : n_whole + n_products], observed, start, stop, first, second)
     used = np.sum(observed)

@@ -11,7 +11,7 @@ from organoid.fitting.evaluation.goodness_of_fit import Goodness, GoodnessMeter,
 from organoid.fitting.teacher_forced.coupling_drive import coupling_drive, own_history
 from organoid.fitting.teacher_forced.features import Basis, forced_features
 from organoid.models.spike_response.network import SpikeResponseParameters
-from organoid.models.spike_response.stimulus import PulseTrack, StimulusKernels
+from organoid.models.spike_response.terms.stimulus import PulseTrack, StimulusKernels
 from organoid.parallel import in_threads
 
 __all__ = ["assess", "bits_per_spike", "expected_counts", "expected_counts_of", "score_gain", "training_means"]

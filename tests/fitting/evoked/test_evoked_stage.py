@@ -22,7 +22,7 @@ from organoid.fitting.evoked.sessions import histogram, session, split_pulses
 from organoid.fitting.evoked.settings import EvokedSettings
 from organoid.fitting.methods.several import between_responses
 from organoid.models.spike_response.network import SpikeResponseNetwork
-from organoid.models.spike_response.stimulus import SILENT, StimulusKernels
+from organoid.models.spike_response.terms.stimulus import SILENT, StimulusKernels
 
 N = 8
 ELECTRODES = np.array([3, 5])

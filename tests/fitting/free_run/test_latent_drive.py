@@ -16,8 +16,8 @@ from organoid.fitting.free_run import latent_drive as module
 from organoid.fitting.free_run.comparison import free_run
 from organoid.fitting.free_run.latent_drive import correlate, drive_autocovariance, first_factor, fit_drive
 from organoid.models.serialization import read_network, write_network
-from organoid.models.spike_response.latent_drive import NO_DRIVE, LatentDrive
 from organoid.models.spike_response.network import SpikeResponseNetwork, SpikeResponseParameters, plain_parameters
+from organoid.models.spike_response.terms.latent_drive import NO_DRIVE, LatentDrive
 
 N, DT = 20, 1e-3
 

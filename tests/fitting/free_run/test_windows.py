@@ -19,7 +19,7 @@ from organoid.fitting.teacher_forced.features import Basis
 from organoid.fitting.teacher_forced.population import fit_fields
 from organoid.fitting.teacher_forced.regions import Regions
 from organoid.models.spike_response.network import SpikeResponseParameters, plain_parameters
-from organoid.models.spike_response.stimulus import StimulusKernels
+from organoid.models.spike_response.terms.stimulus import StimulusKernels
 
 N, STEPS = 5, 60
 TAU = np.array([0.003, 0.02])

@@ -26,8 +26,8 @@ from organoid.fitting.teacher_forced.features import Basis, choose_control_bins,
 from organoid.fitting.teacher_forced.population import fit_fields
 from organoid.fitting.teacher_forced.prediction import bits_per_spike
 from organoid.fitting.teacher_forced.regions import Regions
-from organoid.models.spike_response.latent_drive import LatentDrive
-from organoid.models.spike_response.population import PopulationFields, no_fields
+from organoid.models.spike_response.terms.latent_drive import LatentDrive
+from organoid.models.spike_response.terms.population import PopulationFields, no_fields
 
 TAU = np.array([0.002, 0.008, 0.04])
 BIN = 1e-3

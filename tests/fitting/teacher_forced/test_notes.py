@@ -10,7 +10,7 @@ import pytest
 from organoid.fitting.data.history import bin_history
 from organoid.fitting.teacher_forced import notes as fit_notes
 from organoid.fitting.teacher_forced.regions import MIN_UNITS
-from organoid.models.spike_response.stimulus import StimulusKernels
+from organoid.models.spike_response.terms.stimulus import StimulusKernels
 from organoid.recording import SpikeRecording
 
 

@@ -14,7 +14,7 @@ from organoid.fitting import FitResult
 from organoid.fitting.data.history import bin_history
 from organoid.fitting.teacher_forced.prediction import bits_per_spike, expected_counts, training_means
 from organoid.models.spike_response.network import SpikeResponseNetwork, SpikeResponseParameters
-from organoid.models.spike_response.population import PopulationFields
+from organoid.models.spike_response.terms.population import PopulationFields
 
 BIN = 1e-3
 N = 4

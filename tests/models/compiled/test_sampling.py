@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from organoid.models.compiled.spike_response.population import log_fields, pack_fields
 from organoid.models.compiled.spike_response.sampling import binomial, place_draws, screen
 from organoid.models.rng import uniform
-from organoid.models.spike_response.population import LOG_GAIN, PopulationFields
+from organoid.models.spike_response.terms.population import LOG_GAIN, PopulationFields, log_fields, pack_fields
 
 N = 37
 

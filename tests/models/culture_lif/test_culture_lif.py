@@ -29,7 +29,7 @@ from organoid.models.culture_lif.network import CultureLIFNetwork, CultureLIFPar
 from organoid.models.free_running import Injection
 from organoid.models.serialization import read_network, write_network
 from organoid.models.spike_response.network import SpikeResponseNetwork, SpikeResponseParameters
-from organoid.models.spike_response.population import PopulationFields
+from organoid.models.spike_response.terms.population import PopulationFields
 
 N, STEPS = 6, 500
 Array = NDArray[np.float64]

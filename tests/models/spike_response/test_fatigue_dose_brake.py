@@ -8,10 +8,10 @@ from organoid.fitting.data.history import History
 from organoid.fitting.evoked.dose import fit_dose
 from organoid.fitting.free_run.recorded_range import recorded_brake, with_driven_range
 from organoid.models.free_running import Injection
-from organoid.models.spike_response.brake import GAIN, NO_BRAKE, Brake, braked
 from organoid.models.spike_response.dose import Dose
 from organoid.models.spike_response.fatigue import Resource, strengths
 from organoid.models.spike_response.network import SpikeResponseNetwork, plain_parameters
+from organoid.models.spike_response.terms.brake import GAIN, NO_BRAKE, Brake, braked
 
 
 @pytest.mark.parametrize("rate", [0.2, 1.0, 5.0, 20.0])

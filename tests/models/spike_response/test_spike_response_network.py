@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from itertools import pairwise
 from typing import Any
 
@@ -151,7 +150,8 @@ def test_a_run_longer_than_the_output_buffer() -> None:
 def test_a_state_can_be_used_twice() -> None:
     net = SpikeResponseNetwork(random_parameters(11))
     state = net.advance(net.initial_state(3), 50).state
-    kept = {f.name: np.copy(getattr(state, f.name)) for f in dataclasses.fields(state)}
+    names = ("key", "step", "traces", "drive", "population", "activity", "latent", "future")
+    kept = {name: np.copy(getattr(state, name)) for name in names}
     one, other = net.advance(state, 100), net.advance(state, 100)
     assert np.array_equal(one.steps, other.steps) and np.array_equal(one.units, other.units)
     for name, value in kept.items():
@@ -269,6 +269,9 @@ def test_describe_changes_with_every_parameter() -> None:
                 variants.append(p._replace(fields=value._replace(**{part: changed})))
         elif name == "latent":
             variants.append(p._replace(latent=value._replace(loadings=np.full(p.bias.size, 1e-9))))
+        elif name == "brake":
+            one = np.ones(1)
+            variants.append(p._replace(brake=value._replace(decay=0.5 * one, mean=one, top=one, driven_top=one)))
         elif isinstance(value, float):
             variants.append(p._replace(**{name: value * (1 + 1e-12)}))
         else:

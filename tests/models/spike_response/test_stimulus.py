@@ -28,7 +28,7 @@ from organoid.fitting.teacher_forced.stimulus import cosines, pulse_columns
 from organoid.models.free_running import Injection
 from organoid.models.serialization import read_network, write_network
 from organoid.models.spike_response.network import SpikeResponseNetwork, plain_parameters
-from organoid.models.spike_response.stimulus import StimulusKernels
+from organoid.models.spike_response.terms.stimulus import StimulusKernels
 from organoid.stimulation import Pulse
 
 N, LAGS = 8, 120

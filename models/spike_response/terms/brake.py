@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from organoid.errors import ModelError
-from organoid.jit import kernel
+from organoid.jit import borrowing, kernel
 
 Array = NDArray[np.float64]
 
@@ -65,6 +65,11 @@ class Brake(NamedTuple):
 NO_BRAKE = Brake(GAIN, np.empty(0), np.empty(0), np.empty(0), np.empty(0))
 
 
+def resting_brake(brake: Brake, copies: int) -> Array:
+    """Return the traces of networks at their mean rate, shape (n_traces * copies,)."""
+    return np.repeat(brake.mean, copies)
+
+
 @kernel()
 def braked(brake: Any, traces: NDArray[Any], driven: bool) -> float:
     """Return what the brake takes off the potential of every unit; exactly 0 inside the recorded range."""
@@ -76,8 +81,20 @@ def braked(brake: Any, traces: NDArray[Any], driven: bool) -> float:
     return brake.gain * total
 
 
-@kernel()
-def update_brake(brake: Any, entering: float, traces: NDArray[Any]) -> None:
-    """Let the traces decay, then the spikes of a step enter them."""
-    for m in range(traces.size):
-        traces[m] = traces[m] * brake.decay[m] + entering
+@borrowing()
+def brake_potential(brake: Any, traces: NDArray[Any], driven: bool, copies: int, v: NDArray[Any]) -> None:
+    """Take off the potential of every unit what the brake does."""
+    n = v.size // copies
+    for c in range(copies if brake.decay.size else 0):
+        off = braked(brake, traces[c::copies], driven)
+        for i in range(c * n, (c + 1) * n if off > 0.0 else c * n):
+            v[i] -= off
+
+
+@borrowing()
+def update_brake(brake: Any, entering: NDArray[Any], traces: NDArray[Any]) -> None:
+    """Let the traces decay, then the spikes of a step enter them, copy by copy."""
+    copies = entering.size
+    for m in range(brake.decay.size):
+        for c in range(copies):
+            traces[m * copies + c] = traces[m * copies + c] * brake.decay[m] + entering[c]

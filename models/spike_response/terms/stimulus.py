@@ -21,13 +21,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from organoid.errors import ModelError
-from organoid.jit import kernel
+from organoid.jit import borrowing, kernel
 from organoid.models.spike_response.dose import Dose
 from organoid.models.spike_response.fatigue import Resource, strengths
 
@@ -320,6 +320,44 @@ def evoked(
     for i in range(out.size):
         out[i] = min(max(out[i], low[i]), high[i])
     return True
+
+
+class PulseInput(NamedTuple):
+    """Pulses and their filters as the compiled step takes them; see `PulseTrack` and `StimulusKernels`."""
+
+    steps: Index
+    which: Index
+    sizes: Array
+    curves: Array
+    low: Array
+    high: Array
+
+
+def pulse_input(track: PulseTrack, kernels: StimulusKernels | None, n_units: int) -> PulseInput:
+    """Return pulses for the compiled step; without kernels none."""
+    if kernels is None:
+        nothing = np.zeros(n_units)
+        return PulseInput(
+            NO_PULSES.steps, NO_PULSES.curves, NO_PULSES.sizes, np.zeros((1, 1, n_units)), nothing, nothing
+        )
+    return PulseInput(track.steps, track.curves, track.sizes, kernels.curves, kernels.low, kernels.high)
+
+
+@borrowing()
+def add_evoked(pulses: Any, now: NDArray[Any], n_before: NDArray[Any], room: NDArray[Any], v: NDArray[Any]) -> None:
+    """Add what pulses evoke to the potential of every unit; copy ``c`` stands at step ``now[c]``.
+
+    `n_before` holds how many pulses came up to then; both are moved on.
+    """
+    n = room.size
+    for c in range(now.size):
+        while n_before[c] < pulses.steps.size and pulses.steps[n_before[c]] <= now[c]:
+            n_before[c] += 1
+        curves, low, high = pulses.curves, pulses.low, pulses.high
+        if evoked(now[c], n_before[c], pulses.steps, pulses.which, pulses.sizes, curves, low, high, room):
+            for i in range(n):
+                v[c * n + i] += room[i]
+        now[c] += 1
 
 
 @kernel(nogil=True)
