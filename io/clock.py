@@ -20,6 +20,8 @@ _SAMPLED = 4096  # spikes looked at for the precision of all
 _HOUR = 3600.0
 _SPARSE_HZ = 0.05  # units of a culture below this are worth a second look at the unit of time
 _CLOSE_S = 0.5  # two spikes of a unit never closer than this, in hundreds of spikes: not seconds
+_DAY = 86400.0
+_CLUSTERED = 0.15  # of the intervals below a tenth of their mean; 0.095 where spikes are independent
 _FEWEST = 200
 _FASTEST_HZ = 500.0
 _BEFORE_S = -1000.0
@@ -45,9 +47,10 @@ def continued(frames: NDArray[np.int64], name: str, notes: list[str] | None) -> 
                 f"{int(np.argmax(over))}; it is carried on"
             )
         return np.asarray(whole, dtype=np.int64)
-    if int(frames.min()) < -(_COUNTER >> 2):
+    low, high = int(frames.min()), int(frames.max())
+    if low < -(_COUNTER >> 2) and (high > 0 or low < -(_COUNTER >> 1) + (_COUNTER >> 8)):
         raise RecordingError(
-            f"dataset {name!r} runs from sample {int(frames.min())} to {int(frames.max())}: a counter of 32 bits ran "
+            f"dataset {name!r} runs from sample {low} to {high}: a counter of 32 bits ran "
             "over, and the order of the spikes does not show when; export the samples as 64-bit numbers"
         )
     return frames
@@ -139,6 +142,9 @@ def _too_slow(rec: SpikeRecording, times: NDArray[np.float64]) -> str | None:
     same = np.diff(rec.spike_units[order]) == 0
     intervals = np.diff(times[order])[same]
     if not intervals.size or intervals.min() < _CLOSE_S:
+        return None
+    clustered = np.mean(intervals < 0.1 * intervals.mean()) > _CLUSTERED
+    if not clustered and span < _DAY:
         return None
     whole = "; all are whole numbers" if np.array_equal(times, np.rint(times)) else ""
     return (

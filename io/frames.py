@@ -85,7 +85,7 @@ def frame_times(
             f"dataset {name!r} holds frame numbers from {low:.0f} to {high:.0f}, which cannot lie in a "
             f"recording that starts at frame {origin}"
         )
-    if not rising and high - low > _COUNTER_STEP:
+    if high - low > _COUNTER_STEP and (not rising or low < 0):
         whole = np.rint(seconds * rate).astype(np.int64) + origin
         if (carried := continued(whole, name, notes)) is not whole:
             return frame_times(carried, origin, rate, name, notes=notes)

@@ -16,23 +16,24 @@ import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from organoid.errors import RecordingError
 
-_MAGIC: dict[bytes, tuple[str, Callable[[Path], IO[bytes]]]] = {
+_MAGIC: dict[bytes, tuple[str, Callable[[Path], Any]]] = {
     b"\x1f\x8b": ("gzip", lambda path: gzip.open(path)),
     b"BZh": ("bzip2", lambda path: bz2.open(path)),
     b"\xfd7zXZ\x00": ("xz", lambda path: lzma.open(path)),
 }
 _ZIP, _TAR_MARK, _TAR_AT = b"PK\x03\x04", b"ustar", 257
-_DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError, RuntimeError)
-_DAMAGE += (NotImplementedError, ValueError)
+_DAMAGE: tuple[type[BaseException], ...] = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
+_DAMAGE += (tarfile.TarError, RuntimeError, NotImplementedError, ValueError)
 _BLOCK = 1 << 20
 _LARGEST_COMPRESSION = 1100  # deflate packs at most 1032 to 1
 _UNSUSPICIOUS_BYTES = 1 << 28
 _READ_PACKED = ("spike_times.npy", "unit_ids.npy")  # zip archives that a reader takes as they are
 _HIDDEN = ("__MACOSX", ".")  # what file managers add to archives
+_DEEPEST = 4  # packed in packed
 _KEPT = 4  # unpacked files kept at a time
 _unpacked: dict[tuple[str, int, int], tuple[Path, Path]] = {}
 
@@ -112,14 +113,25 @@ def _unpack(path: Path, kind: str, folder: Path) -> Path:
     if kind == "zip":
         with zipfile.ZipFile(path) as archive:
             names = [info.filename for info in archive.infolist() if not info.is_dir()]
-            return _extract(path, {name: partial(archive.open, name) for name in names}, folder)
+            found = _extract(path, {name: partial(archive.open, name) for name in names}, folder)
+        return _inner(found, folder)
     if kind == "tar":
-        return _untar(path, folder)
+        return _inner(_untar(path, folder), folder)
     target = folder / _bare_name(path, kind)
     with next(opener for name, opener in _MAGIC.values() if name == kind)(path) as packed:
         _copy(packed, target, path)
-    inner = _kind(target)
-    return _unpack(target, inner, folder) if inner == "tar" else target
+    return _inner(target, folder)
+
+
+def _inner(found: Path, folder: Path) -> Path:
+    """Return what was packed, unpacked again if it is packed itself (a tar inside gzip, a gzipped list in a zip)."""
+    kind = _kind(found)
+    depth = len(found.relative_to(folder).parts)
+    if kind is None or depth > _DEEPEST:
+        return found
+    inside = found.with_name(f"{found.name}.d")
+    inside.mkdir()
+    return _unpack(found, kind, inside)
 
 
 def _untar(path: Path, folder: Path) -> Path:
@@ -159,7 +171,7 @@ def _extract(path: Path, members: dict[str, Callable[[], IO[bytes]]], folder: Pa
 
 
 def _is_hidden(name: str) -> bool:
-    return any(part.startswith(_HIDDEN) for part in PurePosixPath(name).parts)
+    return any(part.startswith(_HIDDEN) and part != ".." for part in PurePosixPath(name).parts)
 
 
 def _bare_name(path: Path, kind: str) -> str:

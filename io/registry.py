@@ -174,7 +174,9 @@ def _unknown(source: Source, path: Path) -> str:
         return f"{path}: unknown folder, holding {held}. Formats read: {known}"
     if b"stim_electrodes" in source.head or b"time (sec)" in source.head:
         return f"{path} is a stimulation log; pass it with the recording: read_recording(path, stimuli=log)"
-    begins = f"begins with {source.head[:16]!r}" if source.head else "is empty"
+    if not source.head:
+        return f"{path} is empty: its writer was stopped before it had recorded anything, or has not begun"
+    begins = f"begins with {source.head[:16]!r}"
     return f"{path} is not an HDF5 file (it {begins}) nor another known format. Formats read: {known}" + (
         f". {own}" if "\x00" not in decoded(source.head) and source.head else ""
     )

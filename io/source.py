@@ -130,6 +130,11 @@ def _opened(path: Path) -> h5py.File:
 def _unopened(path: Path, error: BaseException) -> str:
     if isinstance(error, PermissionError) and not os.access(path, os.R_OK):
         return f"{path.name} may not be read by you: change its permissions"
+    if "already open for write" in str(error):
+        return (
+            f"{path.name} is being made by another program, or that was stopped before it had recorded anything: "
+            "nothing can be read from it"
+        )
     if "unable to lock" in str(error) or (isinstance(error, OSError) and error.errno in _LOCKED):
         return (
             f"{path.name} is locked: another program has it open for writing; close it there, or wait until the "
