@@ -202,20 +202,36 @@ def detect(
 @reads
 def analyze(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings, in any format read.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for tables and reports.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for tables and reports; may hold earlier ones.")],
+    groups: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="file, well, group, age, culture, dose, condition: compare them.")
+    ] = None,
+    parameters: Annotated[
+        Path | None,
+        typer.Option(metavar="JSON", help="Parameters, such as the parameters.json of an earlier analysis."),
+    ] = None,
+    tables: Annotated[str, typer.Option(metavar="FORMAT", help="Of the tables: csv, xlsx or parquet.")] = "csv",
+    workers: Annotated[int | None, typer.Option(min=1, help="Local processes (default: one per core).")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler to work at instead.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Compute also what was analysed before.")] = False,
     *,
     reading: ReadOptions,
     as_json: Json = False,
 ) -> None:
     """Write statistics as tables and reports.
 
-    One folder a culture, with CSV tables and report.html, and summary.csv over all of them.
+    One folder per culture, with tables and report.html; summary.csv and index.html over all of them, a page per plate.
+    A file that cannot be analysed is a row with its reason. An interrupted run goes on where it stopped.
     """
     make_folder(out)
     from organoid.cli.statistics import analyze_files
     from organoid.cli.text import analysis_text
 
-    _show(analyze_files(files, out, shows_progress(as_json), reading), as_json, analysis_text)
+    request = {"table_format": tables, "workers": workers, "scheduler": scheduler, "again": again}
+    found = analyze_files(files, out, shows_progress(as_json), reading, groups, parameters, **request)
+    _show(found, as_json, analysis_text)
 
 
 @app.command()

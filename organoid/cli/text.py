@@ -98,17 +98,46 @@ def _entries(entries: Sequence[Mapping[str, Any]]) -> str:
 
 def analysis_text(found: Mapping[str, Any]) -> str:
     """Return what was analyzed, for reading."""
+    done = [row for row in found["cultures"] if row["status"] == "analysed"]
+    failed = [f"{row['file']}: {row['reason']}" for row in found["cultures"] if row["status"] != "analysed"]
     rows = [
         (
             row["folder"],
             number(row["n_units"]),
             number(row["n_spikes"]),
             number(row["mean_rate_hz"]),
-            number(row["bursts_per_minute"]),
+            number(row["n_bursts"]),
+            number(row["bursts_by_chance"]),
         )
-        for row in found["cultures"]
+        for row in done
     ]
-    return table(("culture", "units", "spikes", "Hz a unit", "bursts/min"), rows) + f"\n\nwritten to {found['out']}"
+    columns = ("culture", "units", "spikes", "Hz per unit", "network bursts", "by chance")
+    parts = [table(columns, rows), _not_analysed(failed), _groups(found["groups"]), f"written to {found['out']}"]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _not_analysed(failed: Sequence[str]) -> str:
+    return "\n".join([f"{len(failed)} not analysed", *(f"  - {line}" for line in failed)]) if failed else ""
+
+
+def _groups(compared: Sequence[Mapping[str, Any]] | None) -> str:
+    """Return the comparisons of groups, the most significant first."""
+    if not compared:
+        return ""
+    ordered = sorted(compared, key=lambda row: row["p_permutation"] if row["p_permutation"] is not None else 2.0)
+    rows = [
+        (
+            row["feature"],
+            f"{row['b']} - {row['a']}",
+            f"{row['n_a']}, {row['n_b']}",
+            number(row["difference"]),
+            number(row["hedges_g"]),
+            number(row["p_permutation"]),
+            number(row["q"]),
+        )
+        for row in ordered[:_MAX_NOTES]
+    ]
+    return table(("feature", "groups", "cultures", "difference", "Hedges' g", "p", "q"), rows)
 
 
 def comparison_text(found: Mapping[str, Any]) -> str:

@@ -16,9 +16,11 @@ _PLACE = ["well", "x_um", "y_um"]
 
 
 def array_map(rec: SpikeRecording) -> go.Figure:
-    """Draw the rate at every electrode position; silent electrodes are hollow.
+    """Draw the rate at every electrode position; silent electrodes are open.
 
-    Rates of units at one position are added. Wells are drawn side by side.
+    Rates of units at one position are added. Wells are drawn side by side. Colours run from the 5 % to the 95 %
+    quantile of the rates, so that one busy electrode does not make the others look alike. Where no positions in um are
+    known, rows and columns of the grid (``grid_row`` and ``grid_column`` in ``rec.units``) are drawn.
 
     Parameters
     ----------
@@ -33,13 +35,15 @@ def array_map(rec: SpikeRecording) -> go.Figure:
     RecordingError
         If no position is known.
     """
-    places = _places(rec)
+    places, on_grid = _places(rec), False
+    if places.empty:
+        places, on_grid = _grid_places(rec), True
     if places.empty:
         raise RecordingError("the recording knows no electrode positions, so no map can be drawn")
     pitch = _pitch(places)
     centres = _side_by_side(places)
     active, silent = places[places["rate"] > 0], places[~(places["rate"] > 0)]
-    size = _marker_size(places, pitch)
+    size = 20.0 if on_grid and not centres else _marker_size(places, pitch)
     fig = go.Figure()
     if len(silent):
         hollow = {"size": size, "color": "white", "line": {"color": MUTED, "width": 1}}
@@ -49,6 +53,9 @@ def array_map(rec: SpikeRecording) -> go.Figure:
     for well, (x, y) in centres.items():
         fig.add_annotation(x=x, y=y, text=str(well), showarrow=False, yshift=14, font={"size": 11, "color": INK})
     _equal_axes(fig, places, bool(centres))
+    if on_grid and not centres:
+        fig.update_xaxes(title_text="column")
+        fig.update_yaxes(title_text="row", autorange="reversed")
     fig.update_layout(showlegend=bool(len(silent) and len(active)))
     return finish(fig, _title(places, active), _subtitle(rec, places), height=_height(places))
 
@@ -64,6 +71,26 @@ def _places(rec: SpikeRecording) -> pd.DataFrame:
     both = pd.concat([seen, empty], ignore_index=True).dropna(subset=["x_um", "y_um"])
     both["well"] = both["well"].fillna("")
     found = both.groupby(_PLACE, sort=True).agg(rate=("rate", "sum"), label=("label", _join)).reset_index()
+    return pd.DataFrame(found)
+
+
+def _grid_places(rec: SpikeRecording) -> pd.DataFrame:
+    """Return places by row and column of the grid, in steps of 100, rows counted downwards."""
+    units = rec.units
+    if not {"grid_row", "grid_column"} <= set(units.columns):
+        return pd.DataFrame(columns=[*_PLACE, "rate", "label"])
+    rate = firing_rates(rec)
+    table = units.assign(
+        x_um=100.0 * pd.to_numeric(units["grid_column"], errors="coerce"),
+        y_um=100.0 * pd.to_numeric(units["grid_row"], errors="coerce"),
+        rate=rate,
+        label=units["name"].fillna("?") + ": " + pd.Series(rate, index=units.index).map(number) + " Hz",
+    )
+    table["well"] = table["well"].fillna("").astype(str)
+    if table["well"].nunique() > 1:
+        table["y_um"] *= -1
+    known = table.dropna(subset=["x_um", "y_um"])
+    found = known.groupby(_PLACE, sort=True).agg(rate=("rate", "sum"), label=("label", _join)).reset_index()
     return pd.DataFrame(found)
 
 
@@ -119,9 +146,10 @@ def _points(places: pd.DataFrame) -> dict[str, object]:
 
 
 def _coloured(rates: NDArray[np.float64], size: float) -> dict[str, object]:
-    low = np.floor(np.log10(rates.min()))
-    high = max(np.ceil(np.log10(rates.max())), low + 1)
-    ticks = np.arange(low, high + 1)
+    low, high = np.quantile(np.log10(rates), [0.05, 0.95])
+    middle = (low + high) / 2
+    low, high = min(low, middle - 0.25), max(high, middle + 0.25)  # half a decade at least
+    ticks = _round_rates(float(low), float(high))
     return {
         "size": size,
         "color": np.log10(rates),
@@ -138,11 +166,19 @@ def _coloured(rates: NDArray[np.float64], size: float) -> dict[str, object]:
             "y": -0.16,
             "yanchor": "top",
             "tickvals": ticks,
-            "ticktext": [f"{10**tick:g}" for tick in ticks],
+            "ticktext": [f"{10**tick:.3g}" for tick in ticks],
             "thickness": 12,
             "outlinewidth": 0,
         },
     }
+
+
+def _round_rates(low: float, high: float) -> NDArray[np.float64]:
+    """Return the logarithms of round rates between two ends: 1, 2 and 5 of each decade, or only 1 over many."""
+    decades = np.arange(np.floor(low), np.ceil(high) + 1)
+    steps = np.log10([1.0, 2.0, 5.0]) if high - low < 2 else np.zeros(1)
+    ticks = (decades[:, None] + steps).ravel()
+    return ticks[(ticks >= low) & (ticks <= high)]
 
 
 def _equal_axes(fig: go.Figure, places: pd.DataFrame, several: bool) -> None:
@@ -162,9 +198,9 @@ def _height(places: pd.DataFrame) -> int:
 
 def _title(places: pd.DataFrame, active: pd.DataFrame) -> str:
     if active.empty:
-        return f"None of {len(places):,} electrodes is active"
+        return f"No spike was recorded at the {len(places):,} electrodes with a known position"
     top = number(float(places["rate"].max()))
-    return f"{len(active):,} of {len(places):,} electrodes are active, the busiest at {top} Hz"
+    return f"Spikes at {len(active):,} of {len(places):,} places, at most {top} Hz"
 
 
 def _subtitle(rec: SpikeRecording, places: pd.DataFrame) -> str:

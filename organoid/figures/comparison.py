@@ -6,11 +6,13 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from organoid.errors import RecordingError
-from organoid.figures.template import ACCENT, FAINT, MUTED, finish, number
+from organoid.figures.template import ACCENT, BAND, FAINT, HOLE, MUTED, finish, number
 from organoid.recording import SpikeRecording
 from organoid.statistics import firing_rates, isi_histogram, network_bursts, psth
+from organoid.statistics.trains import intervals
 
-_ISI_EDGES = np.geomspace(1e-3, 1e2, 51)
+_ISI_EDGES = np.concatenate([[0.0], np.geomspace(1e-4, 1e3, 71)])
+_SHORT = 1e-3  # s: less than a neuron's refractory time
 
 
 def rates_comparison(recorded: SpikeRecording, simulated: SpikeRecording) -> go.Figure:
@@ -82,7 +84,7 @@ def correlation_of(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
 
 
 def isi_comparison(recorded: SpikeRecording, simulated: SpikeRecording | None = None) -> go.Figure:
-    """Draw the inter-spike intervals of all units, on a logarithmic axis.
+    """Draw the inter-spike intervals of all units, from 0 on, on a logarithmic axis; below 1 ms is shaded.
 
     Parameters
     ----------
@@ -98,37 +100,43 @@ def isi_comparison(recorded: SpikeRecording, simulated: SpikeRecording | None = 
     RecordingError
         If no unit fires twice.
     """
-    fig, modes = go.Figure(), []
+    fig, said = go.Figure(), []
     for rec, name, colour in _both(recorded, simulated):
-        counts = isi_histogram(rec, _ISI_EDGES).sum(axis=0)
-        if counts.sum() == 0:
+        isi = intervals(rec).durations
+        if not isi.size:
             continue
-        middle = np.sqrt(_ISI_EDGES[:-1] * _ISI_EDGES[1:])
+        counts = isi_histogram(rec, _ISI_EDGES).sum(axis=0)
+        middle = np.append(1e-4 / 10**0.05, np.sqrt(_ISI_EDGES[1:-1] * _ISI_EDGES[2:]))  # all below 0.1 ms in one bin
         line = {"color": colour, "width": 2, "shape": "hvh"}
         fig.add_trace(
             go.Scatter(
                 x=middle,
-                y=counts / counts.sum(),
+                y=counts / isi.size,
                 mode="lines",
                 line=line,
                 name=name,
                 hovertemplate="%{x:.3g} s: %{y:.2%}<extra>" + name + "</extra>",
             )
         )
-        modes.append(f"{_duration(float(middle[np.argmax(counts)]), 2)} {name}")
-    if not modes:
+        said.append((f"{_duration(float(np.median(isi)))} {name}", f"{np.mean(isi < _SHORT):.1%} {name}"))
+    if not said:
         raise RecordingError("no unit fires twice, so there are no inter-spike intervals to draw")
-    decades = [1e-3, 1e-2, 0.1, 1, 10, 100]
-    labels = ["1 ms", "10 ms", "100 ms", "1 s", "10 s", "100 s"]
-    fig.update_xaxes(type="log", title_text="inter-spike interval", range=[-3, 2], tickvals=decades, ticktext=labels)
-    fig.update_yaxes(title_text="share of intervals", tickformat=".0%", rangemode="tozero")
+    fig.add_vrect(x0=1e-5, x1=_SHORT, fillcolor=HOLE, line={"width": 0}, layer="below")
+    decades = [1e-4, 1e-3, 1e-2, 0.1, 1, 10, 100]
+    labels = ["0.1 ms", "1 ms", "10 ms", "100 ms", "1 s", "10 s", "100 s"]
+    reach = [-4.1, float(np.log10(max(np.max(trace.x[np.asarray(trace.y) > 0]) for trace in fig.data))) + 0.2]
+    fig.update_xaxes(type="log", title_text="inter-spike interval", range=reach, tickvals=decades, ticktext=labels)
+    fig.update_yaxes(title_text="fraction of intervals", tickformat=".0%", rangemode="tozero")
     fig.update_layout(showlegend=simulated is not None)
-    title = f"The most frequent inter-spike interval is {_sides(modes, simulated)}"
-    return finish(fig, title, "All units pooled; ten bins a decade", height=400)
+    title = f"Half of all inter-spike intervals are shorter than {_sides([one for one, _ in said], simulated)}"
+    below = f"Below 1 ms (grey): {_sides([two for _, two in said], simulated)} of intervals; all units pooled"
+    return finish(fig, title, below, height=400)
 
 
-def burst_shape(recorded: SpikeRecording, simulated: SpikeRecording | None = None) -> go.Figure:
-    """Draw the mean population rate around the peak of network bursts.
+def burst_shape(
+    recorded: SpikeRecording, simulated: SpikeRecording | None = None, *, bursts: pd.DataFrame | None = None
+) -> go.Figure:
+    """Draw the mean population rate around the peak of network bursts, and where half of the bursts lie.
 
     The recording's thresholds find the bursts in both.
 
@@ -136,6 +144,8 @@ def burst_shape(recorded: SpikeRecording, simulated: SpikeRecording | None = Non
     ----------
     recorded : SpikeRecording
     simulated : SpikeRecording, optional
+    bursts : DataFrame, optional
+        What `network_bursts` returned for the recording.
 
     Returns
     -------
@@ -146,26 +156,54 @@ def burst_shape(recorded: SpikeRecording, simulated: SpikeRecording | None = Non
     RecordingError
         If the recording has no network bursts.
     """
-    bursts = network_bursts(recorded)
+    bursts = network_bursts(recorded) if bursts is None else bursts
     if bursts.empty:
         raise RecordingError("no network burst was found in the recording, so there is no shape to draw")
     window, bin_width = _around_peak(bursts)
     fig, lengths = go.Figure(), []
     for rec, name, colour in _both(recorded, simulated):
-        found = network_bursts(rec, thresholds=bursts.attrs["thresholds"])
+        found = bursts if rec is recorded else network_bursts(rec, thresholds=bursts.attrs["thresholds"], n_shifts=0)
         if found.empty:
             lengths.append(f"no bursts {name}")
             continue
         rate = psth(rec, found["peak_s"].to_numpy(), window, bin_width).mean(axis=1)
         line = {"color": colour, "width": 2}
         label = f"{name} ({len(found):,} bursts)"
+        times, each = aligned_rates(rec, found["peak_s"].to_numpy(), window, bin_width)
+        low, high = np.nanquantile(each, [0.25, 0.75], axis=0) if len(each) else (np.zeros(0), np.zeros(0))
+        band = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+        fig.add_trace(go.Scatter(x=times, y=low, **band))
+        fig.add_trace(go.Scatter(x=times, y=high, fill="tonexty", fillcolor=BAND if colour == ACCENT else HOLE, **band))
         fig.add_trace(go.Scatter(x=rate.index + bin_width / 2, y=rate.to_numpy(), mode="lines", line=line, name=label))
         lengths.append(f"{_duration(_mean_length(found))} {name}")
     fig.update_xaxes(title_text="time from the burst's peak (s)")
     fig.update_yaxes(title_text="rate (Hz per unit)", rangemode="tozero")
     fig.update_layout(showlegend=simulated is not None)
     title = f"A network burst lasts {_sides(lengths, simulated)} on average"
-    return finish(fig, title, f"Mean over {len(bursts):,} recorded bursts, aligned to their peaks", height=400)
+    below = f"Mean of {len(bursts):,} recorded bursts aligned to their peaks; half of the bursts lie in the shaded band"
+    return finish(fig, title, below, height=400)
+
+
+def aligned_rates(
+    rec: SpikeRecording, events: NDArray[np.float64], window: tuple[float, float], bin_width: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean rate per unit around each event: times of bins, s, and rates, Hz, shape (n_events, n_bins).
+
+    Parameters
+    ----------
+    rec : SpikeRecording
+    events : ndarray, s
+    window : (float, float), s
+    bin_width : float, s
+
+    Returns
+    -------
+    times, rates : ndarray
+    """
+    edges = np.arange(window[0], window[1] + bin_width / 2, bin_width)
+    around = np.searchsorted(rec.spike_times, (events[:, None] + edges).ravel()).reshape(events.size, edges.size)
+    rates = np.diff(around, axis=1) / (bin_width * max(rec.n_units, 1))
+    return (edges[:-1] + edges[1:]) / 2, np.asarray(rates, dtype=np.float64)
 
 
 def _around_peak(bursts: pd.DataFrame) -> tuple[tuple[float, float], float]:

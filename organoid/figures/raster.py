@@ -56,6 +56,49 @@ def raster(
     return finish(fig, _title(rec, found), _subtitle(part, found, holed), height=640 if part.whole else 740)
 
 
+def full_raster(rec: SpikeRecording, *, bursts: pd.DataFrame | None = None) -> go.Figure:
+    """Draw every spike of a recording, to be zoomed into; population rate and a slider over all time below.
+
+    Network bursts are shaded, stimuli marked above the spikes.
+
+    Parameters
+    ----------
+    rec : SpikeRecording
+    bursts : DataFrame, optional
+        As `network_bursts` returns. Default: found here (not in recordings of several wells).
+
+    Returns
+    -------
+    plotly Figure
+
+    Raises
+    ------
+    RecordingError
+        If there are no spikes to draw.
+    """
+    if rec.n_spikes == 0:
+        raise RecordingError("the recording holds no spikes, so there is nothing to draw")
+    found = _bursts(rec) if bursts is None else bursts
+    whole = spikes.Slice(rec.t_start, rec.t_stop, True)
+    fig = make_subplots(rows=2, cols=1, row_heights=[0.74, 0.26], vertical_spacing=0.04, shared_xaxes=True)
+    fig.add_trace(spikes.spike_markers(rec, spikes.order_by_rate(rec)), row=1, col=1)
+    fig.add_trace(spikes.population_rate(rec, whole, max(rec.duration / 2000, 0.02)), row=2, col=1)
+    marked = spikes.mark_stimuli(fig, rec)
+    _shade_bursts(fig, found, whole)
+    holed = spikes.shade_holes(fig, rec, whole, rows=(1, 2))
+    spikes.unit_axis(fig, rec, top=rec.n_units * (1.04 if marked else 1.0))
+    fig.update_xaxes(range=[rec.t_start, rec.t_stop])
+    slider = {"visible": True, "thickness": 0.1, "range": [rec.t_start, rec.t_stop]}
+    fig.update_xaxes(title_text="time (s)", rangeslider=slider, row=2, col=1)
+    fig.update_yaxes(title_text="Hz per unit", rangemode="tozero", nticks=4, row=2, col=1)
+    words = ["all of them are here: zoom in, or drag the handles of the slider"]
+    words += ["network bursts shaded blue"] if found is not None and len(found) else []
+    words += ["unobserved time grey"] if holed else []
+    words += ["triangles mark stimuli"] if marked else []
+    title = f"{rec.n_spikes:,} spikes in {number(rec.duration)} s"
+    return finish(fig, title, f"{words[0][0].upper()}{'; '.join(words)[1:]}", height=720)
+
+
 def _bursts(rec: SpikeRecording) -> pd.DataFrame | None:
     return network_bursts(rec) if len(rec.wells) < 2 else None
 
@@ -85,7 +128,7 @@ def _title(rec: SpikeRecording, bursts: pd.DataFrame | None) -> str:
     per_minute = 60 * len(bursts) / rec.observed_duration if rec.observed_duration else 0.0
     if not len(bursts):
         return f"{text}, without network bursts"
-    return f"{text}, with {number(per_minute)} network bursts a minute"
+    return f"{text}, with {number(per_minute)} network bursts per minute"
 
 
 def _subtitle(part: spikes.Slice, bursts: pd.DataFrame | None, holed: bool) -> str:

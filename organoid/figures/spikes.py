@@ -6,11 +6,13 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from organoid.figures.template import ACCENT, HOLE, INK
+from organoid.figures.template import ACCENT, CONTRAST, HOLE, INK
 from organoid.recording import SpikeRecording
 
 MAX_SPIKES = 15_000
 MAX_POINTS = 1_500
+_MAX_MARKS = 2_000
+_LARGEST_SINGLE = 4096.0  # s: single precision then still has steps below half a millisecond
 _LENGTHS = (3600, 1800, 1200, 600, 300, 120, 60, 30, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1)
 
 
@@ -66,6 +68,38 @@ def spike_lines(rec: SpikeRecording, part: Slice, row: NDArray[np.int64]) -> go.
     width = 1.0 if times.size > 3000 else 1.2
     line = {"color": INK, "width": width, "simplify": False}
     return go.Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip", showlegend=False, name="spikes")
+
+
+def spike_markers(rec: SpikeRecording, row: NDArray[np.int64]) -> go.Scattergl:
+    """Return all spikes as one trace of short strokes drawn by the graphics processor."""
+    single = np.float32 if rec.t_stop < _LARGEST_SINGLE else np.float64
+    size = float(np.clip(300 / max(rec.n_units, 1), 2.0, 7.0))
+    return go.Scattergl(
+        x=rec.spike_times.astype(single),
+        y=row[rec.spike_units].astype(np.int16 if rec.n_units < 2**15 else np.int32),
+        mode="markers",
+        marker={"symbol": "line-ns", "size": size, "line": {"width": 0.7, "color": INK}, "color": INK, "opacity": 0.6},
+        hoverinfo="skip",
+        showlegend=False,
+        name="spikes",
+    )
+
+
+def mark_stimuli(fig: go.Figure, rec: SpikeRecording) -> bool:
+    """Mark stimuli above the first row; tell whether there are any."""
+    times = np.unique(rec.stimuli["time_s"].to_numpy(dtype=float))
+    if not times.size:
+        return False
+    every = -(-times.size // _MAX_MARKS)
+    marker = {"symbol": "triangle-down", "size": 7, "color": CONTRAST}
+    above = np.full(times[::every].size, rec.n_units * 1.02)
+    hover = "stimulus at %{x:.4f} s<extra></extra>"
+    fig.add_trace(
+        go.Scatter(x=times[::every], y=above, mode="markers", marker=marker, showlegend=False, hovertemplate=hover),
+        row=1,
+        col=1,
+    )
+    return True
 
 
 def activity_map(rec: SpikeRecording, row: NDArray[np.int64]) -> go.Heatmap:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -43,7 +44,9 @@ figcaption { color: var(--muted); font-size: .92rem; border-left: 3px solid var(
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: 10px 0; font-variant-numeric: tabular-nums; min-width: 45%; }
 caption { text-align: left; font-size: .92rem; padding-bottom: 6px; }
-th, td { text-align: left; padding: 6px 22px 6px 0; border-bottom: 1px solid var(--faint); font-weight: 400; }
+table.sortable thead th { cursor: pointer; }
+td a, th a { color: var(--accent); text-decoration: none; }
+th, td { text-align: left; padding: 6px 16px 6px 0; border-bottom: 1px solid var(--faint); font-weight: 400; }
 thead th { font-weight: 600; font-size: .9rem; border-bottom: 2px solid var(--faint); }
 td.number, th.number { text-align: right; }
 tbody tr:last-child > * { border-bottom: 0; }
@@ -59,11 +62,38 @@ footer { font-size: .88rem; padding-bottom: 40px; }
 
 _SCRIPT = """
 const settings = {responsive: true, displaylogo: false, displayModeBar: "hover",
-  modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]]};
-for (const source of document.querySelectorAll("script.panel")) {
+  toImageButtonOptions: {format: "svg"},
+  modeBarButtons: [[{name: "svg", title: "Download as SVG", icon: Plotly.Icons.camera, click: save}],
+                   ["zoom2d", "pan2d", "resetScale2d"]]};
+function save(place) {
+  Plotly.downloadImage(place, {format: "svg", filename: place.id.replace("panel-", ""),
+    width: place.clientWidth, height: place.clientHeight});
+}
+function draw(place) {  // a figure is read and drawn when it comes near the window: long pages open at once
+  const source = document.getElementById(place.id + "-data");
+  if (!source || place.dataset.drawn) return;
+  place.dataset.drawn = "yes";
   const figure = JSON.parse(source.textContent);
-  const place = document.getElementById(source.id.replace(/-data$/, ""));
   Plotly.newPlot(place, figure.data, figure.layout, settings);
+}
+const places = [...document.querySelectorAll("div.plot")];
+const near = new IntersectionObserver((seen) => seen.forEach((each) => {
+  if (each.isIntersecting) { near.unobserve(each.target); draw(each.target); }
+}), {rootMargin: "600px"});
+places.forEach((place) => near.observe(place));
+addEventListener("beforeprint", () => places.forEach(draw));
+for (const table of document.querySelectorAll("table.sortable")) {
+  const body = table.tBodies[0], value = (row, k) => row.cells[k].textContent.trim().replace(/[,\\u2013]/g, "");
+  [...table.tHead.rows[0].cells].forEach((head, k) => head.addEventListener("click", () => {
+    const up = head.dataset.up = head.dataset.up === "1" ? "0" : "1";
+    const rows = [...body.rows].sort((a, b) => {
+      const x = value(a, k), y = value(b, k);
+      if (!x || !y) return (x ? 0 : 1) - (y ? 0 : 1);
+      const order = isNaN(x) || isNaN(y) ? x.localeCompare(y, undefined, {numeric: true}) : x - y;
+      return up === "1" ? order : -order;
+    });
+    rows.forEach((row) => body.append(row));
+  }));
 }
 """
 
@@ -96,6 +126,8 @@ class Table:
     caption: str
     columns: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
+    links: Sequence[str] = ()  # one per row: where its name leads
+    sortable: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,11 +148,39 @@ class Note:
     warning: bool = False
 
 
-def page(title: str, lead: str, notes: list[Note], sections: list[Section], plotly_js: str, footer: str) -> str:
-    """Return the whole page as HTML."""
+def page(
+    title: str,
+    lead: str,
+    notes: list[Note],
+    sections: list[Section],
+    plotly_js: str | None,
+    footer: str,
+    *,
+    script: str | None = None,
+    home: str | None = None,
+) -> str:
+    """Return the whole page as HTML.
+
+    Parameters
+    ----------
+    title, lead : str
+    notes : list of Note
+    sections : list of Section
+    plotly_js : str, optional
+        The script that draws figures, to stand in the page itself.
+    footer : str
+    script : str, optional
+        Where that script is instead, relative to the page.
+    home : str, optional
+        A page above this one.
+    """
+    library = (
+        f'<script src="{html.escape(script, quote=True)}"></script>' if script else f"<script>{plotly_js}</script>"
+    )
     body = "\n".join([_notes(notes), *(_section(section) for section in sections)])
     links = "".join(f'<a href="#{s.name}">{html.escape(s.title)}</a>' for s in sections)
-    nav = f'<nav aria-label="Sections">{links}</nav>'
+    up = f'<a href="{html.escape(home, quote=True)}">All cultures</a>' if home else ""
+    nav = f'<nav aria-label="Sections">{up}{links}</nav>'
     head = f"<h1>{html.escape(title)}</h1>\n<p class='lead'>{html.escape(lead)}</p>\n{nav}"
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -139,7 +199,7 @@ def page(title: str, lead: str, notes: list[Note], sections: list[Section], plot
 {body}
 </main>
 <footer><p>{html.escape(footer)}</p></footer>
-<script>{plotly_js}</script>
+{library}
 <script>{_SCRIPT}</script>
 </body>
 </html>
@@ -178,12 +238,16 @@ def _table(table: Table) -> str:
     kinds = ["", *(' class="number"' for _ in table.columns[1:])]
     head = "".join(f'<th scope="col"{k}>{html.escape(c)}</th>' for c, k in zip(table.columns, kinds))
     rows = []
-    for first, *cells in table.rows:
+    for k, (first, *cells) in enumerate(table.rows):
         rest = "".join(f'<td class="number">{html.escape(cell)}</td>' for cell in cells)
-        rows.append(f'<tr><th scope="row">{html.escape(first)}</th>{rest}</tr>')
-    caption = f"<caption>{html.escape(table.caption)}</caption>"
+        name = html.escape(first)
+        name = f'<a href="{html.escape(quote(table.links[k]), quote=True)}">{name}</a>' if table.links else name
+        rows.append(f'<tr><th scope="row">{name}</th>{rest}</tr>')
+    caption = f"<caption>{html.escape(table.caption)}</caption>" if table.caption else ""
     body = "\n".join(rows)
-    return f'<div class="scroll"><table>{caption}<thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
+    kind = ' class="sortable"' if table.sortable else ""
+    top = f"{caption}<thead><tr>{head}</tr></thead>"
+    return f'<div class="scroll"><table{kind}>{top}<tbody>\n{body}\n</tbody></table></div>'
 
 
 def _panel(panel: Panel) -> str:

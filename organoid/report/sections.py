@@ -10,16 +10,11 @@ from organoid.errors import OrganoidError
 from organoid.figures.template import number
 from organoid.recording import SpikeRecording
 from organoid.report.page import Note, Panel, Section, Table
+from organoid.report.recorded import CAPTIONS, panel, recorded_sections
 from organoid.report.tables import edge_table, free_run_table, score_table, summary_table, unit_table, wells_table
+from organoid.statistics import CultureAnalysis
 
-_CAPTIONS = {
-    "raster": "Each stroke is a spike, each row a unit. Blue columns, where there are any, are network bursts: "
-    "moments in which the whole culture fires together. The curve below is the mean rate over all units.",
-    "array-map": "Where the culture is active. Darker electrodes see more spikes; hollow ones saw none.",
-    "burst-shape": "How the culture ignites and falls silent again. A faithful simulation has the same rise, height "
-    "and decay.",
-    "isi": "Short intervals come from spikes inside bursts, long ones from the pauses between. Two humps mean a "
-    "bursting culture.",
+_CAPTIONS = CAPTIONS | {
     "held-out": "How well the model foretells spikes it was not fitted to, beyond knowing each unit's mean rate. "
     "The difference between the bars is what the connections between units are worth.",
     "unit-scores": "One point a unit. Above the dashed line, knowing the other units helps to foretell it.",
@@ -54,9 +49,14 @@ def _units(rec: SpikeRecording) -> str:
     return "1 unit" if rec.n_units == 1 else f"{rec.n_units:,} units"
 
 
-def notes(*, recording: Any, fit: Any, simulated: Any, gradient: Any, session: Any) -> list[Note]:
+def notes(
+    *, recording: Any, fit: Any, simulated: Any, gradient: Any, session: Any, analysis: CultureAnalysis | None
+) -> list[Note]:
     """Return everything a reader must know before believing a number."""
     found = list(_warnings(fit, gradient, session))
+    found += [
+        Note("Recording", f"{text[:1].upper()}{text[1:]}.", True) for text in (analysis.remarks if analysis else ())
+    ]
     of_session, known = getattr(session, "recording", None), tuple(getattr(recording, "notes", None) or ())
     sources = (("Recording", recording), ("Fit", fit), ("Simulation", simulated))
     for source, value in (*sources, ("Training", gradient), ("Session", of_session)):
@@ -105,11 +105,15 @@ def _command_notes(session: Any, counts: dict[str, Any]) -> Iterator[Note]:
         yield Note("Session", f"{counts['late']:,} commands came later than asked{missed}.")
 
 
-def sections(*, recording: Any, fit: Any, simulated: Any, gradient: Any, session: Any) -> list[Section]:
+def sections(
+    *, recording: Any, fit: Any, simulated: Any, gradient: Any, session: Any, analysis: CultureAnalysis | None
+) -> list[Section]:
     """Return the sections of the page, in order."""
-    found = [_summary(recording, simulated, session)]
-    if recording is not None:
-        found.append(_activity(recording, alone=simulated is None))
+    found = [_summary(recording, simulated, session, analysis)]
+    if analysis is not None:
+        found += recorded_sections(recording, analysis, alone=simulated is None, simulated=simulated)
+    elif recording is not None:
+        found.append(_wells_activity(recording))
     if fit is not None:
         found.append(_fit(fit))
     if simulated is not None or getattr(fit, "free_run", None):
@@ -129,7 +133,7 @@ def _panel(name: str, draw: Callable[..., Any], *inputs: Any, caption: str = "")
         return Panel(name, None, caption, reason=f"{str(error)[:1].upper()}{str(error)[1:]}.")
 
 
-def _summary(recording: Any, simulated: Any, session: Any) -> Section:
+def _summary(recording: Any, simulated: Any, session: Any, analysis: CultureAnalysis | None) -> Section:
     columns: dict[str, SpikeRecording] = {}
     for name, rec in (
         ("recorded", recording),
@@ -142,21 +146,19 @@ def _summary(recording: Any, simulated: Any, session: Any) -> Section:
     several = {name: rec for name, rec in columns.items() if len(rec.wells) > 1}
     single = {name: rec for name, rec in columns.items() if name not in several}
     if single:
-        parts.append(summary_table(single))
+        parts.append(summary_table(single, analysis))
     parts += [wells_table(name, rec) for name, rec in several.items()]
     return Section("summary", "Summary", parts)
 
 
-def _activity(recording: SpikeRecording, *, alone: bool) -> Section:
-    parts: list[Panel | Table | str] = [
-        _panel("raster", figures.raster, recording),
-        _panel("array-map", figures.array_map, recording),
+def _wells_activity(recording: SpikeRecording) -> Section:
+    parts = [
+        panel("spikes", lambda: figures.full_raster(recording)),
+        panel("raster", lambda: figures.raster(recording)),
+        panel("array-map", lambda: figures.array_map(recording)),
+        panel("isi", lambda: figures.isi_comparison(recording)),
     ]
-    if alone:
-        if len(recording.wells) < 2:
-            parts.append(_panel("burst-shape", figures.burst_shape, recording))
-        parts.append(_panel("isi", figures.isi_comparison, recording))
-    return Section("activity", "Recorded activity", parts)
+    return Section("activity", "Recorded activity", list(parts))
 
 
 def _fit(fit: Any) -> Section:

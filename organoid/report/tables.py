@@ -9,7 +9,7 @@ import pandas as pd
 from organoid.figures.template import number
 from organoid.recording import SpikeRecording
 from organoid.report.page import Table
-from organoid.statistics import network_bursts, summary
+from organoid.statistics import CultureAnalysis, summary
 
 _MAX_EDGES = 12
 _SIGNIFICANT = 0.05
@@ -21,6 +21,7 @@ _SUMMARY = {
     "duration_s": "duration (s)",
     "observed_s": "observed (s)",
     "mean_rate_hz": "mean rate (Hz)",
+    "active_rate_hz": "mean rate of active units (Hz)",
     "median_cv": "median CV of inter-spike intervals",
     "bursts_per_minute": "network bursts per minute",
     "n_bursts": "network bursts",
@@ -28,7 +29,10 @@ _SUMMARY = {
     "burst_duration_s": "network burst duration (s)",
     "burst_interval_cv": "CV of intervals between bursts",
     "fraction_in_bursts": "fraction of spikes in network bursts",
-    "mean_sttc": "mean synchrony of pairs (STTC, 50 ms)",
+    "burst_units": "mean fraction of units that fire in a network burst",
+    "unit_bursts_per_minute": "bursts per minute of an active unit",
+    "fraction_in_unit_bursts": "fraction of spikes in bursts of units",
+    "mean_sttc": "mean synchrony of pairs (STTC)",
 }
 _SCORES = {
     "heldout_bits_per_spike": "held-out score, coupled (bits/spike)",
@@ -88,15 +92,16 @@ _FREE_RUN = {
 }
 
 
-def summary_table(recordings: Mapping[str, SpikeRecording]) -> Table:
-    """Return the headline numbers side by side; thresholds of the recording serve its simulation."""
+def summary_table(recordings: Mapping[str, SpikeRecording], analysis: CultureAnalysis | None = None) -> Table:
+    """Return the headline numbers side by side; the rule found on the recording serves its simulation."""
+    columns: dict[str, Mapping[str, Any]] = {}
     thresholds = None
-    if "recorded" in recordings:
-        thresholds = network_bursts(recordings["recorded"]).attrs["thresholds"]
-    columns = {
-        name: summary(rec, thresholds if name in ("recorded", "simulated") else None)
-        for name, rec in recordings.items()
-    }
+    for name, rec in recordings.items():
+        if name == "recorded" and analysis is not None:
+            thresholds = analysis.network_bursts.attrs["thresholds"]
+            columns[name] = analysis.summary
+        else:
+            columns[name] = dict(summary(rec, thresholds if name == "simulated" else None))
     rows = [(label, *(cell(values[key]) for values in columns.values())) for key, label in _SUMMARY.items()]
     return Table("Undefined values are dashes.", ("", *columns), rows)
 

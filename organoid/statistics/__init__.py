@@ -8,6 +8,7 @@ from organoid.statistics.avalanches import avalanches, branching_ratio
 from organoid.statistics.bursts import bursts_max_interval
 from organoid.statistics.connectivity import benjamini_hochberg, connectivity
 from organoid.statistics.correlograms import correlation, cross_correlograms
+from organoid.statistics.culture import AnalysisSettings, CultureAnalysis, analyze_culture, stimuli_by_electrode
 from organoid.statistics.distances import van_rossum, victor_purpura
 from organoid.statistics.evoked import first_spikes, psth, response_latency
 from organoid.statistics.graphs import graph_measures
@@ -25,6 +26,10 @@ from organoid.statistics.surrogates import circular_shifts
 from organoid.statistics.tiling import sttc
 
 __all__ = [
+    "AnalysisSettings",
+    "CultureAnalysis",
+    "analyze_culture",
+    "stimuli_by_electrode",
     "avalanches",
     "benjamini_hochberg",
     "branching_ratio",

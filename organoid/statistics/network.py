@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -40,8 +40,8 @@ def network_bursts(
 
     A unit bursts while `min_spikes` spikes or more follow each other by less than `max_interval`; ``n(t)`` is the
     number of units that burst at ``t``, ``b`` its lower quartile over time and ``k = max(min_units, min_fraction *
-    active units)``. A network burst is an interval of ``n >= b + k / 2`` (intervals closer than `max_gap` joined) that
-    reaches ``n >= b + k`` somewhere. Neither the mean rate nor how often bursts come has a part in this.
+    units that could burst)``. A network burst is an interval of ``n >= b + k / 2`` (intervals closer than `max_gap`
+    joined) that reaches ``n >= b + k`` somewhere. Neither the mean rate nor how often bursts come has a part in this.
 
     Where units burst much of the time they do so together by chance. So all units are shifted circularly, each by
     its own random time, `n_shifts` times, and the number of units asked for is raised from ``b + k`` until shifted
@@ -58,7 +58,7 @@ def network_bursts(
         Which culture, in a recording of several.
     min_units : int
     min_fraction : float
-        Of the units that fire at all.
+        Of the units that fire `min_spikes` times or more.
     max_interval : float, s
     min_spikes : int
     max_gap : float, s
@@ -102,7 +102,8 @@ def network_bursts(
     unit_bursts = _unit_bursts(culture, rule)
     chance = _crossings_by_chance(unit_bursts, n_shifts, seed)
     if thresholds is None:
-        base = max(int(min_units), int(np.ceil(min_fraction * np.unique(trains(culture).units).size)))
+        able = int(np.sum(trains(culture).n_spikes >= rule.min_spikes))
+        base = max(int(min_units), int(np.ceil(min_fraction * able)))
         rule = _chosen(unit_bursts, rule, base, chance, max_chance)
     start, stop, peak = _candidates(unit_bursts, rule)
     found = peak >= rule.min_units
@@ -112,7 +113,7 @@ def network_bursts(
     table.attrs["chance"] = {
         "expected": expected,
         "n_shifts": int(n_shifts),
-        "remark": _remark(int(found.sum()), expected, peak, chance) if n_shifts else "",
+        "remark": _remark(int(found.sum()), expected, unit_bursts, rule, chance) if n_shifts else "",
     }
     return table
 
@@ -139,11 +140,18 @@ def network_burst_evidence(
     rule = _Rule.of(bursts.attrs["thresholds"])
     unit_bursts = _unit_bursts(rec, rule)
     chance = _crossings_by_chance(unit_bursts, n_shifts, seed)
-    _, _, peak = _candidates(unit_bursts, rule)
-    units = np.arange(rule.edge_units, max(int(peak.max(initial=0)), rule.min_units) + 2)
-    found = [int(np.sum(peak >= k)) for k in units]
+    _, level = unit_bursts.steps()
+    units = np.arange(min(2, rule.edge_units), max(int(level.max(initial=0)), rule.min_units) + 2)
+    found = [_n_found(unit_bursts, rule, k) for k in units.tolist()]
     expected = [float(chance[min(k, chance.size - 1)]) for k in units.tolist()]
     return pd.DataFrame({"min_units": units, "found": found, "expected": expected})
+
+
+def _n_found(bursts: "_UnitBursts", rule: "_Rule", min_units: int) -> int:
+    """Return how many intervals reach a number of units; with fewer than at the edges, intervals of that many."""
+    edge = min(rule.edge_units, min_units)
+    _, _, peak = _candidates(bursts, replace(rule, edge_units=edge))
+    return int(np.sum(peak >= min_units))
 
 
 @dataclass(frozen=True)
@@ -322,15 +330,16 @@ def _check(min_units: int, min_fraction: float, max_chance: float) -> None:
         )
 
 
-def _remark(found: int, expected: float, peak: Ticks, chance: NDArray[np.float64]) -> str:
+def _remark(found: int, expected: float, bursts: _UnitBursts, rule: _Rule, chance: NDArray[np.float64]) -> str:
     """Return in words what a reader must know about chance; empty where bursts are well beyond it."""
     if found and expected > _SMALL * found:
         return f"{found} found where {expected:.1f} are expected by chance (units shifted circularly)"
-    if not found and peak.size:
-        k = int(peak.max())
-        by_chance = float(chance[min(k, chance.size - 1)])
-        return (
-            f"none beyond chance: at most {k} units burst at once, {int(np.sum(peak == k))} times, where "
-            f"{by_chance:.1f} times are expected by chance"
-        )
-    return ""
+    _, level = bursts.steps()
+    most = int(level.max(initial=0))
+    if found or most < _LEAST_UNITS:
+        return ""
+    times, by_chance = _n_found(bursts, rule, most), float(chance[min(most, chance.size - 1)])
+    return (
+        f"none: at most {most} units burst at once ({times} times, {by_chance:.1f} expected by chance), and "
+        f"{rule.min_units} are asked for"
+    )

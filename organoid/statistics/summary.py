@@ -29,6 +29,7 @@ def summary(
     well: str | None = None,
     active_rate: float = ACTIVE_RATE,
     bursts: pd.DataFrame | None = None,
+    unit_bursts: pd.DataFrame | None = None,
     tiling: NDArray[np.float64] | None = None,
 ) -> "pd.Series[Any]":
     """Return the headline numbers of one culture.
@@ -44,6 +45,8 @@ def summary(
         Units that fire at least this often count as active.
     bursts : DataFrame, optional
         What `network_bursts` returned for this culture, where that is known already.
+    unit_bursts : DataFrame, optional
+        What `bursts_max_interval` returned for it.
     tiling : ndarray, optional
         What `sttc` returned for it.
 
@@ -79,7 +82,7 @@ def summary(
         "active_rate_hz": _of(np.mean, rates[active]),
         "median_cv": _of(np.median, cv(culture)[spikes >= _SPIKES_FOR_CV]),
         **_of_network_bursts(culture, found, int(spikes.sum())),
-        **_of_unit_bursts(culture, active, int(spikes.sum())),
+        **_of_unit_bursts(culture, unit_bursts, active, int(spikes.sum())),
         "mean_sttc": _mean_sttc(culture, tiling),
     }
     return pd.Series(values, dtype=object)
@@ -99,8 +102,10 @@ def _of_network_bursts(rec: SpikeRecording, bursts: pd.DataFrame, n_spikes: int)
     }
 
 
-def _of_unit_bursts(rec: SpikeRecording, active: NDArray[np.bool_], n_spikes: int) -> dict[str, float]:
-    bursts = bursts_max_interval(rec)
+def _of_unit_bursts(
+    rec: SpikeRecording, known: pd.DataFrame | None, active: NDArray[np.bool_], n_spikes: int
+) -> dict[str, float]:
+    bursts = bursts_max_interval(rec) if known is None else known
     minutes = rec.observed_duration / 60
     per_unit = np.bincount(bursts["unit"].to_numpy(dtype=np.int64), minlength=rec.n_units)
     return {
@@ -129,8 +134,8 @@ def remarks(rec: SpikeRecording, bursts: pd.DataFrame) -> list[str]:
         found.append("nothing was observed, so rates, bursts and synchrony are undefined")
     elif too_short(rec):
         found.append(
-            f"rates are undefined: the window's end is inferred from the last spike, {observed_ticks(rec)} ticks of "
-            f"{1 / rec.tick_rate:g} s after its start"
+            f"rates are undefined: the window's end is inferred from the last spike, "
+            f"{observed_ticks(rec) / rec.tick_rate:g} s after its start"
         )
     isi = intervals(rec).durations
     short = float(np.mean(isi < _SHORT_ISI)) if isi.size else 0.0

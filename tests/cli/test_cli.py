@@ -152,7 +152,8 @@ def test_analyze_writes_a_folder_a_culture_and_again_over_it(run, tmp_path, well
     found = json.loads(printed)["cultures"]
     assert [row["folder"] for row in found] == ["wells_A1", "wells_B2", "wells_A1_2", "wells_B2_2"]
     assert [row["n_spikes"] for row in found] == [600, 300, 600, 300]
-    assert {path.name for path in out.iterdir()} == {"summary.csv", *(row["folder"] for row in found)}
+    around = {"summary.csv", "index.html", "parameters.json", "plotly.min.js", "records", "plate_wells.html"}
+    assert {path.name for path in out.iterdir()} == around | {"plate_wells_2.html"} | {row["folder"] for row in found}
     units = pd.read_csv(out / "wells_A1" / "units.csv")
     rec = organoid.read_recording(wells, well="A1")
     np.testing.assert_allclose(units["rate_hz"], statistics.firing_rates(rec))
@@ -161,19 +162,19 @@ def test_analyze_writes_a_folder_a_culture_and_again_over_it(run, tmp_path, well
     assert len(pd.read_csv(out / "summary.csv")) == 4
 
 
-def test_analyze_looks_at_every_file_before_it_begins(refused, tmp_path, wells):
+def test_analyze_goes_on_where_a_file_cannot_be_read_and_says_so(run, refused, tmp_path, wells):
     _text(tmp_path / "notes.txt")
-    refused("analyze", wells, tmp_path / "notes.txt", "--out", tmp_path / "tables")
-    assert list((tmp_path / "tables").iterdir()) == []
+    code, out, _ = run("analyze", wells, tmp_path / "notes.txt", "--out", tmp_path / "tables")
+    assert code == 0 and "1 not analysed" in out and "notes.txt" in out
+    assert "none of the files" in refused("analyze", tmp_path / "notes.txt", "--out", tmp_path / "others")
 
 
-def test_compare_uses_the_bursts_of_the_first(run, tmp_path):
+def test_compare_judges_both_by_the_same_rule(run, tmp_path):
     half = tmp_path / "half.h5"
     rec = organoid.read_recording(SAMPLE)
     organoid.write_recording(rec.select(t_stop=rec.duration / 2), half)
     found = json.loads(run("compare", SAMPLE, half, "--json")[1])
-    thresholds = statistics.network_bursts(rec).attrs["thresholds"]
-    expected = statistics.summary(organoid.read_recording(half), thresholds)
+    expected = statistics.summary(organoid.read_recording(half))
     assert found["statistics"]["b"]["bursts_per_minute"] == expected["bursts_per_minute"]
     assert found["statistics"]["a"]["n_spikes"] == rec.n_spikes
     assert "bursts per minute" in run("compare", SAMPLE, half)[1]

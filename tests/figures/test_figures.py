@@ -31,7 +31,7 @@ def test_raster_draws_every_spike_and_shades_bursts():
     rec = culture()
     fig = check(figures.raster(rec))
     assert points(fig.data[0]) == 2 * rec.n_spikes  # two ends of a stroke
-    assert "12 units fire at" in fig.layout.title.text and "network bursts a minute" in fig.layout.title.text
+    assert "12 units fire at" in fig.layout.title.text and "network bursts per minute" in fig.layout.title.text
     assert fig.layout.shapes[0].path.count("M") == 12
     assert "blue" in fig.layout.title.subtitle.text
 
@@ -69,7 +69,7 @@ def test_array_map_leaves_silent_electrodes_hollow_and_adds_units_of_one():
     silent, active = fig.data
     assert sorted(silent.x) == [100, 200, 300] and silent.marker.color == "white"
     assert list(active.x) == [0] and active.marker.color[0] == pytest.approx(np.log10(3))
-    assert "1 of 4 electrodes" in fig.layout.title.text
+    assert "Spikes at 1 of 4 places" in fig.layout.title.text
     with pytest.raises(RecordingError, match="positions"):
         figures.array_map(SpikeRecording([0.1], [0], t_stop=1.0))
 
@@ -87,7 +87,7 @@ def test_comparisons_of_a_recording_with_a_simulation():
     fig = check(figures.rates_comparison(recorded, simulated))
     assert fig.layout.xaxis.type == fig.layout.yaxis.type == "log"
     assert "12 units" in fig.layout.title.text
-    assert len(check(figures.burst_shape(recorded, simulated)).data) == 2
+    assert len(check(figures.burst_shape(recorded, simulated)).data) == 6  # of each the ends of a band and the mean
     assert len(check(figures.isi_comparison(recorded, simulated)).data) == 2
     check(figures.burst_shape(recorded))
     check(figures.isi_comparison(recorded))

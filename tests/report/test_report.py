@@ -101,7 +101,8 @@ def full(tmp_path_factory):
 def test_every_panel_has_points(full):
     panels = assert_no_empty_panel(full)
     expected = {"raster", "array-map", "held-out", "unit-scores", "side-by-side", "rates", "burst-shape", "isi", "sttc"}
-    assert set(panels) == expected | {"training", "session"}
+    recorded = {"spikes", "rates-distribution", "sttc-matrix", "sttc-distance", "evidence", "gallery"}
+    assert set(panels) == expected | recorded | {"training", "session"}
 
 
 def test_panel_data_is_what_was_drawn(full):
@@ -160,7 +161,8 @@ def test_sections_are_there_only_for_what_was_given(tmp_path):
         ids = {attrs.get("id") for attrs in page.having("section")}
         wanted = {"recording": "activity", "simulated": "free-run", "gradient": "training"}.get(name, name)
         assert heading in page.words and wanted in ids
-        assert len(ids - {"notes", "summary", "free-run" if name == "fit" else None}) == 1
+        beside = {"units", "synchrony", "bursts", "methods"} if name == "recording" else set()
+        assert len(ids - beside - {"notes", "summary", "free-run" if name == "fit" else None}) == 1
         assert_no_empty_panel(tmp_path / f"{name}.html")
 
 

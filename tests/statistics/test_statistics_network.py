@@ -261,4 +261,4 @@ def test_a_rate_over_a_handful_of_ticks_is_undefined_and_said_so():
     rec = SpikeRecording([136.18], [0], t_start=136.18, sampling_rate=12_500.0)
     values = summary(rec)
     assert np.isnan(values["mean_rate_hz"]) and values["n_active_units"] == 0
-    assert any("ticks" in text for text in remarks(rec, network_bursts(rec)))
+    assert any("inferred" in text for text in remarks(rec, network_bursts(rec)))

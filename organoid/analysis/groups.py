@@ -1,0 +1,476 @@
+"""Groups of cultures: tests that take the culture, not the recording, as the unit; changes and dose-response."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import combinations
+from math import comb
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from organoid.errors import RecordingError
+from organoid.statistics.connectivity import benjamini_hochberg
+
+KEYS = ("file", "well", "group", "age", "culture", "dose")
+_EXACT = 20_000  # arrangements up to which a permutation test goes through all
+_N_PERMUTATIONS = 9_999
+_MIN_CULTURES = 3
+
+
+def read_groups(path: str | Path) -> pd.DataFrame:
+    """Read which culture belongs to which group.
+
+    Parameters
+    ----------
+    path : path
+        CSV with a column ``file`` (name or path, with or without folders and suffixes) and any of well, group, age,
+        culture, dose, condition; further columns are kept.
+
+    Returns
+    -------
+    DataFrame
+
+    Raises
+    ------
+    RecordingError
+        If it is no such table.
+    """
+    try:
+        table = pd.read_csv(path, dtype={"file": str, "well": str, "group": str, "culture": str, "condition": str})
+    except (ValueError, pd.errors.ParserError) as error:
+        raise RecordingError(f"{path} is no table of groups ({error}); expected a CSV") from None
+    table.columns = [str(name).strip().lower() for name in table.columns]
+    if "file" not in table or not {"group", "age", "dose", "condition"} & set(table.columns):
+        raise RecordingError(
+            f"{path} has the columns {', '.join(table.columns)}; expected file and one or more of group, age, dose, "
+            "condition (and well, culture)"
+        )
+    return table
+
+
+def with_groups(summary: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a summary that a table of groups names, its columns beside them.
+
+    A culture that is not named is a culture of its own: file and well.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        As ``summary.csv``.
+    groups : DataFrame
+        As `read_groups` returns.
+
+    Returns
+    -------
+    DataFrame
+
+    Raises
+    ------
+    RecordingError
+        If no row fits, or rows of groups fit nothing (they are named).
+    """
+    left = summary.assign(_file=summary["file"].map(_short), _well=summary["well"].fillna("").astype(str))
+    right = groups.assign(_file=groups["file"].map(_short))
+    keys = ["_file"]
+    if "well" in groups:
+        right["_well"] = right["well"].fillna("").astype(str).str.strip()
+        keys.append("_well")
+    more = [name for name in right.columns if name not in ("file", "well", *keys)]
+    joined = left.drop(columns=[name for name in more if name in left]).merge(
+        right[[*keys, *more]], on=keys, how="inner"
+    )
+    fitting = set(map(tuple, joined[keys].to_numpy()))
+    lost = [" ".join(key).strip() for key in map(tuple, right[keys].to_numpy()) if key not in fitting]
+    if lost:
+        shown = ", ".join(lost[:5]) + (" ..." if len(lost) > 5 else "")
+        raise RecordingError(f"{len(lost)} rows of the groups fit no analysed culture: {shown}")
+    own = (joined["_file"] + " " + joined["_well"]).str.strip()
+    joined["culture"] = joined["culture"].fillna(own) if "culture" in joined else own
+    return pd.DataFrame(joined.drop(columns=["_file", "_well"]))
+
+
+def _short(file: Any) -> str:
+    return Path(str(file)).name.split(".")[0]
+
+
+def compare_groups(
+    table: pd.DataFrame,
+    features: Sequence[str],
+    *,
+    group: str = "group",
+    culture: str = "culture",
+    age: str | None = "age",
+    mixed: bool = False,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Compare features between every two groups, the culture being the unit of the test.
+
+    Recordings of one culture at several ages are not independent: each feature is first averaged within a culture,
+    after the mean over all cultures at that age is taken off where ages differ between groups. Then Mann-Whitney's
+    test and a permutation of cultures between the groups (of the difference of means; all arrangements where there are
+    few), Hedges' g with its 95 % interval, and Benjamini and Hochberg's rate over all features and pairs.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row per recording of a culture, as `with_groups` returns.
+    features : sequence of str
+        Columns to compare.
+    group, culture : str
+        Names of columns.
+    age : str, optional
+        Column of ages; left out of account where absent or the same everywhere.
+    mixed : bool
+        Also fit a linear mixed model, feature ~ group (+ age), with the culture as random effect (needs statsmodels).
+    seed : int
+        Of the permutations.
+
+    Returns
+    -------
+    DataFrame
+        One row per feature and pair of groups: feature, a, b, n_a, n_b (cultures), mean_a, mean_b, difference (b - a),
+        hedges_g, g_low, g_high, p_mann_whitney, p_permutation, q (of the permutation test), and with `mixed`
+        mixed_difference, mixed_p. NaN with fewer than 3 cultures in a group.
+
+    Raises
+    ------
+    RecordingError
+        If a column is missing, there are fewer than two groups, or a culture lies in two groups.
+
+    References
+    ----------
+    L. V. Hedges, "Distribution theory for Glass's estimator of effect size and related estimators", 1981;
+    E. Aarts, M. Verhage, J. V. Veenvliet, C. V. Dolan, S. van der Sluis, "A solution to dependency: using multilevel
+    analysis to accommodate nested data", 2014.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"group": list("aaabbb"), "culture": list("123456"), "rate": [1, 2, 3, 7, 8, 9.0]})
+    >>> float(compare_groups(table, ["rate"])["p_permutation"].iloc[0])
+    0.1
+    """
+    _need(table, [group, culture, *features])
+    names = sorted(table[group].dropna().astype(str).unique())
+    if len(names) < 2:
+        raise RecordingError(f"the groups are {names}; expected two or more")
+    several = table.groupby(culture)[group].nunique()
+    if (several > 1).any():
+        raise RecordingError(
+            f"cultures {', '.join(map(str, several[several > 1].index[:5]))} lie in several groups; for before and "
+            f"after in "
+            "one culture give a column condition instead"
+        )
+    rng = np.random.default_rng(seed)
+    rows = []
+    for feature in features:
+        means = culture_means(table, feature, group=group, culture=culture, age=age)
+        for first, second in ((a, b) for k, a in enumerate(names) for b in names[k + 1 :]):
+            a, b = (means.loc[means[group] == name, feature].to_numpy(dtype=float) for name in (first, second))
+            row: dict[str, Any] = {"feature": feature, "a": first, "b": second, **_two_groups(a, b, rng)}
+            if mixed:
+                row |= _mixed_model(table, feature, (first, second), group, culture, age)
+            rows.append(row)
+    found = pd.DataFrame(rows)
+    found.insert(
+        found.columns.get_loc("p_permutation") + 1, "q", benjamini_hochberg(found["p_permutation"].to_numpy(float))
+    )
+    return found
+
+
+def culture_means(
+    table: pd.DataFrame, feature: str, *, group: str = "group", culture: str = "culture", age: str | None = "age"
+) -> pd.DataFrame:
+    """Return the mean of a feature per culture; with several ages, of its distance from the mean at each age.
+
+    Parameters
+    ----------
+    table : DataFrame
+    feature, group, culture : str
+    age : str, optional
+
+    Returns
+    -------
+    DataFrame
+        group, culture, feature: one row per culture, those without a value left out.
+    """
+    values = table[[group, culture, feature]].assign(**{feature: pd.to_numeric(table[feature], errors="coerce")})
+    values = values[np.isfinite(values[feature])]
+    if age is not None and age in table and table[age].nunique() > 1:
+        ages = table.loc[values.index, age]
+        # The mean over cultures at an age, groups weighted alike, so that an effect of group is not taken off.
+        per_group = values.groupby([ages, values[group]])[feature].mean()
+        common = per_group.groupby(level=0).mean()
+        values[feature] += float(common.mean()) - ages.map(common)
+    return pd.DataFrame(values.groupby([group, culture], as_index=False)[feature].mean())
+
+
+def _two_groups(a: NDArray[np.float64], b: NDArray[np.float64], rng: np.random.Generator) -> dict[str, Any]:
+    from scipy.stats import mannwhitneyu
+
+    known = min(a.size, b.size) >= _MIN_CULTURES
+    g, low, high = hedges_g(a, b) if known else (np.nan, np.nan, np.nan)
+    varied = known and np.ptp(np.concatenate([a, b])) > 0
+    return {
+        "n_a": a.size,
+        "n_b": b.size,
+        "mean_a": float(a.mean()) if a.size else np.nan,
+        "mean_b": float(b.mean()) if b.size else np.nan,
+        "difference": float(b.mean() - a.mean()) if a.size and b.size else np.nan,
+        "hedges_g": g,
+        "g_low": low,
+        "g_high": high,
+        "p_mann_whitney": float(mannwhitneyu(a, b).pvalue) if varied else np.nan,
+        "p_permutation": permutation_p(a, b, rng) if varied else np.nan,
+    }
+
+
+def hedges_g(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Return the standardised difference ``b - a``, corrected for small samples, and its 95 % interval.
+
+    Parameters
+    ----------
+    a, b : ndarray
+        Two values or more each.
+
+    Returns
+    -------
+    g, low, high : float
+    """
+    n, m = a.size, b.size
+    pooled = np.sqrt(((n - 1) * a.var(ddof=1) + (m - 1) * b.var(ddof=1)) / (n + m - 2))
+    if not pooled > 0:
+        return float("nan"), float("nan"), float("nan")
+    g = float((1 - 3 / (4 * (n + m) - 9)) * (b.mean() - a.mean()) / pooled)
+    error = np.sqrt((n + m) / (n * m) + g**2 / (2 * (n + m)))
+    return g, float(g - 1.96 * error), float(g + 1.96 * error)
+
+
+def permutation_p(a: NDArray[np.float64], b: NDArray[np.float64], rng: np.random.Generator) -> float:
+    """Return the two-sided probability of so large a difference of means when values change groups.
+
+    Parameters
+    ----------
+    a, b : ndarray
+    rng : Generator
+
+    Returns
+    -------
+    float
+        Exact where there are 20,000 arrangements or fewer, otherwise from 9,999 random ones.
+    """
+    values = np.concatenate([a, b])
+    n_all = comb(values.size, a.size)
+    if n_all <= _EXACT:
+        chosen = _arrangements(values.size, a.size)
+    else:
+        chosen = np.argsort(rng.random((_N_PERMUTATIONS, values.size)), axis=1)[:, : a.size]
+    inside = values[chosen].sum(axis=1)
+    difference = np.abs((values.sum() - inside) / b.size - inside / a.size)
+    seen = abs(b.mean() - a.mean())
+    beyond = int(np.sum(difference >= seen - 1e-12 * max(float(np.abs(values).max()), 1e-300)))
+    return beyond / n_all if n_all <= _EXACT else (beyond + 1) / (_N_PERMUTATIONS + 1)
+
+
+@lru_cache(maxsize=4)
+def _arrangements(n: int, n_first: int) -> NDArray[np.int64]:
+    """Return all ways to choose the first group; shape (n_ways, n_first)."""
+    return np.array(list(combinations(range(n), n_first)), dtype=np.int64)
+
+
+def _mixed_model(
+    table: pd.DataFrame, feature: str, pair: tuple[str, str], group: str, culture: str, age: str | None
+) -> dict[str, float]:
+    """Fit feature ~ group (+ age), a random intercept per culture."""
+    try:
+        from statsmodels.regression.mixed_linear_model import MixedLM
+    except ImportError:
+        raise RecordingError('mixed models need statsmodels; pip install "organoid[analysis]"') from None
+    import warnings
+
+    undefined = {"mixed_difference": float("nan"), "mixed_p": float("nan")}
+    columns = [group, culture, feature, *([age] if age is not None and age in table else [])]
+    rows = table[table[group].isin(pair)][columns].dropna()
+    design = pd.DataFrame({"intercept": 1.0, "second": (rows[group] == pair[1]).astype(float)})
+    if age is not None and age in rows and rows[age].nunique() > 1:
+        design["age"] = rows[age] - rows[age].mean()
+    counts = rows.groupby(group)[culture].nunique()
+
+    repeated = len(rows) > rows[culture].nunique()  # else there is nothing to separate within from between
+    if len(counts) < 2 or counts.min() < _MIN_CULTURES or rows[feature].nunique() < 2 or not repeated:
+        return undefined
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fitted = MixedLM(rows[feature].astype(float), design, groups=rows[culture]).fit(reml=True)
+    except (np.linalg.LinAlgError, ValueError):
+        return undefined
+    return {"mixed_difference": float(fitted.params["second"]), "mixed_p": float(fitted.pvalues["second"])}
+
+
+def paired_changes(
+    table: pd.DataFrame,
+    features: Sequence[str],
+    *,
+    condition: str = "condition",
+    culture: str = "culture",
+    group: str | None = None,
+    baseline: str | None = None,
+) -> pd.DataFrame:
+    """Compare conditions within cultures, such as before and after a drug.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row per recording of a culture.
+    features : sequence of str
+    condition, culture : str
+        Names of columns.
+    group : str, optional
+        Do it for each group apart.
+    baseline : str, optional
+        The condition that others are compared with. Default: the first in the table.
+
+    Returns
+    -------
+    DataFrame
+        One row per feature, condition (and group): n (cultures with both), mean_baseline, mean, change (mean of
+        differences), ratio (geometric mean, NaN where a value is 0 or less), p (Wilcoxon's signed-rank test) and q.
+
+    Raises
+    ------
+    RecordingError
+        If a column or the baseline is missing.
+    """
+    from scipy.stats import wilcoxon
+
+    _need(table, [condition, culture, *features, *([group] if group else [])])
+    names = list(dict.fromkeys(table[condition].dropna().astype(str)))
+    first = names[0] if baseline is None and names else baseline
+    if first not in names or len(names) < 2:
+        raise RecordingError(f"the conditions are {names}, the baseline {first!r}; expected it among two or more")
+    rows = []
+    for label, part in table.groupby(group) if group else [(None, table)]:
+        for feature in features:
+            wide = part.pivot_table(index=culture, columns=part[condition].astype(str), values=feature, aggfunc="mean")
+            for other in (name for name in names if name != first and name in wide and first in wide):
+                both = wide[[first, other]].dropna().to_numpy(dtype=float)
+                before, after = both[:, 0], both[:, 1]
+                moved = np.ptp(after - before) > 0 or np.any(after != before) if len(both) else False
+                positive = len(both) and (both > 0).all()
+                rows.append(
+                    {
+                        **({group: label} if group else {}),
+                        "feature": feature,
+                        "baseline": first,
+                        "condition": other,
+                        "n": len(both),
+                        "mean_baseline": float(before.mean()) if len(both) else np.nan,
+                        "mean": float(after.mean()) if len(both) else np.nan,
+                        "change": float((after - before).mean()) if len(both) else np.nan,
+                        "ratio": float(np.exp(np.log(after / before).mean())) if positive else np.nan,
+                        "p": float(wilcoxon(after, before).pvalue) if moved and len(both) >= _MIN_CULTURES else np.nan,
+                    }
+                )
+    found = pd.DataFrame(rows)
+    return found.assign(q=benjamini_hochberg(found["p"].to_numpy(float))) if len(found) else found
+
+
+def dose_response(
+    dose: NDArray[np.float64], response: NDArray[np.float64], *, n_bootstrap: int = 200, seed: int = 0
+) -> dict[str, float]:
+    """Fit a Hill curve to responses at several doses.
+
+    ``y = bottom + (top - bottom) / (1 + (EC50 / dose)^h)``, with y = bottom at dose 0; intervals by resampling the
+    residuals.
+
+    Parameters
+    ----------
+    dose : ndarray, shape (n,)
+        0 or more, in any unit.
+    response : ndarray, shape (n,)
+    n_bootstrap, seed : int
+
+    Returns
+    -------
+    dict
+        ec50, ec50_low, ec50_high (95 %), hill, bottom, top, r2, n. NaN where there are fewer than 4 doses, the fit
+        does not converge, or the curve explains nothing; the interval reaches to 0 or beyond the doses where data do
+        not bound it.
+
+    Raises
+    ------
+    RecordingError
+        If a dose is negative.
+    """
+    x, y = np.asarray(dose, dtype=np.float64), np.asarray(response, dtype=np.float64)
+    keep = np.isfinite(x) & np.isfinite(y)
+    x, y = x[keep], y[keep]
+    if (x < 0).any():
+        raise RecordingError(f"a dose is {x.min():g}; expected doses of 0 or more")
+    names = ("ec50", "ec50_low", "ec50_high", "hill", "bottom", "top", "r2")
+    found = {**dict.fromkeys(names, float("nan")), "n": float(x.size)}
+    if np.unique(x).size < 4 or np.ptp(y) == 0:
+        return found
+    best = _hill_fit(x, y)
+    if best is None:
+        return found
+    expected = _hill(x, *best)
+    r2 = 1 - float(np.sum((y - expected) ** 2) / np.sum((y - y.mean()) ** 2))
+    rng = np.random.default_rng(seed)
+    residuals = (y - expected) * np.sqrt(x.size / max(x.size - 4, 1))
+    again = [_hill_fit(x, expected + rng.choice(residuals, x.size), best) for _ in range(n_bootstrap)]
+    ec50 = np.exp([fit[2] for fit in again if fit is not None])
+    low, high = (np.quantile(ec50, [0.025, 0.975]).tolist()) if len(ec50) >= n_bootstrap / 2 else (np.nan, np.nan)
+    bottom, top, log_ec50, hill = best
+    values = (float(np.exp(log_ec50)), low, high, hill, bottom, top, r2)
+    return {**dict(zip(names, values)), "n": float(x.size)}
+
+
+def hill_curve(fit: dict[str, float], dose: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return doses and fitted values to draw; empty where there is no fit.
+
+    Parameters
+    ----------
+    fit : dict
+        As `dose_response` returns.
+    dose : ndarray
+
+    Returns
+    -------
+    x, y : ndarray
+    """
+    above = dose[dose > 0]
+    if not np.isfinite(fit["ec50"]) or not above.size:
+        return np.zeros(0), np.zeros(0)
+    x = np.geomspace(above.min() / 10, above.max() * 1.5, 100)
+    return x, _hill(x, fit["bottom"], fit["top"], float(np.log(fit["ec50"])), fit["hill"])
+
+
+def _hill(x: NDArray[np.float64], bottom: float, top: float, log_ec50: float, hill: float) -> NDArray[np.float64]:
+    with np.errstate(divide="ignore", over="ignore"):
+        out: NDArray[np.float64] = bottom + (top - bottom) / (1 + np.exp(-hill * (np.log(x) - log_ec50)))
+    return out
+
+
+def _hill_fit(x: NDArray[np.float64], y: NDArray[np.float64], start: Any = None) -> tuple[float, ...] | None:
+    from scipy.optimize import curve_fit
+
+    above = x[x > 0]
+    low, high, room = np.log(above.min()), np.log(above.max()), 3 * np.ptp(y)
+    bounds = ([y.min() - room, y.min() - room, low - 3, 0.2], [y.max() + room, y.max() + room, high + 3, 10.0])
+    first, last = y[x == x.min()].mean(), y[x == x.max()].mean()
+    begin = (first, last, float(np.median(np.log(above))), 1.5) if start is None else start
+    try:
+        values, _ = curve_fit(_hill, x, y, np.clip(begin, *bounds), bounds=bounds, max_nfev=2000)
+    except RuntimeError:
+        return None
+    return tuple(float(value) for value in values)
+
+
+def _need(table: pd.DataFrame, columns: Sequence[str]) -> None:
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise RecordingError(f"the table lacks {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
