@@ -25,14 +25,12 @@ from organoid.models.simulators.stepwise import StepwiseSimulator
 from organoid.models.spike_response.dose import Dose
 from organoid.models.spike_response.fatigue import Resource
 from organoid.models.spike_response.network import SpikeResponseNetwork, SpikeResponseParameters
-from organoid.models.spike_response.terms.population import PopulationFields
 from organoid.models.spike_response.terms.registry import TERMS
 from organoid.models.spike_response.terms.stimulus import NO_FATIGUE, StimulusKernels
 from organoid.models.surrogate import SURROGATES
 from organoid.models.synapses.serialization import described, rebuilt
 
 _MODEL = "model"
-_FIELDS = "fields"
 _STIMULUS = "stimulus"  # absent where no pulses were fitted
 _ROWS = "rows"
 _JSON_PARTS = {"resource", "dose", "scores"}  # of the responses to pulses
@@ -78,7 +76,7 @@ def read_network(group: h5py.Group) -> Any:
     return _KINDS[name].take(group)
 
 
-def _put_escape(group: h5py.Group, network: SpikeResponseNetwork) -> None:
+def _put_terms(group: h5py.Group, network: SpikeResponseNetwork | CultureLIFNetwork) -> None:
     for name, value in network.parameters._asdict().items():
         if name in TERMS:
             for part, constants in value._asdict().items():
@@ -90,12 +88,21 @@ def _put_escape(group: h5py.Group, network: SpikeResponseNetwork) -> None:
 
 
 def _take_escape(group: h5py.Group) -> SpikeResponseNetwork:
-    values = {name: _value(group[name]) for name in _stored(group, SpikeResponseParameters, "", TERMS)}
-    for name, kind in TERMS.items():
-        if name in group or name not in SpikeResponseParameters._field_defaults:
-            values[name] = kind(**{part: _value(group[name][part]) for part in _stored(group, kind, f"{name}/")})
-    kernels = _take_kernels(group[_STIMULUS]) if _STIMULUS in group else None
+    values, kernels = _take_terms(group, SpikeResponseParameters)
     return SpikeResponseNetwork(SpikeResponseParameters(**values), kernels)
+
+
+def _take_culture(group: h5py.Group) -> CultureLIFNetwork:
+    values, kernels = _take_terms(group, CultureLIFParameters)
+    return CultureLIFNetwork(CultureLIFParameters(**values), kernels)
+
+
+def _take_terms(group: h5py.Group, parameters: Any) -> tuple[dict[str, Any], StimulusKernels | None]:
+    values = {name: _value(group[name]) for name in _stored(group, parameters, "", TERMS)}
+    for name, kind in TERMS.items():
+        if name in group or name in set(parameters._fields) - set(parameters._field_defaults):
+            values[name] = kind(**{part: _value(group[name][part]) for part in _stored(group, kind, f"{name}/")})
+    return values, _take_kernels(group[_STIMULUS]) if _STIMULUS in group else None
 
 
 def _stored(group: h5py.Group, kind: Any, prefix: str, without: Container[str] = ()) -> list[str]:
@@ -104,26 +111,6 @@ def _stored(group: h5py.Group, kind: Any, prefix: str, without: Container[str] =
     found = [name for name in names if f"{prefix}{name}" in group or name not in kind._field_defaults]
     _check_present(group, tuple(f"{prefix}{name}" for name in found))
     return found
-
-
-def _put_culture(group: h5py.Group, network: CultureLIFNetwork) -> None:
-    for name, value in network.parameters._asdict().items():
-        if name == _FIELDS:
-            for part, constants in value._asdict().items():
-                group.create_dataset(f"{name}/{part}", data=constants)
-        else:
-            group.create_dataset(name, data=value)
-    if network.stimulus is not None:
-        _put_kernels(group.create_group(_STIMULUS), network.stimulus)
-
-
-def _take_culture(group: h5py.Group) -> CultureLIFNetwork:
-    names = [name for name in CultureLIFParameters._fields if name != _FIELDS]
-    _check_present(group, (*names, *(f"{_FIELDS}/{part}" for part in PopulationFields._fields)))
-    values = {name: _value(group[name]) for name in names}
-    constants = {part: np.asarray(group[_FIELDS][part][()]) for part in PopulationFields._fields}
-    kernels = _take_kernels(group[_STIMULUS]) if _STIMULUS in group else None
-    return CultureLIFNetwork(CultureLIFParameters(**values, fields=PopulationFields(**constants)), kernels)
 
 
 def _put_kernels(group: h5py.Group, kernels: StimulusKernels) -> None:
@@ -218,8 +205,8 @@ def _value(dataset: h5py.Dataset) -> Any:
 
 
 _KINDS: dict[str, _Kind] = {
-    "escape_lif": _Kind(SpikeResponseNetwork, _put_escape, _take_escape),
-    "culture_lif": _Kind(CultureLIFNetwork, _put_culture, _take_culture),
+    "escape_lif": _Kind(SpikeResponseNetwork, _put_terms, _take_escape),
+    "culture_lif": _Kind(CultureLIFNetwork, _put_terms, _take_culture),
     "event_lif": _Kind(EventDrivenLIF, _put_event, _take_event),
     "free_lif": _Kind(LIFSimulator, _put_lif, _take_lif),
     "free_model": _Kind(StepwiseSimulator, _put_model, _take_model),

@@ -43,6 +43,7 @@ from organoid.models.compiled.culture_lif.step import advance_free
 from organoid.models.free_running import Advance, Injection, check_injection
 from organoid.models.rng import stream_key
 from organoid.models.spike_response.network import ACTIVITY_TAU
+from organoid.models.spike_response.terms.brake import NO_BRAKE, Brake
 from organoid.models.spike_response.terms.population import PopulationFields
 from organoid.models.spike_response.terms.stimulus import StimulusKernels
 
@@ -91,6 +92,8 @@ class CultureLIFParameters(NamedTuple):
         ``K``: largest number of spikes of one unit in one step.
     rate_limit : float
         Population rate averaged over about 2 s above which the network counts as run away, spikes/s.
+    brake : Brake
+        Holds down what the culture never did; see `organoid.models.spike_response.terms.brake`.
     """
 
     dt: float
@@ -112,6 +115,7 @@ class CultureLIFParameters(NamedTuple):
     ceiling: Array
     capacity: NDArray[np.int64]
     rate_limit: float
+    brake: Brake = NO_BRAKE
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,8 @@ class CultureLIFState:
         Traces of the summed spike count.
     activity : float
         Leaky population rate, spikes/s.
+    brake : ndarray, shape (n_traces,)
+        Traces of the summed spike count that the brake watches.
     """
 
     key: int
@@ -147,6 +153,7 @@ class CultureLIFState:
     raised: Array
     population: Array
     activity: float
+    brake: Array
 
 
 class CultureLIFNetwork:
@@ -200,6 +207,7 @@ class CultureLIFNetwork:
             raised=np.zeros((p.threshold_tau.size, n)),
             population=p.fields.mean.copy(),
             activity=0.0,
+            brake=p.brake.mean.copy(),
         )
 
     def advance(self, state: CultureLIFState, n_steps: int, injection: Injection | None = None) -> Advance:
@@ -222,8 +230,9 @@ class CultureLIFNetwork:
     def describe(self) -> dict[str, Any]:
         """Return model name, size, step and a hash of all parameters."""
         digest = hashlib.sha256()
-        for value in (*self.parameters, *self.parameters.fields):
-            if not isinstance(value, PopulationFields):
+        brake = self.parameters.brake if self.parameters.brake.present else ()
+        for value in (*self.parameters, *self.parameters.fields, *brake):
+            if not isinstance(value, PopulationFields | Brake):
                 digest.update(np.ascontiguousarray(value).tobytes())
         plain = {"model": KIND, "n_units": self.n_units, "dt": self.dt, "sha256": digest.hexdigest()}
         return plain if self.stimulus is None else {**plain, "stimulus": self.stimulus.describe()}
@@ -238,6 +247,7 @@ def copied(state: CultureLIFState) -> CultureLIFState:
 def check_parameters(p: CultureLIFParameters) -> None:
     """Raise `ModelError` where shapes do not fit together or a value is out of range."""
     n, n_types, n_traces = p.bias.size, p.tau.size, p.threshold_tau.size
+    p.brake.check(n)
     shapes = {
         "use": (n_types,),
         "recovery": (n_types,),

@@ -256,7 +256,7 @@ def run_window(
     key : uint64
         Of its random numbers.
     voltage, traces, depleted, drive, raised, population : ndarray
-        The state before the first bin; carried on.
+        The state before the first bin; carried on, but for potentials and currents of a window without free bins.
     features_out : ndarray of float32, shape (n_bins, n_features)
         Written: the features of each bin.
     counts_out : ndarray, shape (n_bins, n_units)
@@ -272,10 +272,14 @@ def run_window(
     places, bound, may_fire = np.empty(n, np.uint64), np.empty(n, np.int32), np.empty(n, np.bool_)
     place_draws(key, n, places)
     capacity, at, total = par.capacity.astype(np.float64), int(np.searchsorted(bins, start)), 0
+    only_recorded = n_forced >= counts_out.shape[0]  # then potentials decide nothing
     for row in range(counts_out.shape[0]):
         before, entering = at, 0
-        synaptic_current(par, fields, drive, population, features, from_fields, current)
-        membrane(par.membrane_decay, current, voltage)
+        if only_recorded:
+            field_features(fields, 1, population, features)
+        else:
+            synaptic_current(par, fields, drive, population, features, from_fields, current)
+            membrane(par.membrane_decay, current, voltage)
         if row < n_forced:
             at = read_counts(bins, units, at, start + row, counts)
             entering = at - before
@@ -299,7 +303,12 @@ def run_window(
             if counts[i] > 0 and row >= first_scored:
                 for c in range(n_traces):
                     raised_sum[c, i] += counts[i] * raised[c, i]
-        transmit(par, constants, counts, float(entering), traces, depleted, drive, raised, population, voltage, jump)
+        if only_recorded:
+            pass_time(constants, par, counts, float(entering), traces, depleted, raised, population, jump)
+        else:
+            transmit(
+                par, constants, counts, float(entering), traces, depleted, drive, raised, population, voltage, jump
+            )
         if row >= first_scored:
             total += entering
             if total > allowed[row - first_scored]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from organoid.jit import kernel
 from organoid.models.compiled.spike_response.sampling import draw, place_draws, screen
+from organoid.models.spike_response.terms.brake import brake_potential, update_brake
 from organoid.models.spike_response.terms.population import field_features, pack_fields, weigh_fields
 from organoid.models.spike_response.terms.traces import NOTHING, decay_rows
 
@@ -138,6 +139,7 @@ def _run(
     volley: NDArray[Any],
     drive_steps: NDArray[Any],
     pushed: NDArray[Any],
+    brake_traces: NDArray[Any],
 ) -> Any:
     n, constants, fields = par.bias.size, step_constants(par), pack_fields(par.fields, 1)
     room = int(np.sum(par.capacity))
@@ -147,6 +149,7 @@ def _run(
     capacity, left = par.capacity.astype(np.float64), np.empty(n)
     current, from_fields, u = np.empty(n), np.empty(n), np.empty(n)
     features, jump, counts = np.empty(par.field_weights.shape[0]), np.empty(par.tau.size), np.empty(n, np.int64)
+    entered = np.empty(1)
     leak, n_out, runaway = np.exp(-par.dt / activity_tau), 0, False
     forced_at, push_at = int(np.searchsorted(inj_steps, done)), int(np.searchsorted(drive_steps, done))
     while done < n_steps and n_out < _CHUNK_SPIKES and not runaway:
@@ -161,7 +164,9 @@ def _run(
         log_odds(par.threshold, par.threshold_steps, raised, voltage, u)
         for i in range(n):
             u[i] = min(u[i], par.ceiling[i])
-        if push_at < drive_steps.size and drive_steps[push_at] == done:
+        driven = push_at < drive_steps.size and drive_steps[push_at] == done
+        brake_potential(par.brake, brake_traces, driven, 1, u)
+        if driven:
             for i in range(n):
                 u[i] += pushed[push_at, i]
             push_at += 1
@@ -177,6 +182,8 @@ def _run(
             n_own += own
         entering = n_own + field_weight * n_forced + volley[done]
         transmit(par, constants, counts, entering, traces, depleted, drive, raised, population, voltage, jump)
+        entered[0] = entering
+        update_brake(par.brake, entered, brake_traces)
         activity = activity * leak + (n_own + n_forced) / activity_tau
         done += 1
         runaway = activity > par.rate_limit
@@ -217,4 +224,5 @@ def advance_free(
         injection.volley,
         injection.drive_steps,
         injection.drive,
+        state.brake,
     )

@@ -14,6 +14,7 @@ from organoid.parallel import in_threads
 
 Array = NDArray[np.float64]
 
+FISHER_STRIDE = 3
 _MEMORY = 1.2e8  # bytes of rows that one thread holds
 
 
@@ -87,6 +88,7 @@ def _fit(training: History, columns: Columns, signs: NDArray[np.int64] | None, s
                 ridge[:, i],
                 low[:, i],
                 high[:, i],
+                FISHER_STRIDE,
             )
             alone.append(_own_history(columns, problem, begin[:, i], int(i)) if start is None else begin[:, i])
             solved.append(solve_unit(problem, begin[:, i]))

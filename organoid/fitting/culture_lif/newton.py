@@ -37,6 +37,8 @@ class UnitProblem:
         Bins each row stands for, times the unit's capacity.
     spike_term : ndarray, shape (n_columns,)
     ridge, low, high : ndarray, shape (n_columns,)
+    stride : int
+        The Fisher matrix is taken over every so many rows; the gradient is over all, so the optimum is the same.
     """
 
     rows: Tensor
@@ -45,6 +47,7 @@ class UnitProblem:
     ridge: Array
     low: Array
     high: Array
+    stride: int = 1
 
     def value(self, theta: Array) -> float:
         """Return what is minimised."""
@@ -62,8 +65,9 @@ class UnitProblem:
         """Return gradient and Fisher matrix (without the ridge) at log-odds ``u``."""
         p = torch.sigmoid(u)
         gradient = (self.rows.T @ (self.weights * p)).double().numpy() - self.spike_term + self.ridge * theta
-        root = (self.weights * p * (1 - p)).sqrt()
-        scaled = self.rows * root[:, None]
+        part = slice(None, None, self.stride)
+        root = (self.stride * self.weights[part] * p[part] * (1 - p[part])).sqrt()
+        scaled = self.rows[part] * root[:, None]
         return gradient, (scaled.T @ scaled).double().numpy()
 
 

@@ -121,6 +121,11 @@ def check_lives(result: "FitResult", settings: EvokedSettings) -> None:
     ------
     FitError
     """
+    if not isinstance(result.network, SpikeResponseNetwork):
+        raise FitError(
+            f"the network for simulation is a {type(result.network).__name__}, whose response to pulses cannot be "
+            "calibrated; fit again with free_run=FreeRunSettings(culture_lif=False)"
+        )
     network = SpikeResponseNetwork(result.network.parameters)
     simulated, runaway = free_run(network, CHECK_DURATION, _CHECK_SEED)
     recorded = float(result.per_unit["rate_hz"].mean())

@@ -18,6 +18,7 @@ from organoid.fitting.culture_lif.selection import CultureWeights, choose_cultur
 from organoid.fitting.data.history import History, bin_history
 from organoid.fitting.evaluation.goodness_of_fit import Goodness
 from organoid.fitting.free_run.comparison import evaluate_free_runs
+from organoid.fitting.free_run.recorded_range import recorded_brake
 from organoid.fitting.methods.likelihood import check_enough, find_edges, training_part
 from organoid.fitting.result import FitResult
 from organoid.fitting.settings import CultureLIFSettings
@@ -64,7 +65,7 @@ def fit_culture_lif(
             part = training_part(rec, training)
             weights = choose_culture_weights(part, stage, settings=runs, progress=progress)
         bar.update()
-        network = CultureLIFNetwork(weights.parameters)
+        network = CultureLIFNetwork(weights.parameters._replace(brake=recorded_brake(training)))
         summary: dict[str, Any] = {}
         if runs is not None:
             summary = evaluate_free_runs(network, rec, seed=seed, settings=runs, progress=progress)

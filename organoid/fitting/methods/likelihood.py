@@ -79,10 +79,10 @@ def fit_likelihood(
         candidate = _candidate(rec, seen, used, weights, options, seed, progress)
         bar.update()
         network: SpikeResponseNetwork | CultureLIFNetwork
-        braked = weights.parameters._replace(brake=recorded_brake(seen))
-        network = SpikeResponseNetwork(braked, used.forced.stimulus)
+        brake = recorded_brake(seen)
+        network = SpikeResponseNetwork(weights.parameters._replace(brake=brake), used.forced.stimulus)
         if candidate is not None:
-            network = CultureLIFNetwork(candidate.weights.parameters)
+            network = CultureLIFNetwork(candidate.weights.parameters._replace(brake=brake))
             weights = replace(weights, choice=CULTURE_LIF, loss=candidate.weights.loss)
         summary = _free_runs(network, rec, history, options, seed, progress)
         bar.update()

@@ -29,6 +29,7 @@ from organoid.models.culture_lif.network import CultureLIFNetwork, CultureLIFPar
 from organoid.models.free_running import Injection
 from organoid.models.serialization import read_network, write_network
 from organoid.models.spike_response.network import SpikeResponseNetwork, SpikeResponseParameters
+from organoid.models.spike_response.terms.brake import Brake
 from organoid.models.spike_response.terms.population import PopulationFields
 
 N, STEPS = 6, 500
@@ -288,6 +289,19 @@ def test_injected_spikes_act_like_its_own_and_a_drive_moves_the_membrane() -> No
     none = np.empty(0, np.int64)
     push = Injection(none, none, 1.0, np.zeros(2), np.array([1]), np.full((1, N), 100.0))
     assert network.advance(state, 2, push).steps.tolist().count(1) == N
+
+
+def test_a_brake_holds_down_what_was_never_recorded_and_nothing_else() -> None:
+    p = module().network_parameters()
+    decay = np.exp(-0.001 / np.array([0.3]))
+    mean, top = N * 0.02 / (1 - decay), np.array([50.0])
+    far = CultureLIFNetwork(p._replace(brake=Brake(5.0, decay, mean, top, top)))
+    plain = CultureLIFNetwork(p)
+    a, b = (network.advance(network.initial_state(1), 3000) for network in (plain, far))
+    np.testing.assert_array_equal(a.steps, b.steps)
+    near = CultureLIFNetwork(p._replace(brake=Brake(5.0, decay, mean, np.array([0.5]), np.array([0.5]))))
+    held = near.advance(near.initial_state(1), 3000)
+    assert held.steps.size < 0.8 * a.steps.size
 
 
 def test_it_stops_when_it_runs_away() -> None:
