@@ -6,6 +6,7 @@ control bins. Corrections are tried from gentle to thorough: biases alone, then 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from organoid.fitting.free_run.moments import FreeFit, fit_free, longest_stretch
 from organoid.fitting.free_run.recorded_stimuli import with_recorded_pulses
 from organoid.fitting.free_run.safeguard import LikelihoodLoss
 from organoid.fitting.free_run.settings import DEFAULT, FreeRunSettings
-from organoid.fitting.teacher_forced.estimate import Design, ForcedFit, assemble
+from organoid.fitting.teacher_forced.estimate import Design, ForcedFit, assemble, without_products
 from organoid.models.free_running import FreeRunningNetwork
 from organoid.models.spike_response.network import SpikeResponseNetwork, SpikeResponseParameters
 from organoid.models.spike_response.terms.stimulus import StimulusKernels
@@ -53,7 +54,8 @@ class FreeWeights:
     parameters : SpikeResponseParameters
     choice : str
         "forced" (alive as it was), "rates" (biases corrected), "free" (all weights corrected), "between" (a
-        part of that, or of the biases' correction), "forced, not alive", "forced, other basis" (not alive, and no
+        part of that, or of the biases' correction), "simpler" (without products of population features, corrected
+        where needed), "forced, not alive", "forced, other basis" (not alive, and no
         correction is made for couplings of finite length), or "driven" (neither of these, with a shared drive alive).
     discrepancy : float
         Of the choice; see `organoid.fitting.free_run.criteria`.
@@ -112,7 +114,10 @@ def choose_free_weights(
     loss, kept, most = LikelihoodLoss(design, forced), forced.theta, max_loss(recorded, settings)
     options: dict[str, Any] = {"budget": BUDGET * most, "seed": seed, "device": device, "progress": progress}
     fits = (fit_free(training, design, forced, plan, **options) for plan in plans)
-    for name, theta, off in _corrections(forced.theta, fits, loss, most):
+    attempts = _corrections(forced.theta, fits, loss, most)
+    if recorded.bursts_count and forced.candidate.fields == "products":
+        attempts = chain(attempts, _without_products(training, design, forced, loss, most, settings, options))
+    for name, theta, off in attempts:
         parameters = assemble(training, design, theta)
         found = check_free_runs(SpikeResponseNetwork(parameters, stimulus), training, recorded, seed, settings)
         if found.discrepancy < best.discrepancy:
@@ -124,6 +129,26 @@ def choose_free_weights(
     if recorded.bursts_count:
         return best
     return _with_mean_rate(best, kept, loss, stimulus, training, recorded, seed, settings)
+
+
+def _without_products(
+    training: History,
+    design: Design,
+    forced: ForcedFit,
+    loss: Callable[[Array], float],
+    most: float,
+    settings: FreeRunSettings,
+    options: dict[str, Any],
+) -> Iterator[tuple[str, Array, tuple[float, ...]]]:
+    """Yield weights without products of population features: as they are, then corrected.
+
+    Some forced networks are far too quiet with them, and their moments then lead away from the recording.
+    """
+    simpler = without_products(training, design, forced)
+    yield "simpler", simpler.theta, ()
+    fits = (fit_free(training, design, simpler, plan, **options) for plan in settings.plans if plan.everything)
+    for _, theta, off in _corrections(simpler.theta, fits, loss, most):
+        yield "simpler", theta, off
 
 
 def _uncorrected(parameters: SpikeResponseParameters, found: "FreeRunCheck") -> FreeWeights:

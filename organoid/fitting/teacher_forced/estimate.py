@@ -61,6 +61,8 @@ class ForcedFit:
     converged : bool
     stimulus : StimulusKernels or None
         Of the chosen network: how pulses act on its units.
+    candidate : Candidate
+        The winning one.
     """
 
     theta: Array
@@ -73,6 +75,7 @@ class ForcedFit:
     sampling_error: float
     converged: bool
     stimulus: StimulusKernels | None = None
+    candidate: Candidate = OWN_HISTORY
 
     @property
     def coupled(self) -> NDArray[np.bool_]:
@@ -134,6 +137,37 @@ def fit_forced(
         gradient_norm=0.0 if solution is None else solution.gradient_norm,
         converged=solution is None or solution.converged,
         stimulus=stimulus_kernels(training, design, theta),
+        candidate=choice.best,
+    )
+
+
+def without_products(training: History, design: Design, forced: ForcedFit) -> ForcedFit:
+    """Return the same fit without products of population features.
+
+    Parameters
+    ----------
+    training : History
+    design : Design
+    forced : ForcedFit
+        With such products.
+    """
+    candidate = replace(forced.candidate, fields="linear", name=f"{forced.candidate.name}, no products")
+    theta = forced.theta
+    if (forced.kind == COUPLED).any():
+        start = torch.from_numpy(theta[design.columns(candidate)]).float()
+        solution = solve(design.problem(design.sample, candidate), start)
+        theta = np.where(forced.kind == COUPLED, _spread(design, candidate, solution), theta)
+    units = np.flatnonzero(forced.kind == FIELDS_ONLY)
+    if units.size:
+        alone = fit_alone(design, design.sample, replace(candidate, coupling_ridge=None), units)
+        theta = np.where(forced.kind == FIELDS_ONLY, alone, theta)
+    return replace(
+        forced,
+        theta=theta,
+        parameters=assemble(training, design, theta),
+        stimulus=stimulus_kernels(training, design, theta),
+        chosen=candidate.name,
+        candidate=candidate,
     )
 
 

@@ -25,6 +25,8 @@ CHOICES = {
     "between": "`network` (for simulation) lies part of the way from the forced weights to those corrected in free run",
     "forced, other basis": f"{_NOT_NEAR}, and corrections in free run are made for plain traces (basis='traces', no "
     f"delays) only: {NOT_CALIBRATED}",
+    "simpler": f"{_NOT_NEAR}; `network` (for simulation) has no products of population features and was "
+    "corrected in free run, `forced` (for prediction and edges) was not",
     "culture_lif": f"{_NOT_NEAR}, nor is it after correction; `network` (for simulation) is a culture LIF network "
     "fitted to the same spikes, `forced` (for prediction and edges) is not",
     "driven": f"{_NOT_NEAR}; with the shared drive of `network` (for simulation) it is",

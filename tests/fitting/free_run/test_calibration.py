@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from synthetic_recordings import known_network, poisson, recorded
+from synthetic_recordings import bursting, known_network, poisson, recorded
 
 import organoid
 from organoid.errors import FitError
@@ -17,6 +18,9 @@ from organoid.fitting.free_run import calibration as gate
 from organoid.fitting.free_run.comparison import summarize_activity
 from organoid.fitting.free_run.criteria import FAR, discrepancy, reasons
 from organoid.fitting.free_run.settings import FreeRunSettings
+from organoid.fitting.teacher_forced.design import forced_design
+from organoid.fitting.teacher_forced.estimate import fit_forced, negative_log_likelihood, without_products
+from organoid.fitting.teacher_forced.model_selection import constant_rates
 from organoid.fitting.teacher_forced.notes import CHOICES
 
 FINE = {
@@ -144,10 +148,29 @@ def test_weights_that_were_changed_are_not_called_those_of_the_record(monkeypatc
         moved = gate._with_mean_rate(best, np.zeros((3, 8)), lambda _: 0.0, None, training, summarize_activity(rec), 0)
         assert moved.choice == rates and moved.parameters is not p
         assert gate.with_latent_drive(best, rec, training, seed=0).choice == driven
-    assert {"rates", "driven", *gate.NOT_ALIVE} <= set(CHOICES)
+    assert {"rates", "driven", "simpler", "culture_lif", *gate.NOT_ALIVE} <= set(CHOICES)
 
 
 @pytest.mark.parametrize("option", [{"edge_null": "shifted"}, {"refit": True}, {"exact": True}, {"device": "cpu"}])
 def test_a_fit_by_gradient_refuses_options_of_the_likelihood_fit(option: dict[str, Any]) -> None:
     with pytest.raises(FitError, match=f"{next(iter(option))}=.* belongs to the likelihood fit"):
         organoid.fit(poisson([4.0, 6.0], 20.0, seed=1), model="lif", loss="rate", **option)
+
+
+def test_without_products_a_fit_is_as_good_as_it_can_be() -> None:
+    training = bin_history(bursting(6, 60.0, 0), 1e-3).training()
+    design = forced_design(training, np.random.default_rng(0))
+    forced = fit_forced(training, design)
+    fields = design.basis.fields
+    assert forced.candidate.fields != "none" and fields.product_shift.size
+    with_products = replace(forced, candidate=replace(forced.candidate, fields="products"))
+    simpler = without_products(training, design, with_products)
+    products = slice(design.n_couplings + fields.n_whole, design.n_couplings + fields.n_features)
+    assert not simpler.theta[products].any() and not simpler.parameters.field_weights[fields.n_whole :].any()
+    assert simpler.candidate.fields == "linear" and "no products" in simpler.chosen
+    best = negative_log_likelihood(design, simpler.theta)
+    assert best < negative_log_likelihood(design, constant_rates(design, design.sample))
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        other = simpler.theta + (simpler.theta != 0) * rng.normal(0, 0.3, simpler.theta.shape)
+        assert negative_log_likelihood(design, other) > best
