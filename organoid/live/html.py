@@ -2,6 +2,7 @@
 
 from organoid.figures.template import ACCENT, CONTRAST, FAINT, FONT, GRID, INK, MUTED, SCALE
 
+_COLOURS = [[0.0, "#ffffff"], [0.02, SCALE[0][1]], *SCALE[1:]]  # no spike is white, the first one is seen
 _STYLE = f"""
 body {{ margin: 0; padding: 16px 24px; font: 14px/1.45 {FONT}; color: {INK}; background: white; }}
 header {{ display: flex; flex-wrap: wrap; align-items: baseline; gap: 6px 18px; }}
@@ -25,7 +26,7 @@ const axis = {{gridcolor: "{GRID}", linecolor: "{FAINT}", zeroline: false, autom
 const base = {{font: {{family: {FONT!r}, size: 12, color: "{INK}"}}, margin: {{l: 56, r: 12, t: 8, b: 36}},
   showlegend: false, uirevision: 1}};
 const options = {{displayModeBar: false, responsive: true}};
-const scale = {[[0.0, "#ffffff"], *[[max(level, 0.02), colour] for level, colour in SCALE]]};
+const scale = {_COLOURS};
 const page = {{last: -1, bins: [], updates: 0, drawn: 0, over: false}};
 window.page = page;
 const number = x => x === null || x === undefined ? "–" : Number.isInteger(x) ? x.toLocaleString("en")

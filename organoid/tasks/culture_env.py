@@ -75,7 +75,7 @@ class CultureEnv(_gym.Env):  # type: ignore[misc,name-defined]
         info = device.info
         if info.n_units == 0:
             raise SessionError(f"{info.name} has no units, so there is nothing to observe")
-        self.device = device
+        self.device, self._info = device, info
         self._clock = TickClock.of(info.frame_rate, 1.0 / step if step > 0 else math.inf, episode)
         self.pulses = tuple(_default_pulses(device, n_electrodes) if pulses is None else pulses)
         self._seconds, self._target, self._reward = float(step), float(target_rate), reward
@@ -92,7 +92,7 @@ class CultureEnv(_gym.Env):  # type: ignore[misc,name-defined]
         self.device.start(int(self.np_random.integers(2**31)))
         self._filter = CommandFilter(self.device, self._clock.end_frame, deliver=True)
         self._steps, self._frame, self._running = 0, 0, True
-        return np.zeros(self.device.info.n_units, dtype=np.float32), {"time_s": 0.0}
+        return np.zeros(self._info.n_units, dtype=np.float32), {"time_s": 0.0}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Give the pulse of an action, if any, and let time pass for one step.
@@ -115,13 +115,13 @@ class CultureEnv(_gym.Env):  # type: ignore[misc,name-defined]
         self._steps += 1
         until = self._clock.boundary(self._steps)
         block = self.device.advance(until)
-        check_block(block, self._frame, until, self.device.info.n_units)
+        check_block(block, self._frame, until, self._info.n_units)
         self._frame = block.stop_frame
-        spikes = np.bincount(block.spike_units, minlength=self.device.info.n_units)
+        spikes = np.bincount(block.spike_units, minlength=self._info.n_units)
         counts = np.minimum(spikes, self._highest).astype(np.float32)
         terminated, truncated = block.stop_frame < until, self._steps >= self._clock.n_ticks
         self._running = not (terminated or truncated)
-        info = {"time_s": float(self.device.info.to_seconds(self._frame)), "accepted": accepted, "reason": reason}
+        info = {"time_s": float(self._info.to_seconds(self._frame)), "accepted": accepted, "reason": reason}
         return counts, self._reward_of(counts, int(action)), terminated, truncated, info
 
     def _stimulate(self, action: int) -> tuple[bool | None, str]:
