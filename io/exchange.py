@@ -46,18 +46,14 @@ def from_context(spike_times: Any, spike_units: Any, context: Mapping[str, Any] 
     """
     try:
         held = json.loads(context) if isinstance(context, str) else dict(context)
-        tables = {name: table_from_json(held[name]) for name in _TABLES}
-        window = {key: float(held[key]) for key in ("t_start", "t_stop")}
-        observed = np.array(held["observed"], dtype=np.float64).reshape(-1, 2)
-        rate = held["sampling_rate"]
-        said = {"sampling_rate": None if rate is None else float(rate), "metadata": dict(held["metadata"])}
-        notes = [str(note) for note in held["notes"]]
+        known: dict[str, Any] = {name: table_from_json(held[name]) for name in _TABLES}
+        known |= {key: float(held[key]) for key in ("t_start", "t_stop")}
+        known["observed"] = np.array(held["observed"], dtype=np.float64).reshape(-1, 2)
+        known["sampling_rate"] = None if held["sampling_rate"] is None else float(held["sampling_rate"])
+        known["metadata"], known["notes"] = dict(held["metadata"]), [str(note) for note in held["notes"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RecordingError(f"the context of the recording is damaged: {type(error).__name__}: {error}") from None
-    n = len(tables["units"])
-    return SpikeRecording(
-        spike_times, spike_units, n_units=n, observed=observed, notes=notes, **window, **said, **tables
-    )
+    return SpikeRecording(spike_times, spike_units, n_units=len(known["units"]), **known)
 
 
 def table_to_json(table: pd.DataFrame) -> dict[str, Any]:

@@ -120,8 +120,8 @@ def _all_numbered(values: dict[str, Any], parent: str) -> bool:
 
 def _joined(value: Any) -> Any:
     if isinstance(value, list):
-        parts = [flat_numbers(item) for item in value]
-        return None if not parts or any(part is None for part in parts) else np.concatenate(parts)
+        parts = [part for item in value if (part := flat_numbers(item)) is not None]
+        return np.concatenate(parts) if parts and len(parts) == len(value) else None
     return flat_numbers(value)
 
 

@@ -78,7 +78,7 @@ def _sorted(
     n_wide = int(np.sum(np.bincount(units, channels[kept] != rows[units], found.size) > 0)) if found.size else 0
     if n_wide:
         notes.append(f"{n_wide} of {found.size} sorted units have spikes on several channels; they lie at their first")
-    columns = {name: np.asarray(values)[rows] for name, values in held.items()}
+    columns: dict[str, Any] = {name: np.asarray(values)[rows] for name, values in held.items()}
     columns["name"] = [f"{name}_{unit}" for name, unit in zip(columns["name"].tolist(), found.tolist())]
     return frames[kept], units, {**columns, "sorted_unit": found}
 

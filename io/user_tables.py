@@ -97,7 +97,7 @@ def _rows(text: str) -> pd.DataFrame:
 
 
 def _is_number(cell: str, separator: str) -> bool:
-    return np.isfinite(_number(cell, separator))
+    return bool(np.isfinite(_number(cell, separator)))
 
 
 def _number(cell: Any, separator: str = ",") -> float:

@@ -42,7 +42,7 @@ def detect_file(request: DetectRequest, progress: bool) -> dict[str, Any]:
     if request.report is not None:
         from organoid.report.detection import write_detection_report
 
-        held = example_cutouts(request.file, rec, **which)
+        held = example_cutouts(request.file, rec, well=request.well, recording=request.recording)
         write_detection_report(request.report, rec, held, title=f"Spikes detected in {request.file.name}")
     noise = rec.units["noise_uv"].to_numpy(dtype=float)
     return {

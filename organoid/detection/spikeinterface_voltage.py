@@ -1,5 +1,6 @@
 """Voltage that SpikeInterface opens: its recordings, and the folders it saves (extra ``interop``)."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class SpikeInterfaceVoltage(Voltage):
 def load_folder(path: Path) -> Voltage:
     """Return the voltage of a folder that SpikeInterface saved."""
     try:
-        from spikeinterface.core import load
+        load = import_module("spikeinterface.core").load
     except ImportError:
         raise RecordingError(
             f'{path} is a folder; voltage in folders needs SpikeInterface: pip install "organoid[interop]"'

@@ -31,9 +31,9 @@ def to_neo(rec: SpikeRecording) -> Any:
     segment = neo.Segment(name="recording")
     block.segments.append(segment)
     segment.spiketrains.extend(spike_trains(rec))
-    for name, table, labels in (("stimuli", rec.stimuli, "waveform_id"), ("events", rec.events, "label")):
+    for name, table, column in (("stimuli", rec.stimuli, "waveform_id"), ("events", rec.events, "label")):
         if len(table):
-            said = [str(value) if pd.notna(value) else "" for value in table[labels]]
+            said = [str(value) if pd.notna(value) else "" for value in table[column]]
             segment.events.append(neo.Event(table["time_s"].to_numpy() * pq.s, labels=np.array(said), name=name))
     edges = np.concatenate([[rec.t_start], rec.observed.ravel(), [rec.t_stop]]).reshape(-1, 2)
     holes = edges[edges[:, 1] > edges[:, 0]]

@@ -5,6 +5,7 @@ import re
 import tempfile
 import uuid
 from datetime import UTC, datetime
+from importlib import import_module
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -134,10 +135,11 @@ def _culture_subject(said: dict[str, Any], culture: dict[str, str]) -> Any:
     if not culture:
         return None
     try:
-        import ndx_cell_culture as ndx
+        ndx = import_module("ndx_cell_culture")
     except ImportError:
         return None
-    held = ndx.CellCulture(**_fitting(ndx.CellCulture, {"name": "culture", "description": str(culture), **culture}))
+    known = {"name": "recorded_culture", "species": said["species"], "notes": str(culture), **culture}
+    held = ndx.CellCulture(**_fitting(ndx.CellCulture, known))
     return ndx.CellCultureSubject(culture=held, **said)
 
 
@@ -205,21 +207,20 @@ def _add_units(pynwb: Any, file: Any, rec: SpikeRecording, rows: dict[tuple[Any,
         name="units",
         description="detected spikes or sorted units",
         resolution=1 / rec.sampling_rate if rec.sampling_rate else None,
+        electrode_table=file.electrodes if rows else None,
     )
     file.units = table
     extra = [name for name in units.columns if name not in _SKIPPED and units[name].notna().any()]
     table.add_column("unit_name", "name of the unit")
     for name in extra:
         table.add_column(str(name), f"{name} of the unit")
-    if rows:
-        table.add_column("electrodes", "electrode of the unit", index=True, table=file.electrodes)
     for k, times in enumerate(trains(rec)):
         unit = units.iloc[k]
         row = {str(name): _cell(unit[name]) for name in extra}
         if rows:
             place = rows.get(_place(unit))
             row["electrodes"] = [] if place is None else [place]
-        table.add_row(spike_times=times, obs_intervals=rec.observed, unit_name=str(unit["name"]), id=k, **row)
+        table.add_unit(spike_times=times, obs_intervals=rec.observed, unit_name=str(unit["name"]), id=k, **row)
 
 
 def _cell(value: Any) -> Any:

@@ -37,7 +37,10 @@ def to_spikedata(rec: SpikeRecording) -> Any:
 
 def _rows(rec: SpikeRecording) -> list[dict[str, Any]]:
     table = rec.units
-    return [dict(row) for row in table.astype(object).where(table.notna(), None).to_dict("records")]
+    return [
+        {str(name): value for name, value in row.items()}
+        for row in table.astype(object).where(table.notna(), None).to_dict("records")
+    ]
 
 
 def from_spikedata(data: Any) -> SpikeRecording:

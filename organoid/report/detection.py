@@ -1,8 +1,9 @@
 """The report page of spike detection."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,7 @@ def write_detection_report(
     from plotly.offline import get_plotlyjs
 
     rate = rec.sampling_rate or 1.0
-    drawn = (
+    drawn: tuple[tuple[str, Callable[[], Any], str], ...] = (
         ("noise", lambda: noise_levels(rec), "The threshold of each channel is a multiple of its noise."),
         ("cutouts", lambda: cutouts(held, rate), "Spikes of the most active channels; what is no spike shows here."),
         ("raster", lambda: raster(rec), ""),

@@ -205,6 +205,19 @@ def test_nwb_in_other_tools(tmp_path: Path) -> None:
     assert sorted(found.tolist()) == rec.spike_ticks.tolist()
 
 
+@pytest.mark.slow
+def test_a_culture_in_the_terms_of_its_extension(tmp_path: Path) -> None:
+    pynwb = pytest.importorskip("pynwb", reason="pynwb is not installed")
+    pytest.importorskip("ndx_cell_culture", reason="ndx-cell-culture is not installed")
+    rec = recording().replace(metadata={"species": "human", "culture_type": "organoid", "cell_line": "H9", "age": 90})
+    path = interop.write_nwb(rec, tmp_path / "culture.nwb")
+    with pynwb.NWBHDF5IO(path, "r", load_namespaces=True) as io:
+        subject = io.read().subject
+        assert type(subject).__name__ == "CellCultureSubject"
+        assert (subject.species, subject.age, subject.culture.culture_type) == ("Homo sapiens", "P90D", "organoid")
+    assert read_recording(path, exclude=()).equals(rec)
+
+
 def inspected(path: Path) -> list[Any]:
     """Return what the NWB inspector finds that is more than a suggestion."""
     inspector = pytest.importorskip("nwbinspector", reason="the NWB inspector is not installed")
