@@ -216,6 +216,11 @@ class SpikeResponseNetwork:
             runaway=bool(runaway),
         )
 
+    @property
+    def brakes(self) -> bool:
+        """Whether there is a brake."""
+        return self.parameters.brake.present
+
     def braked(self, state: EscapeLIFState) -> float:
         """Return what the brake takes off the potential of every unit in a state, logit."""
         return float(braked(self.parameters.brake, state.memory.brake, False))

@@ -6,8 +6,9 @@ delay, and the network feels those spikes, and the volley, from the next step on
 response was fitted (`organoid.models.spike_response.terms.stimulus`) a pulse acts through its kernels alone, from the
 first step that begins with it or after it: they hold the direct spikes and what these set off, which must not come
 twice. Every electrode has a resource that its pulses use up and that recovers in seconds
-(`organoid.models.spike_response.fatigue`): it scales the kernels, or what direct spikes and the volley add to the
-population. Units that the network brakes, since it is more active than its recording ever was, are recruited less.
+(`organoid.models.spike_response.fatigue`): it scales the kernels, or the volley and what direct spikes add to the
+population. In a network with a brake, whose recorded range is known, it scales the probability of direct spikes, and
+units that are braked are recruited less.
 Every random
 number comes from a counter (step, pulse, unit), so nothing depends on how a run is cut into calls,
 and spikes before the first pulse are the same as without it.
@@ -264,10 +265,15 @@ class Tissue:
         volley = self.calibration.beta * self.recruitment.neurons_hit(direct) if self.calibration.beta else 0.0
         return self.recruitment.probability(direct, self.geometry.distances), volley
 
+    @property
+    def brakes(self) -> bool:
+        """Whether the network has a brake."""
+        return bool(getattr(self.network, "brakes", False))
+
     def excitability(self, state: TissueState) -> float:
         """Return the factor a braked network leaves of direct recruitment; 1 inside the recorded range."""
-        braked = getattr(self.network, "braked", None)
-        return 1.0 if braked is None else float(np.exp(-braked(state.network)))
+        network: Any = self.network
+        return float(np.exp(-network.braked(state.network))) if self.brakes else 1.0
 
     def has_kernel(self, electrode: int) -> bool:
         """Tell whether the response to pulses on an electrode (a row of the table) was fitted."""
@@ -386,13 +392,15 @@ class _Run:
         since = (state.frame - last) / tissue.rate
         counters = state.n_pulses * tissue.n_units + np.arange(tissue.n_units)
         drawn = uniform(np.uint64(state.keys[1]), counters)
-        hit = np.flatnonzero(drawn < rested * tissue.excitability(state) * tissue.recruitment.availability(since))
+        excitable = tissue.excitability(state) * (strength if tissue.brakes else 1.0)
+        hit = np.flatnonzero(drawn < rested * excitable * tissue.recruitment.availability(since))
         delay = tissue.recruitment.latency(uniform(np.uint64(state.keys[2]), counters[hit]))
         frames = state.frame + np.maximum(1, np.rint(delay * tissue.rate)).astype(np.int64)
         step = state.step + int(state.frame > state.step * tissue.frames_per_step)
         forced = frames // tissue.frames_per_step
         sent = np.full(1 if volley else 0, state.step, dtype=np.int64)
-        missing = np.full(hit.size if strength < 1.0 else 0, (strength - 1.0) * tissue.calibration.gamma)
+        unfelt = 0 if tissue.brakes or strength == 1.0 else hit.size
+        missing = np.full(unfelt, (strength - 1.0) * tissue.calibration.gamma)
         answer = float(uniform(np.uint64(state.keys[3]), np.array([state.n_pulses]))[0])
         relative = tissue.kernels.resource.relative(found) if tissue.kernels is not None else found
         self.state = tissue.tired(state, electrodes, found)._replace(
