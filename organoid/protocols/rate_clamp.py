@@ -20,7 +20,7 @@ from organoid.protocols import base
 from organoid.stimulation import Pulse
 
 NEW_TRIAL: dict[str, Any] = {"spikes": 0.0, "span": 0.0, "given_before": 0, "held": False, "reason": ""}
-LITTLE, MUCH = 0.05, 0.8  # of the highest pulse rate, over a trial
+MUCH = 0.8  # of the highest pulse rate, over a trial
 
 
 class RateClampParameters(base.Parameters):
@@ -46,7 +46,7 @@ class RateClampParameters(base.Parameters):
         After so long a time of control the clamp decides whether it can hold the target, and once more after each
         further such time.
     tolerance : float
-        Relative error of the mean rate over a trial at which the target counts as held.
+        Relative error of the mean rate over a trial at which the target counts as held; twice as much above it is far.
     """
 
     tick_rate: float = Field(default=50.0, gt=0)
@@ -57,7 +57,7 @@ class RateClampParameters(base.Parameters):
     integral_gain: float = Field(default=0.5, ge=0)
     max_pulse_rate: float = Field(default=20.0, gt=0)
     n_electrodes: int = Field(default=4, ge=1)
-    trial: float = Field(default=20.0, gt=0)
+    trial: float = Field(default=10.0, gt=0)
     tolerance: float = Field(default=0.15, gt=0)
 
     @model_validator(mode="after")
@@ -76,9 +76,9 @@ class RateClamp(base.ConfiguredProtocol):
     With error ``e = target - rate`` the pulse rate is ``gain e + integral_gain * sum(e dt)``, cut to
     ``[0, max_pulse_rate]``; while it is cut, the integral does not grow further that way.
 
-    After every ``trial`` seconds of control the mean rate is compared with the target. Where it lies above by more than
-    ``tolerance`` although hardly any pulses were given, or below at nearly the highest pulse rate, the outcome says
-    "cannot hold at this target", with the reason, and no further pulses are given.
+    After every ``trial`` seconds of control the mean rate is compared with the target. Where it lies far above, or below
+    at nearly the highest pulse rate, the outcome says "cannot hold at this target", with the reason, and no further
+    pulses are given: stimulation only excites, and in a culture whose bursts answer all or none it may evoke too much.
 
     Examples
     --------
@@ -148,10 +148,12 @@ class RateClamp(base.ConfiguredProtocol):
             return state
         rate, used = state["spikes"] / state["span"], (state["given"] - state["given_before"]) / state["span"]
         held, reason = abs(rate - p.target_rate) <= p.tolerance * p.target_rate, ""
-        if not held and rate > p.target_rate and used < LITTLE * p.max_pulse_rate:
-            reason = f"the rate is {rate:.2f} Hz almost without pulses, above the target, and pulses only excite"
+        if rate > (1.0 + 2.0 * p.tolerance) * p.target_rate:
+            reason = (
+                f"the rate was {rate:.2f} Hz over {p.trial:g} s at {used:.1f} pulses per second, far above the target"
+            )
         elif not held and rate < p.target_rate and used > MUCH * p.max_pulse_rate:
-            reason = f"the rate is {rate:.2f} Hz, below the target, at {used:.1f} pulses per second"
+            reason = f"the rate was {rate:.2f} Hz over {p.trial:g} s, below the target, at {used:.1f} pulses per second"
         return {**state, "spikes": 0.0, "span": 0.0, "given_before": state["given"], "held": held, "reason": reason}
 
     def _account(self, state: dict[str, Any], dt: float) -> dict[str, Any]:
