@@ -76,9 +76,10 @@ class RateClamp(base.ConfiguredProtocol):
     With error ``e = target - rate`` the pulse rate is ``gain e + integral_gain * sum(e dt)``, cut to
     ``[0, max_pulse_rate]``; while it is cut, the integral does not grow further that way.
 
-    After every ``trial`` seconds of control the mean rate is compared with the target. Where it lies far above, or below
-    at nearly the highest pulse rate, the outcome says "cannot hold at this target", with the reason, and no further
-    pulses are given: stimulation only excites, and in a culture whose bursts answer all or none it may evoke too much.
+    After every ``trial`` seconds of control the mean rate is compared with the target. Where it lies far above, or
+    below at nearly the highest pulse rate, the outcome says "cannot hold at this target", with the reason, and no
+    further pulses are given: stimulation only excites, and in a culture whose bursts answer all or none it may evoke
+    too much.
 
     Examples
     --------
