@@ -303,7 +303,7 @@ class Tissue:
         answer = kernels.dose is None or drawn < kernels.dose.probability(
             np.array(shape.amplitude), np.array(shape.width_s)
         )
-        sizes = new.sizes * strengths[mine] * float(answer)
+        sizes = new.sizes * strengths[mine] * float(answer) * min(1.0, kernels.together / max(where.size, 1))
         return pulses.since(step - kernels.memory).joined(PulseTrack(new.steps, new.curves, sizes))
 
     def resources(self, state: TissueState, electrodes: Index) -> NDArray[np.float64]:

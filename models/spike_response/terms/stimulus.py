@@ -111,6 +111,9 @@ class StimulusKernels:
         How responses tire, each electrode's on its own.
     dose : Dose, optional
         Whether pulses are answered; without it all are.
+    together : float
+        Largest number of electrodes that were pulsed at once. Pulses on more of them are scaled down to it: how further
+        ones add up was not recorded.
     scores : mapping of str to float
         How good the responses are on pulses that were held out; empty where they were not calibrated in free run.
 
@@ -135,6 +138,7 @@ class StimulusKernels:
     default_curve: int = -1
     resource: Resource = NO_FATIGUE
     dose: Dose | None = None
+    together: float = np.inf
     scores: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -177,7 +177,9 @@ class _Calibration:
         if scores["runaway"]:
             raise FitError("the network runs away under the recorded pulses once its response to them is as recorded")
         kernels = basis.kernels(found.weights, self._baselines(found, basis), steps)
+        together = max(int(np.unique(one.bins, return_counts=True)[1].max()) for one in self.sessions if one.bins.size)
         known = {
+            "together": float(together),
             "resource": resource,
             "dose": dose.dose,
             "scores": summary(scores, basis),
