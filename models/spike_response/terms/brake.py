@@ -78,7 +78,7 @@ def braked(brake: Any, traces: NDArray[Any], driven: bool) -> float:
         over = np.log(1.0 + LOG_GAIN * traces[m] / brake.mean[m]) - top[m]
         if over > 0.0:
             total += over
-    return brake.gain * total
+    return float(brake.gain * total)
 
 
 @borrowing()
