@@ -19,7 +19,7 @@ from organoid.closed_loop import Command, DeviceInfo, SessionError, Tick
 from organoid.protocols import base
 from organoid.stimulation import Pulse
 
-NEW_TRIAL: dict[str, Any] = {"spikes": 0.0, "span": 0.0, "given_before": 0, "held": False, "reason": ""}
+NEW_TRIAL: dict[str, Any] = {"spikes": 0.0, "span": 0.0, "given_before": 0, "held": False, "reason": "", "trials": 0}
 MUCH = 0.8  # of the highest pulse rate, over a trial
 
 
@@ -43,8 +43,7 @@ class RateClampParameters(base.Parameters):
     n_electrodes : int
         How many electrodes to stimulate in turn where the binding names none.
     trial : float, s
-        After so long a time of control the clamp decides whether it can hold the target, and once more after each
-        further such time.
+        From the second such time of control on, the clamp decides after each whether it can hold the target.
     tolerance : float
         Relative error of the mean rate over a trial at which the target counts as held; twice as much above it is far.
     """
@@ -76,10 +75,10 @@ class RateClamp(base.ConfiguredProtocol):
     With error ``e = target - rate`` the pulse rate is ``gain e + integral_gain * sum(e dt)``, cut to
     ``[0, max_pulse_rate]``; while it is cut, the integral does not grow further that way.
 
-    After every ``trial`` seconds of control the mean rate is compared with the target. Where it lies far above, or
-    below at nearly the highest pulse rate, the outcome says "cannot hold at this target", with the reason, and no
-    further pulses are given: stimulation only excites, and in a culture whose bursts answer all or none it may evoke
-    too much.
+    After every ``trial`` seconds of control, the first ones left out, the mean rate is compared with the target. Where
+    it lies far above, or below at nearly the highest pulse rate, the outcome says "cannot hold at this target", with
+    the reason, and no further pulses are given: stimulation only excites, and in a culture whose bursts answer all or
+    none it may evoke too much.
 
     Examples
     --------
@@ -149,13 +148,23 @@ class RateClamp(base.ConfiguredProtocol):
             return state
         rate, used = state["spikes"] / state["span"], (state["given"] - state["given_before"]) / state["span"]
         held, reason = abs(rate - p.target_rate) <= p.tolerance * p.target_rate, ""
-        if rate > (1.0 + 2.0 * p.tolerance) * p.target_rate:
+        if state["trials"] == 0:  # the controller is still finding its way
+            reason = ""
+        elif rate > (1.0 + 2.0 * p.tolerance) * p.target_rate:
             reason = (
                 f"the rate was {rate:.2f} Hz over {p.trial:g} s at {used:.1f} pulses per second, far above the target"
             )
         elif not held and rate < p.target_rate and used > MUCH * p.max_pulse_rate:
             reason = f"the rate was {rate:.2f} Hz over {p.trial:g} s, below the target, at {used:.1f} pulses per second"
-        return {**state, "spikes": 0.0, "span": 0.0, "given_before": state["given"], "held": held, "reason": reason}
+        return {
+            **state,
+            "spikes": 0.0,
+            "span": 0.0,
+            "given_before": state["given"],
+            "held": held,
+            "reason": reason,
+            "trials": state["trials"] + 1,
+        }
 
     def _account(self, state: dict[str, Any], dt: float) -> dict[str, Any]:
         """Sum up rate and error, second by second."""
