@@ -16,7 +16,6 @@ from organoid.io.supplied import ReadOptions
 
 BAD_INPUT, BUG, DIFFERENT, NOT_COMPARABLE = 2, 1, 3, 4
 _LARGEST_SEED = 2**63 - 1
-NWB_SUFFIX = ".nwb"
 
 app = typer.Typer(
     name="organoid",
@@ -112,7 +111,7 @@ def formats(as_json: Json = False) -> None:
 @reads
 def convert(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A recording, in any format read.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write, in the layout of this project.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write: .h5, .nwb or .csv.")],
     well: Well = None,
     recording: Which = None,
     metadata: Annotated[
@@ -122,23 +121,19 @@ def convert(
     reading: ReadOptions,
     as_json: Json = False,
 ) -> None:
-    """Write a recording as an organoid file, or as NWB where OUT ends in .nwb.
+    """Write a recording in the format that the suffix of OUT names.
 
-    An HDF5 file in a documented layout, which is read back exactly.
+    .h5 or .hdf5: an HDF5 file in a documented layout, which is read back exactly; .nwb: NWB; .csv: spike times.
     """
     added = as_metadata(metadata)
     check_output(out, inputs=(source,))
-    from organoid.io.organoid_hdf5 import write_recording
+    from organoid.cli.conversion import check_suffix, write_as
     from organoid.io.registry import read_with
 
+    check_suffix(out)
     rec = read_with(reading, source, well, recording)
     rec = rec.replace(metadata={**rec.metadata, **added})
-    if out.suffix == NWB_SUFFIX:
-        from organoid.interop.nwb import write_nwb
-
-        write_nwb(rec, out)
-    else:
-        write_recording(rec, out)
+    write_as(rec, out)
     found = {"out": out, "n_units": rec.n_units, "n_spikes": rec.n_spikes, "n_stimuli": len(rec.stimuli)}
     _show(found, as_json, lambda _: f"{out}: {rec.n_units} units, {rec.n_spikes} spikes")
 

@@ -141,6 +141,17 @@ def test_convert_never_replaces_its_input(refused, wells):
 # --- analyze, compare ---
 
 
+def test_convert_writes_what_the_suffix_says(run, refused, tmp_path):
+    code, _, err = run("convert", SAMPLE, tmp_path / "spikes.csv")
+    assert (code, err) == (0, "")
+    rec, table = organoid.read_recording(SAMPLE), pd.read_csv(tmp_path / "spikes.csv")
+    np.testing.assert_array_equal(table["time_s"], rec.spike_times)
+    np.testing.assert_array_equal(table["unit"], rec.spike_units)
+    for name in ("out.mat", "out"):
+        assert "expected .h5" in refused("convert", SAMPLE, tmp_path / name)
+        assert not (tmp_path / name).exists()
+
+
 def test_analyze_writes_a_folder_a_culture_and_again_over_it(run, tmp_path, wells):
     out = tmp_path / "tables"
     other = tmp_path / "elsewhere" / wells.name
