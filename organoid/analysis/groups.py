@@ -76,7 +76,7 @@ def with_groups(summary: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
     right = groups.assign(_file=groups["file"].map(_short))
     keys = ["_file"]
     if "well" in groups:
-        right["_well"] = right["well"].fillna("").astype(str).str.strip()
+        right["_well"] = right["well"].astype(object).fillna("").astype(str).str.strip()
         keys.append("_well")
     more = [name for name in right.columns if name not in ("file", "well", *keys)]
     joined = left.drop(columns=[name for name in more if name in left]).merge(

@@ -62,7 +62,22 @@ def fano(rec: SpikeRecording, window: float = 1.0) -> NDArray[np.float64]:
     U. Fano, "Ionization yield of radiations. II", 1947.
     """
     positive(window, "window")
-    counts = rec.counts(window)[rec.observed_bins(window)]
-    if len(counts) < 2:
+    grid = rec.bin_grid(window)
+    spans = observed_spans(rec)
+    if not len(spans):
         return np.full(rec.n_units, np.nan)
-    return ratio(counts.var(axis=0), counts.mean(axis=0))
+    begin, end = grid.position(spans[:, 0]), grid.position(spans[:, 1])
+    starts_inside = np.rint(begin * grid.width).astype(np.int64) + grid.start_tick < spans[:, 0]
+    first, stop = begin + starts_inside, np.minimum(end, grid.n_bins)  # whole bins of each span; a day has many
+    n_bins = int(np.maximum(stop - first, 0).sum())
+    if n_bins < 2:
+        return np.full(rec.n_units, np.nan)
+    seen = trains(rec)
+    bins = grid.position(seen.ticks)
+    whole = (bins >= first[seen.spans]) & (bins < stop[seen.spans])
+    pair = seen.units[whole] * np.int64(grid.n_bins) + bins[whole]
+    occupied, counts = np.unique(pair, return_counts=True)
+    units = occupied // grid.n_bins
+    mean = np.bincount(units, weights=counts, minlength=rec.n_units) / n_bins
+    square = np.bincount(units, weights=counts.astype(np.float64) ** 2, minlength=rec.n_units) / n_bins
+    return ratio(square - mean**2, mean)
