@@ -29,6 +29,8 @@ def _parameter(each: Field[Any], kind: Any) -> inspect.Parameter:
     plain = next((one for one in get_args(kind) if one is not type(None)), kind)
     several = isinstance(each.default, tuple)
     annotation: Any = list[plain] | None if several else plain | None  # type: ignore[valid-type]
+    if each.metadata.get("pair"):
+        name = f"{name}/--no-{name[2:]}"
     option = typer.Option(name, help=each.metadata["help"], metavar=each.metadata.get("metavar"))
     return inspect.Parameter(
         each.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[annotation, option]

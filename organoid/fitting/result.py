@@ -102,6 +102,15 @@ class Fit:
         """
         raise NotImplementedError
 
+    @property
+    def held_out(self) -> "pd.Series[float]":
+        """Loss on the held-out part, smaller is better: ``fitted``, and controls by the same function.
+
+        Controls are ``silent``, no spike at all; ``constant_rate``, the units' training rates; ``own_history``, each
+        unit's own history; and ``shuffled``, the same model trained on the spikes of wrong units. NaN: not computed.
+        """
+        raise NotImplementedError
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write the fit to an HDF5 file, which appears under its name only when complete.
 
@@ -193,6 +202,21 @@ class FitResult(Fit):
     TABLES: ClassVar[tuple[str, ...]] = (*Fit.TABLES, "goodness")
     LATER: ClassVar[tuple[str, ...]] = ("goodness",)
     PARTS: ClassVar[tuple[str, ...]] = _NETWORKS
+
+    @property
+    def held_out(self) -> "pd.Series[float]":
+        """Negative Poisson log-likelihood of the held-out part, bits/spike: ``fitted``, and controls of `Fit.held_out`.
+
+        From the scores: bits/spike is the difference to constant rates, and the pseudo-R2 the fraction of it.
+        """
+        bits, fraction, own = (
+            float(self.scores.get(f"heldout_{name}", np.nan))
+            for name in ("bits_per_spike", "pseudo_r2", "bits_per_spike_uncoupled")
+        )
+        constant = bits / fraction if fraction else np.nan
+        silent = np.nan if np.isnan(constant) else np.inf  # probability 0 of spikes that are there
+        losses = {"fitted": constant - bits, "silent": silent, "constant_rate": constant, "own_history": constant - own}
+        return pd.Series({**losses, "shuffled": np.nan}, dtype=float)
 
     @property
     def responses(self) -> pd.DataFrame:

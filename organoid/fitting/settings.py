@@ -143,6 +143,14 @@ class GradientSettings(FitSettings):
         Bin of the data and step of the model, s.
     compare : bool
         Also train a control on shuffled units, which takes as long again.
+    teacher_forced : bool, optional
+        Train on recorded history alone, resets included, where the model has such a pass (``forced_voltages``): spikes
+        are drawn with the probabilities that follow from it. Otherwise only the input of a unit is recorded, and its
+        own spikes reset it. Default: recorded history alone for losses of log-odds, where it predicts better.
+    likelihood_weight : float
+        Where spikes are compared and recorded history alone is trained on: weight of its likelihood beside the loss,
+        both in units of their value before training. A loss of spikes hardly sees how small a small probability is,
+        and a prediction depends on it. 0: the loss alone.
     free_run : bool or FreeRunSettings
         Whether, and how, the network is run freely and compared with the recording.
 
@@ -163,12 +171,18 @@ class GradientSettings(FitSettings):
     checkpoint: float | None = _option(None, "Gradient: keep states so many s apart, for less memory.", metavar="S")
     bin_width: float = _option(0.002, "Time step, s (1 ms; by gradient 2 ms).", metavar="S")
     compare: bool = _option(False, "Gradient: also train a control on shuffled units (as long again).")
+    teacher_forced: bool | None = _option(
+        None, "Gradient: recorded spikes reset the units in training (default: for losses of log-odds).", pair=True
+    )
+    likelihood_weight: float = _option(1.0, "Gradient: weight of the likelihood beside a loss of spikes.", metavar="X")
 
     def __post_init__(self) -> None:
         positive = (self.n_steps, self.batch, self.window, self.warmup, self.learning_rate, self.clip)
         pieces = [value for value in (self.truncate, self.checkpoint) if value is not None]
         if not all(value > 0 for value in (*positive, *pieces)):
             raise FitError(f"every training setting must be positive, got {self}")
+        if not self.likelihood_weight >= 0:
+            raise FitError(f"likelihood_weight={self.likelihood_weight!r}; expected 0 or more")
 
 
 S = TypeVar("S", bound=FitSettings)

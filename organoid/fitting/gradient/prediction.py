@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,12 +17,17 @@ from organoid.fitting.data.history import History
 from organoid.fitting.free_run.comparison import Summary, evaluate_free_runs, highest_rate
 from organoid.fitting.free_run.criteria import RUNAWAY_FACTOR
 from organoid.fitting.free_run.settings import FreeRunSettings
-from organoid.fitting.teacher_forced.prediction import score_gain, training_means
+from organoid.fitting.teacher_forced.design import OWN_HISTORY, assemble, forced_design
+from organoid.fitting.teacher_forced.model_selection import fit_alone
+from organoid.fitting.teacher_forced.prediction import bits_per_spike, score_gain, training_means
 from organoid.losses.base import Reads
-from organoid.models import TrainableModel, Trajectory
+from organoid.models import TrainableModel
 from organoid.models.free_running import FreeRunningNetwork
-from organoid.models.neurons.escape_noise_lif import seeded_state
+from organoid.models.neurons.escape_noise_lif import EscapeNoiseLIF, seeded_state
+from organoid.models.recurrent import RecurrentNetwork
 from organoid.models.rng import stream_key
+from organoid.models.simulators.event_builder import to_event_driven
+from organoid.models.simulators.event_driven import EventDrivenLIF
 from organoid.models.simulators.stepwise import StepwiseSimulator, free_network
 from organoid.models.states import joined
 from organoid.parallel import one_torch_thread
@@ -54,7 +59,7 @@ def as_recording(data: SpikeRecording | Counts, bin_width: float) -> SpikeRecord
 
 
 def answers(
-    model: TrainableModel, reads: Reads, history: History, start: int, n_draws: int, seed: int
+    model: TrainableModel, reads: Reads, history: History, start: int, n_draws: int, seed: int, resets: bool = False
 ) -> Iterator[tuple[int, Array]]:
     """Yield what a model does in the bins from `start` on, given all earlier recorded spikes, averaged over draws.
 
@@ -70,17 +75,20 @@ def answers(
     start : int
     n_draws, seed : int
         Of the noise.
+    resets : bool
+        Whether recorded spikes reset their units: then probabilities answer, and there is nothing to draw.
 
     Yields
     ------
     first_bin : int
     answer : ndarray, shape (n, n_units)
     """
+    reads, n_draws = ("logits", 1) if resets else (reads, n_draws)
     lead = max(1, round(_LEAD / history.bin_width))
     together = max(1, _ENTRIES // (n_draws * (lead + _CHUNK) * history.n_units))
     firsts = range(start - start % _CHUNK, history.n_bins, _CHUNK)
     for group in (firsts[k : k + together] for k in range(0, len(firsts), together)):
-        out = _side_by_side(model, history, group, lead, n_draws, seed)
+        out = _side_by_side(model, history, group, lead, n_draws, seed, resets)
         each = torch.sigmoid(out.logits.double()) if reads == "logits" else out.spikes.double()
         means = each[:, lead:].reshape(len(group), n_draws, -1, history.n_units).mean(1).numpy()
         for first, mean in zip(group, means, strict=True):
@@ -89,8 +97,8 @@ def answers(
 
 @torch.no_grad()
 def _side_by_side(
-    model: TrainableModel, history: History, firsts: Sequence[int], lead: int, n_draws: int, seed: int
-) -> Trajectory:
+    model: Any, history: History, firsts: Sequence[int], lead: int, n_draws: int, seed: int, resets: bool
+) -> Any:
     """Run the model over the stretches from ``firsts`` on, the draws of each stretch beside each other."""
     inputs, states, recorded = [], [], []
     for first in firsts:
@@ -106,6 +114,8 @@ def _side_by_side(
     longest = lead + min(_CHUNK, history.n_bins - firsts[0])
     x, forced = torch.cat(inputs)[:, :longest], torch.cat(recorded)[:, :longest]
     with one_torch_thread():
+        if resets:
+            return model.forced_voltages(forced, None, joined(states))
         return model.trajectory(x, joined(states), forced=forced)
 
 
@@ -152,16 +162,16 @@ class Predictions(NamedTuple):
     share: float
 
 
-def score_predictions(model: TrainableModel, reads: Reads, history: History) -> Predictions:
+def score_predictions(model: TrainableModel, reads: Reads, history: History, resets: bool = False) -> Predictions:
     """Choose the share of the mean on the training part, score the held-out part.
 
     A hard threshold makes a model too sure of itself, and some draws without a spike do not prove that none can
     come; probabilities need no such help. The score is that of
     `organoid.fitting.teacher_forced.prediction.bits_per_spike`.
     """
-    mean, shares = training_means(history), _SHARES[reads]
+    mean, shares = training_means(history), (0.0, *_SHARES[reads]) if resets else _SHARES[reads]
     gain, spikes = np.zeros((2, len(shares), history.n_units)), np.zeros(history.n_units)
-    for first, answer in answers(model, reads, history, 0, N_DRAWS, 0):
+    for first, answer in answers(model, reads, history, 0, N_DRAWS, 0, resets):
         bins = np.arange(first, first + len(answer))
         counts, seen = history.counts(first, first + len(answer)), history.observed[bins]
         for part, chosen in enumerate((seen & (bins < history.n_train), seen & (bins >= history.n_train))):
@@ -176,12 +186,43 @@ def score_predictions(model: TrainableModel, reads: Reads, history: History) -> 
     return Predictions(bits, per_unit, mean, shares[best])
 
 
-def free_form(model: TrainableModel, rate_limit: float) -> tuple[FreeRunningNetwork | None, tuple[str, ...]]:
-    """Return the free-running network, or None and why there is none."""
+def free_form(
+    model: TrainableModel, rate_limit: float, resets: bool = False
+) -> tuple[FreeRunningNetwork | None, tuple[str, ...]]:
+    """Return the free-running network, or None and why there is none.
+
+    A model trained on recorded history alone (``resets``) spikes with the probabilities that were trained, where its
+    cells and synapses have a compiled form for that; background noise is then none of its own.
+    """
     try:
+        if resets and isinstance(model, RecurrentNetwork):
+            try:
+                return _drawing(model, rate_limit), ()
+            except ModelError as error:
+                drawn = f"in free run spikes are not drawn with the trained probabilities: {error}"
+                return free_network(model, rate_limit), (() if type(model) is EscapeNoiseLIF else (drawn,))
         return free_network(model, rate_limit), ()
     except ModelError as error:
         return None, (f"the fit can predict, not simulate: {error}",)
+
+
+def _drawing(model: RecurrentNetwork, rate_limit: float) -> EventDrivenLIF:
+    """Return the network whose spikes are drawn with the log-odds of `RecurrentNetwork.forced_voltages`."""
+    sharp = to_event_driven(model, rate_limit)
+    soft = sharp.parameters._replace(noise_sd=np.zeros(model.n_units), escape_width=float(model.escape_width))
+    return EventDrivenLIF(soft, sharp.rows)
+
+
+def own_history_bits(history: History) -> tuple[float, Array]:
+    """Return what each unit's own history predicts: held-out bits/spike, of all and of each unit.
+
+    It is the baseline of the likelihood fit (`organoid.fitting.teacher_forced.estimate`), fitted to the training part:
+    traces of the unit's own spikes and its rate, no other unit.
+    """
+    training = history.training()
+    design = forced_design(training, np.random.default_rng(0))
+    own = fit_alone(design, design.sample, OWN_HISTORY)
+    return bits_per_spike(history, assemble(training, design, own))
 
 
 def score_free_runs(
@@ -215,14 +256,14 @@ def no_edges() -> pd.DataFrame:
     )
 
 
-def per_unit(rec: SpikeRecording, predicted: Predictions) -> pd.DataFrame:
+def per_unit(rec: SpikeRecording, predicted: Predictions, own_history: Array) -> pd.DataFrame:
     """Return the table of units; see `GradientFit`."""
     return pd.DataFrame(
         {
             "name": rec.units["name"],
             "rate_hz": firing_rates(rec),
             "bits_per_spike": predicted.per_unit,
-            "bits_per_spike_uncoupled": np.full(rec.n_units, np.nan),
+            "bits_per_spike_uncoupled": own_history,
             "coupled": np.ones(rec.n_units, dtype=bool),
             "capacity": np.ones(rec.n_units, dtype=np.int64),
             "training_mean_count": predicted.mean,

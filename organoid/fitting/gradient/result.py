@@ -26,6 +26,7 @@ _HELD_OUT = {
     "fitted": "held_out_loss",
     "silent": "held_out_loss_silent",
     "constant_rate": "held_out_loss_constant_rate",
+    "own_history": "held_out_loss_own_history",
     "shuffled": "held_out_loss_shuffled",
 }
 
@@ -41,9 +42,10 @@ class GradientFit(Fit):
     loss : SpikeLoss
         The loss it was trained with.
     scores : Series
-        heldout_bits_per_spike (of `predict` on the held-out part), heldout_bits_per_spike_uncoupled (NaN: not
-        trained), held_out_loss, held_out_loss_silent, held_out_loss_constant_rate, held_out_loss_shuffled (NaN unless
-        requested), n_units, n_spikes, seconds, peak_rss_mb.
+        heldout_bits_per_spike (of `predict` on the held-out part), heldout_bits_per_spike_own_history (what each
+        unit's own history predicts; also as heldout_bits_per_spike_uncoupled), held_out_loss, held_out_loss_silent,
+        held_out_loss_constant_rate, held_out_loss_shuffled (NaN unless requested), n_units, n_spikes, seconds,
+        peak_rss_mb.
     per_unit : DataFrame
         Beside what every fit has: training_mean_count (a bin).
     curve : DataFrame
@@ -73,9 +75,10 @@ class GradientFit(Fit):
         """Loss on the held-out part, all by the same function on the same windows.
 
         ``fitted``; ``silent``, no spike at all; ``constant_rate``, independent spikes at the training rates;
-        ``shuffled``, the same model trained on the spikes of wrong units (NaN unless asked for).
+        ``shuffled``, the same model trained on the spikes of wrong units (NaN unless requested). Own history is
+        compared in bits/spike (``scores``), as it has no form for every loss: NaN here.
         """
-        return pd.Series({name: float(self.scores[key]) for name, key in _HELD_OUT.items()}, dtype=float)
+        return pd.Series({name: float(self.scores.get(key, np.nan)) for name, key in _HELD_OUT.items()}, dtype=float)
 
     def predict(
         self,
@@ -88,7 +91,8 @@ class GradientFit(Fit):
     ) -> Array:
         """Return expected spike counts, each bin from earlier recorded spikes only.
 
-        A model trained on log-odds answers with their probabilities, averaged over draws of the noise. Any other
+        A model trained on recorded history alone answers with the probabilities that follow from it, another one
+        trained on log-odds with their probabilities, averaged over draws of the noise. Any other
         answers with its spikes, averaged over draws, with a share of the unit's training mean mixed in
         (``settings["share_of_mean"]``, chosen on the training part): a hard threshold makes a model too sure, and
         some draws without a spike do not prove that none can come.
@@ -119,7 +123,8 @@ class GradientFit(Fit):
             raise FitError(f"the data have {rec.n_units} units, the fit {self.model.n_units}; they must be the same")
         history = bin_history(rec, self.bin_width, t_start, t_stop)
         mean, share = self.per_unit["training_mean_count"].to_numpy(dtype=np.float64), self.settings["share_of_mean"]
-        found = answers(self.model, self.loss.reads, history, history.first_bin, n_draws, seed)
+        resets = bool(self.settings.get("recorded_resets"))  # fits of older versions have no such setting
+        found = answers(self.model, self.loss.reads, history, history.first_bin, n_draws, seed, resets)
         parts = [mixed(answer, mean, share) for _, answer in found]
         return np.concatenate([np.empty((0, rec.n_units)), *parts])
 

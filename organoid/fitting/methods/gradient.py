@@ -41,18 +41,20 @@ from torch import Tensor
 from organoid.errors import FitError
 from organoid.fitting.data.history import bin_history
 from organoid.fitting.data.windows import WindowedCounts, observed_counts, split_windows
+from organoid.fitting.gradient.notes import shortfalls
 from organoid.fitting.gradient.prediction import (
     SplitHistory,
     as_recording,
     free_form,
     no_edges,
+    own_history_bits,
     per_unit,
     rate_limit,
     score_free_runs,
     score_predictions,
 )
 from organoid.fitting.gradient.result import GradientFit, loss_name
-from organoid.fitting.gradient.training import held_out_loss, match_rates, train
+from organoid.fitting.gradient.training import held_out_loss, is_forced, match_rates, train
 from organoid.fitting.settings import GradientSettings, settings_from
 from organoid.fitting.teacher_forced.notes import UNCALIBRATED_RESPONSE
 from organoid.losses import LOSSES, SpikeLoss
@@ -68,7 +70,7 @@ Counts = NDArray[np.integer]
 
 _DRAWS = 5
 
-NOT_CALIBRATED = "not calibrated in free run: the network was trained on recorded input, not to live on its own spikes"
+NOT_CALIBRATED = "not calibrated in free run: the network was trained on recorded input, not on its own spikes"
 
 
 def fit_gradient(
@@ -128,9 +130,10 @@ def fit_gradient(
     network, criterion = _build_model(model, counts.shape[1], bin_width, seed), _build_loss(loss, bin_width)
     with one_torch_thread():
         if isinstance(model, str):
-            match_rates(network, criterion.reads, windows, seed)
+            match_rates(network, criterion.reads, windows, seed, settings)
         curve, losses = _train_and_score(network, criterion, windows, settings, seed, progress)
-        found = _Found(network, criterion, curve, losses, tuple(_notes(counts, windows, network, criterion)))
+        notes = _notes(counts, windows, network, criterion, is_forced(network, settings, criterion.reads))
+        found = _Found(network, criterion, curve, losses, tuple(notes))
         return _assemble(as_recording(data, bin_width), found, windows, settings, seed, progress, began)
 
 
@@ -157,11 +160,11 @@ def _train_and_score(
     n_units = windows.counts.shape[1]
     control = copy.deepcopy(network)
     curve = train(network, loss, windows, torch.arange(n_units), settings, seed, progress)
-    losses = {"held_out_loss": held_out_loss(network, loss, windows, seed, _DRAWS)}
+    losses = {"held_out_loss": held_out_loss(network, loss, windows, seed, _DRAWS, settings=settings)}
     losses |= _baselines(loss, windows, seed) | {"held_out_loss_shuffled": float("nan")}
     if settings.compare and n_units > 1:
         train(control, loss, windows, _derangement(n_units, seed), settings, seed, progress)
-        losses["held_out_loss_shuffled"] = held_out_loss(control, loss, windows, seed, _DRAWS)
+        losses["held_out_loss_shuffled"] = held_out_loss(control, loss, windows, seed, _DRAWS, settings=settings)
     return curve, losses
 
 
@@ -177,13 +180,16 @@ def _assemble(
     """Score predictions and free runs, and put everything together."""
     bin_width, model, loss = settings.bin_width, found.model, found.loss
     history = SplitHistory(**vars(bin_history(rec, bin_width)), n_training=windows.n_train)
-    predicted = score_predictions(model, loss.reads, history)
+    resets = is_forced(model, settings, loss.reads)
+    predicted = score_predictions(model, loss.reads, history, resets)
+    own, own_per_unit = own_history_bits(history)
     training_stop = min(rec.t_start + windows.n_train * bin_width, rec.t_stop)
-    network, missing = free_form(model, rate_limit(rec.select(t_stop=training_stop)))
+    network, missing = free_form(model, rate_limit(rec.select(t_stop=training_stop)), resets)
     summary, lacks = score_free_runs(network, rec, settings.free_runs, seed, progress and sys.stderr.isatty())
     scores = {
         "heldout_bits_per_spike": predicted.bits,
-        "heldout_bits_per_spike_uncoupled": float("nan"),
+        "heldout_bits_per_spike_uncoupled": own,
+        "heldout_bits_per_spike_own_history": own,
         **found.losses,
         "n_units": rec.n_units,
         "n_spikes": rec.n_spikes,
@@ -197,11 +203,19 @@ def _assemble(
         scores=pd.Series(scores, dtype=object),
         free_run=summary,
         edges=no_edges(),
-        per_unit=per_unit(rec, predicted),
+        per_unit=per_unit(rec, predicted, own_per_unit),
         units=rec.units,
         electrodes=rec.electrodes,
         bin_width=bin_width,
-        notes=(NOT_CALIBRATED, *missing, *lacks, UNCALIBRATED_RESPONSE, *found.notes, *rec.notes),
+        notes=(
+            *shortfalls(predicted.bits, own, summary),
+            NOT_CALIBRATED,
+            *missing,
+            *lacks,
+            UNCALIBRATED_RESPONSE,
+            *found.notes,
+            *rec.notes,
+        ),
         settings={
             "model": registered_name(model) or type(model).__name__,
             "loss": loss_name(loss),
@@ -211,6 +225,7 @@ def _assemble(
             "t_stop": rec.t_stop,
             "training_stop": training_stop,
             "share_of_mean": predicted.share,
+            "recorded_resets": resets,
             "training": asdict(settings),
         },
         curve=found.curve,
@@ -267,10 +282,20 @@ def _derangement(n: int, seed: int) -> Tensor:
     return order
 
 
-def _notes(counts: Tensor, windows: WindowedCounts, model: TrainableModel, loss: SpikeLoss) -> Iterator[str]:
-    if loss.reads == "logits" and not isinstance(model, EscapeNoiseLIF):
-        yield "training shaped probabilities of spikes; left alone, the network spikes at a hard threshold"
-    yield "no network without couplings was trained: heldout_bits_per_spike_uncoupled is undefined"
+def _notes(
+    counts: Tensor, windows: WindowedCounts, model: TrainableModel, loss: SpikeLoss, resets: bool
+) -> Iterator[str]:
+    if resets:
+        yield (
+            "trained on recorded history alone, resets included; in free run spikes are drawn with the probabilities "
+            "that were trained, instead of crossing a sharp threshold under background noise"
+        )
+    elif loss.reads == "logits" and not isinstance(model, EscapeNoiseLIF):
+        yield "training shaped probabilities of spikes; in free run the network spikes at a hard threshold"
+    yield (
+        "no network without couplings was trained: heldout_bits_per_spike_uncoupled is what each unit's own history "
+        "predicts, by the baseline of the likelihood fit"
+    )
     yield "edges is empty: the weights of a network trained by gradient are no estimates of connections"
     total, kept = int(counts.sum()), int(windows.counts.sum())
     yield (
