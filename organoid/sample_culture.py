@@ -1,4 +1,4 @@
-"""The packaged sample culture: a synthetic bursting one (see sample_data/README.md)."""
+"""The packaged sample data: synthetic cultures, pulses, a plate, raw voltage (see sample_data/README.md)."""
 
 from pathlib import Path
 
@@ -7,8 +7,13 @@ from organoid.errors import RecordingError
 NAME = "bursting_culture.h5"
 
 
-def sample_path() -> Path:
-    """Return where the sample culture lies, in an installed package or in a source checkout.
+def sample_path(name: str = NAME) -> Path:
+    """Return where a file of the sample data lies, in an installed package or in a source checkout.
+
+    Parameters
+    ----------
+    name : str
+        Default: the spontaneous bursting culture.
 
     Raises
     ------
@@ -18,6 +23,6 @@ def sample_path() -> Path:
     package = Path(__file__).resolve().parent
     folders = (package / "sample", package.parent / "sample_data")
     for folder in folders:
-        if (folder / NAME).is_file():
-            return folder / NAME
-    raise RecordingError(f"the sample culture {NAME} is in none of {', '.join(map(str, folders))}; install again")
+        if (folder / name).is_file():
+            return folder / name
+    raise RecordingError(f"the sample file {name} is in none of {', '.join(map(str, folders))}; install again")

@@ -125,12 +125,15 @@ def grow(p: Culture, rng: np.random.Generator) -> Network:
 
 
 @numba.njit
-def _simulate(n_steps, seed, cells, inhibitory, drive_nS, drive_chance, synapses, decay, recovery, release, constants):
+def _simulate(
+    n_steps, seed, cells, inhibitory, drive_nS, drive_chance, synapses, decay, recovery, release, constants, pulses
+):
     """Integrate the network (forward Euler); returns the sample number and the neuron of each spike.
 
     ``synapses`` holds first, target, weight_nS and delay (steps); those of neuron j are rows ``first[j]:first[j + 1]``.
     A spike releases ``release * x``; x, the vesicles left, falls by as much and recovers to 1 with tau_recovery.
     ``decay`` and ``recovery`` are step / tau; the NMDA block is lifted in proportion to the depolarisation.
+    ``pulses`` holds steps (in order), neurons and nS: conductance that a stimulus opens at once.
     """
     n = cells.shape[1]
     C, k, vr, vt, peak, a, b, c, d = cells
@@ -143,8 +146,13 @@ def _simulate(n_steps, seed, cells, inhibitory, drive_nS, drive_chance, synapses
     arriving_nS = np.zeros((2, n_slots, n))
     samples, neurons = [np.int64(0) for _ in range(0)], [np.int64(0) for _ in range(0)]
     random = np.uint64(seed) * np.uint64(2654435769) + np.uint64(88172645463325252)
+    pulse_step, pulse_neuron, pulse_nS = pulses
+    next_pulse = 0
     for step in range(n_steps):
         slot = step % n_slots
+        while next_pulse < pulse_step.size and pulse_step[next_pulse] == step:
+            ampa[pulse_neuron[next_pulse]] += pulse_nS[next_pulse]
+            next_pulse += 1
         for i in range(n):
             random ^= random << np.uint64(13)
             random ^= random >> np.uint64(7)
@@ -184,8 +192,17 @@ def _simulate(n_steps, seed, cells, inhibitory, drive_nS, drive_chance, synapses
     return np.array(samples), np.array(neurons)
 
 
-def run(p: Culture, rng: np.random.Generator, net: Network) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Simulate; returns the spikes of all neurons after the warm-up as sample numbers from 0 and neuron indices."""
+NO_PULSES = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0))
+
+
+def run(
+    p: Culture, rng: np.random.Generator, net: Network, pulses: tuple[Any, Any, Any] = NO_PULSES
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Simulate; returns the spikes of all neurons after the warm-up as sample numbers from 0 and neuron indices.
+
+    ``pulses`` are steps after the warm-up, neurons, and conductances in nS.
+    """
+    warm_up_steps = round(p.warm_up_s * SAMPLING_RATE_HZ / SAMPLES_PER_STEP)
     pre, post = np.nonzero(net.weight_nS)
     first = np.searchsorted(pre, np.arange(p.n_neurons + 1))
     cells = np.where(net.inhibitory, np.array(INHIBITORY)[:, None], np.array(EXCITATORY)[:, None])
@@ -210,6 +227,7 @@ def run(p: Culture, rng: np.random.Generator, net: Network) -> tuple[NDArray[np.
             p.nmda_blocked_mV,
             p.nmda_unblocked_mV,
         ),
+        (pulses[0] + warm_up_steps, pulses[1], pulses[2]),
     )
     samples -= round(p.warm_up_s * SAMPLING_RATE_HZ)
     return samples[samples >= 0], neurons[samples >= 0]

@@ -9,7 +9,11 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
+
+import organoid
+from organoid.detection import detect
 
 FOLDER = Path(__file__).parents[2] / "sample_data"
 RECORDING, TRUTH = "bursting_culture.h5", "bursting_culture_truth.h5"
@@ -150,3 +154,36 @@ def test_truth_matches_the_recording_and_its_own_synapses(culture, truth):
     np.add.at(rebuilt, (unit[pre[seen]], unit[post[seen]]), truth["synapses/weight_nS"][seen])
     np.testing.assert_allclose(weight_nS, rebuilt, atol=2e-3)
     assert json.loads(truth["parameters"])["seed"] == 20
+
+
+TEACHING = ("stimulated_culture.h5", "stimulated_culture_pulses.csv", "plate_groups.csv", "voltage_snippet.nwb")
+
+
+def test_all_sample_data_together_are_small():
+    files = [path for path in FOLDER.iterdir() if path.suffix in {".h5", ".csv", ".gz", ".nwb"}]
+    assert {path.name for path in files} >= set(TEACHING)
+    assert sum(path.stat().st_size for path in files) < 3_000_000
+
+
+def test_pulses_of_the_stimulated_culture_evoke_spikes():
+    rec = organoid.read_recording(FOLDER / TEACHING[0], stimuli=FOLDER / TEACHING[1])
+    times = rec.stimuli["time_s"].to_numpy()
+    after, before = (np.searchsorted(rec.spike_times, times + edge) for edge in (0.5, -0.4))
+    at, quiet = (np.searchsorted(rec.spike_times, times + edge) for edge in (0.1, 0.0))
+    assert len(times) == 85 and (after - at).mean() > 2 * (quiet - before).mean()
+
+
+def test_the_plate_has_its_groups():
+    groups = pd.read_csv(FOLDER / "plate_groups.csv")
+    assert len(groups) == 24 and set(groups["group"]) == {"control", "treated"}
+    for name in groups["file"].unique():
+        wells = organoid.read_recording(FOLDER / name).units["well"].unique()
+        assert set(wells) == set(groups.loc[groups["file"] == name, "well"])
+
+
+def test_spikes_of_the_voltage_snippet_are_found():
+    rec = detect(FOLDER / "voltage_snippet.nwb")
+    with h5py.File(FOLDER / "voltage_snippet.nwb") as file:
+        truth = np.sort(np.concatenate([data[()] for data in file["true_spike_times"].values()]))
+    nearest = np.abs(truth[:, None] - rec.spike_times).min(axis=1)
+    assert (nearest < 0.5e-3).mean() > 0.9
