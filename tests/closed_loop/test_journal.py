@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import h5py
 import numpy as np
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 import organoid
 from organoid.closed_loop import JournalError, SessionError, read_session, run_session
 from organoid.closed_loop.journal import schema
+from organoid.closed_loop.journal.provenance import describe
 from organoid.closed_loop.journal.reader import open_journal
 from organoid.closed_loop.journal.writer import _outcome_bytes
 from organoid.closed_loop.replay.compare import first_difference
@@ -227,3 +229,11 @@ def test_killed_sessions_lose_little():
     assert out.returncode == 0, out.stdout + out.stderr
     summary = json.loads(out.stdout)
     assert summary["kills"] == summary["opened"] == summary["within_promise"] == N_KILLS
+
+
+def test_a_protocol_typed_in_a_notebook_has_no_file(monkeypatch):
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
+    names = {"__name__": "__main__"}
+    exec("class Typed:\n    tick_rate = 10.0\n", names)
+    found, text = describe(names["Typed"]())
+    assert (found["file"], text) == ("", "")

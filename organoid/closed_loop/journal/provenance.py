@@ -66,7 +66,7 @@ def describe(protocol: Protocol) -> tuple[dict[str, Any], str]:
     ``parameters`` and ``sites``. The text is empty for protocols of this package.
     """
     kind = type(protocol)
-    file = inspect.getsourcefile(kind) if kind.__module__ in sys.modules else None
+    file = _source_file(kind)
     text = Path(file).read_text() if file is not None and Path(file).is_file() else ""
     found: dict[str, Any] = {
         "name": kind.__qualname__,
@@ -77,3 +77,11 @@ def describe(protocol: Protocol) -> tuple[dict[str, Any], str]:
     if isinstance(protocol, Described):
         found |= protocol.describe()
     return found, "" if kind.__module__.startswith("organoid.") else text
+
+
+def _source_file(kind: type) -> str | None:
+    """Return the file a class was written in; None for one typed at a prompt or in a notebook."""
+    try:
+        return inspect.getsourcefile(kind) if kind.__module__ in sys.modules else None
+    except (TypeError, OSError):
+        return None
