@@ -24,8 +24,9 @@ from organoid import SpikeRecording
 from organoid.culture import Recruitment, StimulationCalibration, simulate
 from organoid.fitting.data.history import History, bin_history
 from organoid.fitting.free_run.comparison import free_run_scores, summarise, summarize_activity
-from organoid.fitting.free_run.moments import ALL, fit_free
+from organoid.fitting.free_run.moments import fit_free
 from organoid.fitting.free_run.recorded_stimuli import with_recorded_pulses
+from organoid.fitting.free_run.settings import ALL
 from organoid.fitting.methods.likelihood import BIN_WIDTH
 from organoid.fitting.teacher_forced.design import forced_design
 from organoid.fitting.teacher_forced.estimate import fit_forced
