@@ -146,7 +146,7 @@ class Tissue:
         self.frame_rate = Fraction(frame_rate)
         self.frames_per_step = frames_per_step(network.dt, self.frame_rate)
         self._rate = float(self.frame_rate)
-        self._stride = coprime_stride(self.frames_per_step)
+        self.stride = coprime_stride(self.frames_per_step)
         self.kernels: StimulusKernels | None = getattr(network, "stimulus", None)
         self._numbers = geometry.electrode_numbers
         fitted = np.zeros(geometry.n_electrodes, dtype=bool)
@@ -321,12 +321,46 @@ class Tissue:
         left[electrodes], last[electrodes] = (1.0 - self._utilisation[electrodes]) * found, state.frame
         return state._replace(resource=left, last_pulse=last)
 
+    def given(self, state: TissueState, pulse: AnyPulse) -> TissueState:
+        """Return the state after a pulse, given now: units recruited, their spikes forced, the volley sent."""
+        electrodes = np.array(pulse.electrodes, dtype=np.int64)
+        found = self.resources(state, electrodes)
+        direct = np.array([not self.has_kernel(electrode) for electrode in pulse.electrodes])
+        strength = float(found[direct].mean()) if direct.any() else 1.0
+        rested, volley = self.effect(pulse)
+        last = state.last_spike.copy()
+        last[state.direct_units] = state.direct_frames
+        since = (state.frame - last) / self.rate
+        counters = state.n_pulses * self.n_units + np.arange(self.n_units)
+        drawn = uniform(np.uint64(state.keys[1]), counters)
+        excitable = self.excitability(state) * (strength if self.brakes else 1.0)
+        hit = np.flatnonzero(drawn < rested * excitable * self.recruitment.availability(since))
+        delay = self.recruitment.latency(uniform(np.uint64(state.keys[2]), counters[hit]))
+        frames = state.frame + np.maximum(1, np.rint(delay * self.rate)).astype(np.int64)
+        step = state.step + int(state.frame > state.step * self.frames_per_step)
+        forced = frames // self.frames_per_step
+        sent = np.full(1 if volley else 0, state.step, dtype=np.int64)
+        unfelt = 0 if self.brakes or strength == 1.0 else hit.size
+        missing = np.full(unfelt, (strength - 1.0) * self.calibration.gamma)
+        answer = float(uniform(np.uint64(state.keys[3]), np.array([state.n_pulses]))[0])
+        relative = self.kernels.resource.relative(found) if self.kernels is not None else found
+        return self.tired(state, electrodes, found)._replace(
+            n_pulses=state.n_pulses + 1,
+            pulses=self.with_pulse(state.pulses, pulse, step, relative, answer),
+            forced_steps=np.append(state.forced_steps, forced),
+            forced_units=np.append(state.forced_units, hit),
+            volley_steps=np.concatenate([state.volley_steps, sent, forced[: missing.size]]),
+            volleys=np.concatenate([state.volleys, np.full(sent.size, strength * volley), missing]),
+            direct_frames=np.append(state.direct_frames, frames),
+            direct_units=np.append(state.direct_units, hit),
+        )
+
     def frames_in_step(self, key: int, steps: Index, units: Index) -> Index:
         """Return a frame for each spike: seeded, distinct for spikes of one unit in one step."""
         first = steps * self.n_units + units
         offset = (uniform(np.uint64(key), first) * self.frames_per_step).astype(np.int64)
         if not np.all(first[1:] > first[:-1]):  # in order and each once, as large networks hand them out
-            offset = (offset + rank_among_equals(first) * self._stride) % self.frames_per_step
+            offset = (offset + rank_among_equals(first) * self.stride) % self.frames_per_step
         return steps * self.frames_per_step + offset
 
     def _check_call(self, state: TissueState, until_frame: int, pulses: Sequence[tuple[int, AnyPulse]]) -> None:
@@ -334,11 +368,15 @@ class Tissue:
             raise ModelError(f"the network ran away at frame {state.frame}; nothing can follow")
         if until_frame < state.frame:
             raise ModelError(f"cannot advance to frame {until_frame}: the tissue is at frame {state.frame}")
-        earliest = state.frame
+        self.check_pulses(pulses, until_frame, state.frame)
+
+    def check_pulses(self, pulses: Sequence[tuple[int, Pulse]], until_frame: int, since: int = 0) -> None:
+        """Raise StimulationError where pulses are out of order, outside some frames, or on electrodes there are not."""
+        earliest = since
         for frame, pulse in pulses:
             if not earliest <= frame < until_frame:
                 raise StimulationError(
-                    f"a pulse at frame {frame}; expected frames in order, from {state.frame} up to {until_frame - 1}"
+                    f"a pulse at frame {frame}; expected frames in order, from {since} up to {until_frame - 1}"
                 )
             if max(pulse.electrodes) >= self.geometry.n_electrodes:
                 raise StimulationError(
@@ -380,39 +418,8 @@ class _Run:
         self._emit(*own, frame)
 
     def give(self, pulse: AnyPulse) -> None:
-        """Give a pulse now: recruit units, force their spikes, send the volley."""
-        tissue, state = self.tissue, self.state
-        electrodes = np.array(pulse.electrodes, dtype=np.int64)
-        found = tissue.resources(state, electrodes)
-        direct = np.array([not tissue.has_kernel(electrode) for electrode in pulse.electrodes])
-        strength = float(found[direct].mean()) if direct.any() else 1.0
-        rested, volley = tissue.effect(pulse)
-        last = state.last_spike.copy()
-        last[state.direct_units] = state.direct_frames
-        since = (state.frame - last) / tissue.rate
-        counters = state.n_pulses * tissue.n_units + np.arange(tissue.n_units)
-        drawn = uniform(np.uint64(state.keys[1]), counters)
-        excitable = tissue.excitability(state) * (strength if tissue.brakes else 1.0)
-        hit = np.flatnonzero(drawn < rested * excitable * tissue.recruitment.availability(since))
-        delay = tissue.recruitment.latency(uniform(np.uint64(state.keys[2]), counters[hit]))
-        frames = state.frame + np.maximum(1, np.rint(delay * tissue.rate)).astype(np.int64)
-        step = state.step + int(state.frame > state.step * tissue.frames_per_step)
-        forced = frames // tissue.frames_per_step
-        sent = np.full(1 if volley else 0, state.step, dtype=np.int64)
-        unfelt = 0 if tissue.brakes or strength == 1.0 else hit.size
-        missing = np.full(unfelt, (strength - 1.0) * tissue.calibration.gamma)
-        answer = float(uniform(np.uint64(state.keys[3]), np.array([state.n_pulses]))[0])
-        relative = tissue.kernels.resource.relative(found) if tissue.kernels is not None else found
-        self.state = tissue.tired(state, electrodes, found)._replace(
-            n_pulses=state.n_pulses + 1,
-            pulses=tissue.with_pulse(state.pulses, pulse, step, relative, answer),
-            forced_steps=np.append(state.forced_steps, forced),
-            forced_units=np.append(state.forced_units, hit),
-            volley_steps=np.concatenate([state.volley_steps, sent, forced[: missing.size]]),
-            volleys=np.concatenate([state.volleys, np.full(sent.size, strength * volley), missing]),
-            direct_frames=np.append(state.direct_frames, frames),
-            direct_units=np.append(state.direct_units, hit),
-        )
+        """Give a pulse now."""
+        self.state = self.tissue.given(self.state, pulse)
 
     def block(self, start_frame: int) -> TissueBlock:
         """Return what happened since `start_frame`."""

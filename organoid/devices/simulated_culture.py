@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from organoid.closed_loop.contracts import Block, Command, Delivered, DeviceInfo, Receipt
 from organoid.culture.calibration import GAINS, StimulationCalibration, drawn_calibration
+from organoid.culture.energy import fan_out
 from organoid.culture.geometry import place
 from organoid.culture.recruitment import TIRING, Recruitment
+from organoid.culture.running import RunningCultures, network_of
 from organoid.culture.serialization import can_store, read_network, read_settings, write_network, write_settings
 from organoid.culture.source import Source, find_source
 from organoid.culture.tissue import Tissue, TissueState
@@ -48,7 +50,7 @@ class CultureSnapshot:
     recent : tuple of (frame, Pulse)
         Pulses whose blanking may still last.
     guard : GuardHistory
-    n_commands, n_blanked : int
+    n_commands, n_blanked, n_operations : int
     """
 
     tissue: TissueState
@@ -57,6 +59,7 @@ class CultureSnapshot:
     guard: GuardHistory
     n_commands: int
     n_blanked: int
+    n_operations: int = 0
 
 
 class SimulatedCulture:
@@ -121,7 +124,11 @@ class SimulatedCulture:
         self._info = _describe(self._tissue, limits, blanking, response)
         self._given = self._tissue.calibration
         self._guard = StimulationGuard(limits)
+        self._network = network_of(source.network)
+        self._fan_out = fan_out(source.network)
         self._state: TissueState | None = None
+        self._running: RunningCultures | None = None
+        self._operations = 0
         self._queue: list[Planned] = []
         self._recent: list[tuple[int, Pulse]] = []
         self._n_commands = 0
@@ -135,7 +142,7 @@ class SimulatedCulture:
     @property
     def frame(self) -> int:
         """The current frame."""
-        return self._living().frame
+        return self._living()
 
     @property
     def calibration(self) -> StimulationCalibration:
@@ -151,7 +158,8 @@ class SimulatedCulture:
         """Begin at frame 0 with a resting network; the seed fixes everything that follows."""
         if self._response == ENSEMBLE:
             self._tissue.calibration = drawn_calibration(self._given, seed)
-        self._state = self._tissue.initial_state(seed)
+        self._begin(self._tissue.initial_state(seed))
+        self._operations = 0
         self._guard = StimulationGuard(self._info.profile)
         self._queue, self._recent = [], []
         self._n_commands = self._n_blanked = 0
@@ -169,24 +177,51 @@ class SimulatedCulture:
         DeviceError
             If the device was not started, has run away, or `until_frame` has passed.
         """
-        state = self._living()
-        if state.runaway:
+        start = self._living()
+        if self._ran_away():
             raise DeviceError(
-                f"the network ran away at {self._info.to_seconds(state.frame):g} s: it fired beyond its limit "
+                f"the network ran away at {self._info.to_seconds(start):g} s: it fired beyond its limit "
                 "and was stopped; start again, with another fit or weaker stimulation"
             )
-        if until_frame < state.frame:
-            raise DeviceError(f"cannot advance to frame {until_frame}; the culture is at frame {state.frame}")
-        n_due = sum(planned.frame < until_frame for planned in self._queue)
-        due, self._queue = self._queue[:n_due], self._queue[n_due:]
-        block = self._tissue.advance(state, until_frame, [(planned.frame, planned.command.pulse) for planned in due])
-        self._state = block.state
-        given = [Delivered(planned.frame, planned.command) for planned in due if planned.frame < block.stop_frame]
-        seen = self._seen(block.start_frame, block.spike_frames, block.spike_units, given)
-        self._guard.forget(block.stop_frame)
-        return Block(
-            block.start_frame, block.stop_frame, block.spike_frames[seen], block.spike_units[seen], tuple(given)
-        )
+        if until_frame < start:
+            raise DeviceError(f"cannot advance to frame {until_frame}; the culture is at frame {start}")
+        due: list[Planned] = []
+        if self._queue and self._queue[0].frame < until_frame:
+            n_due = sum(planned.frame < until_frame for planned in self._queue)
+            due, self._queue = self._queue[:n_due], self._queue[n_due:]
+        frames, units = self._advance(until_frame, due)
+        stop = self._living()
+        given = tuple(Delivered(planned.frame, planned.command) for planned in due if planned.frame < stop)
+        if units.size and self._fan_out is not None:
+            self._operations += int(self._fan_out[units].sum())
+        if self._blanking_frames:
+            seen = self._seen(start, frames, units, given)
+            frames, units = frames[seen], units[seen]
+        self._guard.forget(stop)
+        return Block(start, stop, frames, units, given)
+
+    def _advance(self, until_frame: int, due: Sequence[Planned]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Let time pass, giving pulses on the way; returns frames and units of all spikes."""
+        if self._running is None:
+            assert self._state is not None
+            pulses = [(planned.frame, planned.command.pulse) for planned in due]
+            block = self._tissue.advance(self._state, until_frame, pulses)
+            self._state = block.state
+            return block.spike_frames, block.spike_units
+        self._tissue.check_pulses([(planned.frame, planned.command.pulse) for planned in due], until_frame)
+        parts = []
+        for planned in due:
+            parts += self._running.advance(planned.frame)
+            if self._ran_away():
+                break
+            self._running.give(0, planned.command.pulse)
+        parts += self._running.advance(until_frame)
+        frames, units = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
+        return frames, units
+
+    def work(self) -> dict[str, float]:
+        """Return synaptic operations since the start: connections that spikes have crossed; nothing if not countable."""
+        return {} if self._fan_out is None else {"synaptic_operations": self._operations}
 
     def stimulate(self, commands: Sequence[Command]) -> Sequence[Receipt]:
         """Plan pulses for the current frame or later; each is checked by the guard."""
@@ -209,24 +244,26 @@ class SimulatedCulture:
     def snapshot(self) -> CultureSnapshot:
         """Return everything that decides the future; it can be restored any number of times."""
         return CultureSnapshot(
-            self._living(),
+            self._tissue_state(),
             tuple(self._queue),
             tuple(self._recent),
             self._guard.history,
             self._n_commands,
             self._n_blanked,
+            self._operations,
         )
 
     def restore(self, snapshot: CultureSnapshot) -> None:
         """Go back to a snapshot of this culture, or of one made in the same way."""
-        self._state = snapshot.tissue
+        self._begin(snapshot.tissue)
+        self._operations = snapshot.n_operations
         self._queue, self._recent = list(snapshot.queue), list(snapshot.recent)
         self._guard.restore(snapshot.guard)
         self._n_commands, self._n_blanked = snapshot.n_commands, snapshot.n_blanked
 
     def close(self) -> None:
         """Drop waiting pulses and stop."""
-        self._state = None
+        self._state = self._running = None
         self._queue, self._recent = [], []
 
     def write_to(self, group: h5py.Group) -> None:
@@ -259,13 +296,34 @@ class SimulatedCulture:
             response=str(group.attrs.get(_RESPONSE, AS_GIVEN)),  # absent in sessions of earlier versions
         )
 
-    def _living(self) -> TissueState:
+    def _begin(self, state: TissueState) -> None:
+        """Go on from a state: compiled ticks where the network allows it, else step by step."""
+        self._state, self._running = state, None
+        if self._network is not None:
+            self._state, self._running = None, RunningCultures(self._tissue, [state])
+
+    def _living(self) -> int:
+        """Return the current frame."""
+        if self._running is not None:
+            return self._running.frame
         if self._state is None:
             raise DeviceError("the culture is not running; call start(seed) first")
+        return self._state.frame
+
+    def _ran_away(self) -> bool:
+        if self._running is not None:
+            return bool(self._running.ran_away[0] >= 0)
+        return self._state is not None and self._state.runaway
+
+    def _tissue_state(self) -> TissueState:
+        self._living()
+        if self._running is not None:
+            return self._running.snapshot()
+        assert self._state is not None
         return self._state
 
     def _plan(self, command: Command) -> Receipt:
-        now = self._living().frame
+        now = self._living()
         wanted = now if command.at_frame is None else max(now, int(command.at_frame))
         frame = self._guard.earliest_free(command.pulse, wanted)
         verdict = self._guard.admit(command.pulse, frame)
@@ -280,8 +338,6 @@ class SimulatedCulture:
     ) -> NDArray[np.bool_]:
         """Tell which spikes are detected, and remember pulses whose blanking goes on."""
         seen = np.ones(frames.size, dtype=bool)
-        if not self._blanking_frames:
-            return seen
         self._recent += [(delivered.frame, delivered.command.pulse) for delivered in given]
         self._recent = [(frame, pulse) for frame, pulse in self._recent if frame + self._blanking_frames > start]
         for frame, pulse in self._recent:
