@@ -1,7 +1,7 @@
-"""Speed of closed-loop sessions, by CPU time on one core: ``python -m benchmarks.closed_loop [--json] [FIT.h5]``.
+"""Speed of closed-loop sessions, CPU time on one core: ``python -m benchmarks.closed_loop [--json] [FIT.h5]``.
 
-Rate clamp on a simulated culture, journal on disk and guard on, at 100 and 1,000 ticks per second; a large network; many
-cultures side by side; and, where they are installed, cleosim on a network of the same size, and livn. Best of three.
+Rate clamp on a simulated culture, journal on disk and guard on, at 100 and 1,000 ticks per second; a large network;
+many cultures side by side; and, where it is installed, cleosim on a network of the same size. Best of three.
 """
 
 import argparse
@@ -104,7 +104,7 @@ def large_network(n: int) -> SpikeResponseNetwork:
 
 
 def cleo(n: int) -> dict[str, Any]:
-    """Return times real time of cleosim on a network of the same size, 1 kHz, Brian's numpy code; None if not installed."""
+    """Return times real time of cleosim on a network of the same size, 1 kHz, Brian's numpy code."""
     try:
         import brian2 as b2
         import cleo as cleosim

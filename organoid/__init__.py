@@ -42,6 +42,7 @@ _HOME = {
     "run_session": "organoid.closed_loop",
     "replay": "organoid.sessions",
     "yoke": "organoid.sessions",
+    "run_sessions": "organoid.sessions",
     "fork": "organoid.sessions",
     "check_device": "organoid.closed_loop",
     "check_protocol": "organoid.closed_loop",
@@ -89,7 +90,7 @@ if _TYPE_CHECKING:
     from organoid.recording import SpikeRecording, concatenate
     from organoid.recording.artefacts import find_pulses
     from organoid.report import write_report
-    from organoid.sessions import fork, replay, yoke
+    from organoid.sessions import fork, replay, run_sessions, yoke
     from organoid.stimulation import Pulse, PulseTrain, StimulationGuard
     from organoid.wells import fit_wells
 
@@ -122,6 +123,7 @@ __all__ = [
     "read_recording",
     "replay",
     "run_session",
+    "run_sessions",
     "simulate",
     "write_recording",
     "write_report",

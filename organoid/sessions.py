@@ -1,5 +1,6 @@
-"""Sessions put together from registries and from other sessions: replay, yoked controls, forks."""
+"""Sessions put together from registries and from other sessions: many at once, replay, yoked controls, forks."""
 
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from os import PathLike
 from pathlib import Path
@@ -19,8 +20,14 @@ from organoid.closed_loop import (
     run_session,
 )
 from organoid.closed_loop import replay as replay_with
+from organoid.closed_loop.batch import BatchProtocol, Sessions, run_batch
+from organoid.closed_loop.checked_protocol import CheckedProtocol
 from organoid.closed_loop.journal import schema
 from organoid.closed_loop.journal.reader import open_journal
+from organoid.closed_loop.latency import latency_profile
+from organoid.closed_loop.random_streams import check_seed
+from organoid.closed_loop.session import Plan
+from organoid.closed_loop.ticks import TickClock
 from organoid.protocols import rebuild_protocol
 from organoid.protocols.substituted import ForkedProtocol, SubstitutedStimuli, delivered_in
 
@@ -92,6 +99,88 @@ def replay(
         rebuild_device if device is None else lambda name, group: device,
         rebuild_protocol if protocol is None else lambda description: protocol,
     )
+
+
+def run_sessions(
+    protocols: Protocol | Sequence[Protocol],
+    devices: Device | Sequence[Device],
+    duration: float | Fraction,
+    *,
+    seeds: Iterable[int] | None = None,
+    journals: Sequence[str | PathLike[str]] | None = None,
+    deliver: bool = True,
+) -> Sequence[Session]:
+    """Run many sessions in one process: session ``k`` of protocol, device and seed ``k``.
+
+    Where one protocol object that decides in batches (`organoid.closed_loop.BatchProtocol`) meets one simulated
+    culture with many seeds, all of them advance together, and one call decides for all. Otherwise the sessions run one
+    after the other. Each is the same as with `run_session`.
+
+    Parameters
+    ----------
+    protocols, devices : one, or a sequence of them
+        One stands for as many as there are of the others.
+    duration : float or Fraction, s
+    seeds : iterable of int, optional
+        Default: 0, 1, 2, ...
+    journals : sequence of path, optional
+        One for each session; without them the sessions stay in memory.
+    deliver : bool
+        As in `run_session`.
+
+    Returns
+    -------
+    sequence of Session
+        After a batch, a session's tables are put together when it is asked for; ``outcomes`` has all outcomes.
+
+    Raises
+    ------
+    SessionError
+        If there are different numbers of protocols, devices, seeds and journals.
+
+    Examples
+    --------
+    >>> culture = organoid.SimulatedCulture(organoid.preset("bursting_culture"))  # doctest: +SKIP
+    >>> sessions = organoid.run_sessions(PeriodicPulses(), culture, 60.0, seeds=range(64))  # doctest: +SKIP
+    """
+    given = None if seeds is None else [check_seed(seed) for seed in seeds]
+    lists = {"protocols": _listed(protocols), "devices": _listed(devices), "seeds": given, "journals": journals}
+    n = max(len(values) for values in lists.values() if values is not None)
+    for name, values in lists.items():
+        one_for_all = name in ("protocols", "devices") and values is not None and len(values) == 1
+        if values is not None and len(values) != n and not one_for_all:
+            raise SessionError(f"{len(values)} {name} for {n} sessions; give one for each")
+    every_protocol, every_device = (list(lists[name] or ()) * n for name in ("protocols", "devices"))
+    numbers = list(range(n)) if given is None else given
+    paths = [None] * n if journals is None else [Path(path) for path in journals]
+    together = _together(every_protocol[:n], every_device[:n], duration, numbers, deliver)
+    if together is not None:
+        return together if journals is None else [together.write(k, path) for k, path in enumerate(paths)]
+    pairs = zip(every_protocol[:n], every_device[:n], numbers, paths, strict=True)
+    return [
+        run_session(protocol, device, duration, journal=path, seed=seed, deliver=deliver, progress=False)
+        for protocol, device, seed, path in pairs
+    ]
+
+
+def _listed(values: Any) -> list[Any]:
+    return list(values) if isinstance(values, Sequence) else [values]
+
+
+def _together(
+    protocols: Sequence[Any], devices: Sequence[Any], duration: float | Fraction, seeds: Sequence[int], deliver: bool
+) -> Sessions | None:
+    """Return the sessions of one protocol and one device with many seeds, side by side; None where that cannot be."""
+    protocol, device = protocols[0], devices[0]
+    same = all(other is protocol for other in protocols) and all(other is device for other in devices)
+    if not (same and len(seeds) > 1 and isinstance(protocol, BatchProtocol) and hasattr(device, "side_by_side")):
+        return None
+    batch = device.side_by_side(seeds)
+    if batch is None:
+        return None
+    clock = TickClock.of(device.info.frame_rate, CheckedProtocol(protocol).tick_rate, duration)
+    plan = Plan(clock, seeds[0], latency_profile("ideal"), deliver, False)
+    return run_batch(protocol, device, batch, plan, seeds)
 
 
 def yoke(

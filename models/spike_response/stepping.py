@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
 from organoid.models.compiled.spike_response.free_run import ACTIVITY_TAU
 from organoid.models.compiled.spike_response.step import (
     Input,
@@ -18,8 +19,10 @@ from organoid.models.compiled.spike_response.step import (
     sample,
 )
 from organoid.models.spike_response.network import EscapeLIFState, SpikeResponseNetwork
-from organoid.models.spike_response.terms.stimulus import NO_PULSES, PulseTrack, pulse_input
+from organoid.models.spike_response.terms.stimulus import NO_PULSES, pulse_input
 from organoid.models.spike_response.terms.traces import NOTHING
+
+_COPY_BY_COPY = ("population", "brake")  # one row per trace, the copies side by side in it
 
 __all__ = [
     "ACTIVITY_TAU",
@@ -54,10 +57,10 @@ def state_of_copy(state: State, copy: int, n_copies: int, key: int, step: int, a
 
 
 def _joined(values: Sequence[Any], name: str) -> Any:
-    """Join the memories of copies: traces of the population run copy by copy within each field."""
+    """Join the memories of copies."""
     if hasattr(values[0], "_fields"):
         return type(values[0])(*(_joined(part, inner) for inner, part in zip(values[0]._fields, zip(*values))))
-    if name == "population":
+    if name in _COPY_BY_COPY:
         return np.ascontiguousarray(np.stack(values, axis=1).ravel())
     if np.ndim(values[0]) == 0:
         return values[0]
@@ -67,7 +70,7 @@ def _joined(values: Sequence[Any], name: str) -> Any:
 def _split(value: Any, name: str, copy: int, n_copies: int) -> Any:
     if hasattr(value, "_fields"):
         return type(value)(*(_split(part, inner, copy, n_copies) for inner, part in zip(value._fields, value)))
-    if name == "population":
+    if name in _COPY_BY_COPY:
         return value.reshape(-1, n_copies)[:, copy].copy()
     if np.ndim(value) == 0:
         return value
@@ -75,10 +78,8 @@ def _split(value: Any, name: str, copy: int, n_copies: int) -> Any:
     return value[..., copy * width : (copy + 1) * width].copy()
 
 
-def inputs_of(
-    network: SpikeResponseNetwork, keys: Sequence[int], weight: float, room: int, pulses: PulseTrack = NO_PULSES
-) -> Input:
-    """Return the input of the compiled step: pulses that act through fitted responses, and room for forced spikes.
+def inputs_of(network: SpikeResponseNetwork, keys: Sequence[int], weight: float, room: int) -> Input:
+    """Return the input of the compiled step, with room for forced spikes; nothing enters by itself.
 
     Parameters
     ----------
@@ -88,16 +89,14 @@ def inputs_of(
         How much a forced spike counts in the population.
     room : int
         Most spikes that are forced in one step.
-    pulses : PulseTrack
-        They act on all copies; steps are those of the run.
     """
     none = np.empty(0, dtype=np.int64)
     return Input(
         np.array(keys, dtype=np.uint64),
         *(np.zeros(room, dtype=np.int64), none, float(weight), np.empty(0)),
         *(none, np.empty((0, 0))),
-        pulses=pulse_input(pulses, network.stimulus, network.n_units),
-        starts=np.zeros(len(keys), dtype=np.int64),
+        pulses=pulse_input(NO_PULSES, None, network.n_units),
+        starts=none,
     )
 
 

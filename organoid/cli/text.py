@@ -211,6 +211,9 @@ def session_text(found: Mapping[str, Any]) -> str:
         "pulses": f"{number(found['n_pulses'])} given, {number(found['commands'].get('given', 0))} asked for",
     }
     head |= _rejected(found["rejected"], found["late"], found["missed"])
+    if "synaptic_operations" in found["work"]:
+        per_s = number(found["work"]["synaptic_operations_per_s"])
+        head["synaptic operations"] = f"{number(found['work']['synaptic_operations'])}, {per_s} per s"
     values = {name.replace("_", " "): _value(value) for name, value in found["values"].items()}
     return "\n\n".join(part for part in (lines(head | values | _written(found)), notes(found["warnings"])) if part)
 

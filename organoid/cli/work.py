@@ -214,6 +214,7 @@ def session_found(request: SessionRequest, session: Session, device: Device) -> 
         "late": commands.get("late", 0),
         "missed": commands.get("missed", 0),
         "values": session.outcome.get("values", {}),
+        "work": session.outcome.get("work", {}),
         "warnings": list(device.info.warnings),
     }
 

@@ -1,5 +1,6 @@
 """Closed-loop sessions: contracts, runtime, journal, replay, latency profiles, conformance of devices."""
 
+from organoid.closed_loop.batch import BatchProtocol, Sessions, TickBatch, run_batch
 from organoid.closed_loop.conformance import check_device
 from organoid.closed_loop.contracts import (
     Block,
@@ -9,6 +10,7 @@ from organoid.closed_loop.contracts import (
     Device,
     DeviceInfo,
     Journalled,
+    Metered,
     Observer,
     Planned,
     Protocol,
@@ -28,6 +30,7 @@ from organoid.errors import JournalError, ProtocolError, SessionError
 
 __all__ = [
     "LATENCY_PROFILES",
+    "BatchProtocol",
     "Block",
     "Command",
     "Delivered",
@@ -37,6 +40,7 @@ __all__ = [
     "Journalled",
     "JournalError",
     "LatencyProfile",
+    "Metered",
     "Observer",
     "Planned",
     "Protocol",
@@ -47,13 +51,16 @@ __all__ = [
     "RowObserver",
     "Session",
     "SessionError",
+    "Sessions",
     "Tick",
+    "TickBatch",
     "TickClock",
     "check_device",
     "check_protocol",
     "latency_profile",
     "read_session",
     "replay",
+    "run_batch",
     "run_session",
     "session_summary",
 ]

@@ -274,6 +274,14 @@ class Journalled(TypingProtocol):
         """Build the device again from what `write_to` left."""
 
 
+@runtime_checkable
+class Metered(TypingProtocol):
+    """A device that counts the work of what it simulates."""
+
+    def work(self) -> Mapping[str, float]:
+        """Return counts since the start, such as ``synaptic_operations``; empty where they are not known."""
+
+
 class Observer(TypingProtocol):
     """Somebody who watches a session: a live page, an online fit, a test. It cannot change anything.
 

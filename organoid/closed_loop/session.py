@@ -4,7 +4,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from os import PathLike
 from pathlib import Path
@@ -15,9 +15,19 @@ from tqdm import tqdm
 from organoid.closed_loop.blocks import check_block
 from organoid.closed_loop.checked_protocol import CheckedProtocol
 from organoid.closed_loop.command_filter import CommandFilter, CommandOutcome
-from organoid.closed_loop.contracts import Block, Command, Delivered, Device, Observer, Protocol, RowObserver, Tick
+from organoid.closed_loop.contracts import (
+    Block,
+    Command,
+    Delivered,
+    Device,
+    Metered,
+    Observer,
+    Protocol,
+    RowObserver,
+    Tick,
+)
 from organoid.closed_loop.journal import schema
-from organoid.closed_loop.journal.provenance import package_hash, versions
+from organoid.closed_loop.journal.provenance import describe, package_hash, versions
 from organoid.closed_loop.journal.reader import Session, session_from
 from organoid.closed_loop.journal.writer import Header, Journal
 from organoid.closed_loop.latency import LatencyProfile, latency_profile
@@ -37,6 +47,10 @@ class Plan:
     deliver: bool
     raise_when_missed: bool
     cut: tuple[int, int] | None = None  # (ticks, frame) at which to stop early, in a replay
+
+    def with_seed(self, seed: int) -> "Plan":
+        """Return the same plan for another seed."""
+        return replace(self, seed=seed)
 
     @property
     def n_ticks(self) -> int:
@@ -168,23 +182,7 @@ class _Run:
         self._pending: list[tuple[int, Command]] = []
         self._counts: Counter[str] = Counter()
         self._frame, self._started = 0, False
-        self._journal = Journal(path, self._header())
-
-    def _header(self) -> Header:
-        description, source = self._protocol.describe()
-        info = self._info
-        device = {
-            "name": info.name,
-            "frame_rate_hz": str(info.frame_rate),
-            "profile": info.profile.to_dict(),
-            "description": info.description,
-            "warnings": list(info.warnings),
-            "real_time": info.real_time,
-        }
-        plan = {**self._plan.to_dict(), "protocol": description, "device": device}
-        metadata = {"protocol": description["name"], "device": info.name, "seed": self._plan.seed}
-        found = {**versions(), "source": package_hash()}
-        return Header(info, self._device, plan, found, self._protocol.report_names, source, metadata)
+        self._journal = Journal(path, header_of(self._protocol, device, plan, self._protocol.report_names))
 
     def run(self, bar: "tqdm[Any]") -> Session:
         try:
@@ -202,12 +200,15 @@ class _Run:
             self._stop({"status": status, "error": f"{type(error).__name__}: {error}"})
             self._journal.close()
             raise
-        self._stop({"status": schema.COMPLETED, "values": _plain(values)})
+        self._stop({"status": schema.COMPLETED, "values": plain(values)})
         return session_from(self._journal)
 
     def _stop(self, outcome: dict[str, Any]) -> None:
         """Stop stimulation first, then save, then let go of the device."""
         outcome |= {"n_ticks": self._n_ticks, "stop_s": self._seconds(self._frame)}
+        if self._started and isinstance(self._device, Metered) and (work := dict(self._device.work())):
+            per_s = {f"{name}_per_s": value / (outcome["stop_s"] or 1.0) for name, value in work.items()}
+            outcome["work"] = {**work, **per_s}
         try:
             if self._started:
                 self._device.interrupt()
@@ -218,10 +219,7 @@ class _Run:
                 self._device.close()
 
     def _command_counts(self) -> dict[str, int]:
-        names = ("given", "accepted", "late", "missed", "delivered")
-        stages = (schema.AT_SESSION, schema.AT_GUARD, schema.AT_SWITCH, schema.AT_DEVICE)
-        refused = {f"refused at {stage}": self._counts[f"refused at {stage}"] for stage in stages}
-        return {**{name: self._counts[name] for name in names}, **refused}
+        return {name: self._counts[name] for name in COUNTED}
 
     def _tick(self, k: int) -> None:
         now, following = self._next, self._plan.clock.boundary(k + 2)
@@ -285,33 +283,71 @@ class _Run:
 
     def _record(self, k: int, now: int, fate: CommandOutcome) -> None:
         command = fate.command
-        row = {
-            "tick": k,
-            "decided_frame": now,
-            "asked_frame": -1 if fate.asked_frame is None else fate.asked_frame,
-            "due_frame": command.at_frame,
-            "late": fate.late,
-            "accepted": fate.accepted,
-            "stage": fate.stage.encode(),
-            "planned_frame": -1 if fate.planned_frame is None else fate.planned_frame,
-            "label": schema.to_bytes(command.label, schema.LABEL_BYTES),
-            "reason": schema.to_bytes(fate.reason, schema.REASON_BYTES),
-        }
-        number = self._journal.command(row, command.pulse)
+        number = self._journal.command(command_row(k, now, fate), command.pulse)
         self._counts["given"] += 1
         self._counts["accepted" if fate.accepted else f"refused at {fate.stage}"] += 1
         if fate.accepted:
             self._pending.append((number, command))
 
 
-def _plain(values: Any) -> Any:
+COUNTED = (
+    *("given", "accepted", "late", "missed", "delivered"),
+    *(f"refused at {stage}" for stage in (schema.AT_SESSION, schema.AT_GUARD, schema.AT_SWITCH, schema.AT_DEVICE)),
+)
+
+
+def counted(fates: Sequence[CommandOutcome], delivered: Sequence[Delivered]) -> dict[str, int]:
+    """Return the counts of commands that an outcome holds, of a session without latency."""
+    found = Counter({"given": len(fates), "delivered": len(delivered)})
+    for fate in fates:
+        found["accepted" if fate.accepted else f"refused at {fate.stage}"] += 1
+        found["late"] += fate.late
+    return {name: found[name] for name in COUNTED}
+
+
+def header_of(protocol: Any, device: Any, plan: Plan, reported: Sequence[str]) -> Header:
+    """Return what a journal says of a session before its start; `protocol` may be a `CheckedProtocol`."""
+    description, source = protocol.describe() if isinstance(protocol, CheckedProtocol) else describe(protocol)
+    info = device.info
+    about = {
+        "name": info.name,
+        "frame_rate_hz": str(info.frame_rate),
+        "profile": info.profile.to_dict(),
+        "description": info.description,
+        "warnings": list(info.warnings),
+        "real_time": info.real_time,
+    }
+    values = {**plan.to_dict(), "protocol": description, "device": about}
+    metadata = {"protocol": description["name"], "device": info.name, "seed": plan.seed}
+    found = {**versions(), "source": package_hash()}
+    return Header(info, device, values, found, reported, source, metadata)
+
+
+def command_row(k: int, now: int, fate: CommandOutcome) -> dict[str, Any]:
+    """Return what the journal keeps of a command, of tick `k` at frame `now`, and of what became of it."""
+    command = fate.command
+    return {
+        "tick": k,
+        "decided_frame": now,
+        "asked_frame": -1 if fate.asked_frame is None else fate.asked_frame,
+        "due_frame": command.at_frame,
+        "late": fate.late,
+        "accepted": fate.accepted,
+        "stage": fate.stage.encode(),
+        "planned_frame": -1 if fate.planned_frame is None else fate.planned_frame,
+        "label": schema.to_bytes(command.label, schema.LABEL_BYTES),
+        "reason": schema.to_bytes(fate.reason, schema.REASON_BYTES),
+    }
+
+
+def plain(values: Any) -> Any:
     """Return protocol outcomes as plain JSON values; NaN and infinities become null."""
     if isinstance(values, dict):
-        return {str(key): _plain(value) for key, value in values.items()}
+        return {str(key): plain(value) for key, value in values.items()}
     if hasattr(values, "tolist"):
-        return _plain(values.tolist())
+        return plain(values.tolist())
     if isinstance(values, list | tuple):
-        return [_plain(value) for value in values]
+        return [plain(value) for value in values]
     if isinstance(values, float) and not (values - values == 0):
         return None
     return values if isinstance(values, str | int | float | bool | None) else str(values)

@@ -11,17 +11,19 @@ from organoid.culture.ticks import BEGUN, FORCED, FRAME, SAMPLED, STEP, VOLLEYS,
 from organoid.culture.tissue import Tissue, TissueState
 from organoid.models.spike_response import stepping
 from organoid.models.spike_response.network import SpikeResponseNetwork
-from organoid.models.spike_response.terms.stimulus import PulseTrack
 from organoid.stimulation import Pulse
 
 Index = NDArray[np.int64]
 _NONE = np.empty(0, dtype=np.int64)
 
 
-def network_of(network: Any) -> SpikeResponseNetwork | None:
-    """Return the spike-response network behind a network or a preset; None where it is of another kind."""
-    inner = getattr(network, "network", network)
-    return inner if isinstance(inner, SpikeResponseNetwork) else None
+def network_of(tissue: Tissue) -> SpikeResponseNetwork | None:
+    """Return the network of a tissue that `RunningCultures` can run; None for others.
+
+    Such are spike-response networks, alone or in a preset. Responses fitted to pulses are left to `Tissue.advance`.
+    """
+    inner = getattr(tissue.network, "network", tissue.network)
+    return inner if isinstance(inner, SpikeResponseNetwork) and tissue.kernels is None else None
 
 
 class RunningCultures:
@@ -30,21 +32,20 @@ class RunningCultures:
     Parameters
     ----------
     tissue : Tissue
-        Of a `SpikeResponseNetwork`; with responses fitted to pulses, of one copy only.
+        One that `network_of` finds a network in.
     states : sequence of TissueState
         Of each copy, all at the same frame.
     """
 
     def __init__(self, tissue: Tissue, states: Sequence[TissueState]) -> None:
-        network = network_of(tissue.network)
-        assert network is not None and (tissue.kernels is None or len(states) == 1)
+        network = network_of(tissue)
+        assert network is not None
         self.tissue, self.network, self.n_copies = tissue, network, len(states)
         self.keys = [state.keys for state in states]
         self._resource = [state.resource for state in states]
         self._last_pulse = [state.last_pulse for state in states]
         self._brakes = hasattr(tissue.network, "braked")
         self.n_pulses = [state.n_pulses for state in states]
-        self.pulses: PulseTrack = states[0].pulses
         self._network_keys = [int(state.network.key) for state in states]
         self.state = stepping.copies_of([state.network for state in states])
         self._room = 0
@@ -124,7 +125,7 @@ class RunningCultures:
         """Make the input and the room of the compiled step."""
         gamma = self.tissue.calibration.gamma
         room = self._room * self.n_copies
-        self._inputs = stepping.inputs_of(self.network, self._network_keys, gamma, room, self.pulses)
+        self._inputs = stepping.inputs_of(self.network, self._network_keys, gamma, room)
         self._scratch = stepping.scratch_of(self.network, self._inputs)
         self._scratch.going[:] = self.ticks.stop < 0
         self.ticks.at[SAMPLED] = 0
@@ -141,7 +142,7 @@ class RunningCultures:
         parts: list[list[tuple[Index, Index]]] = []
         again = False
         while True:
-            done = compiled.advance(self._bound, until_frame)
+            done = self.call(until_frame)
             counts = self.ticks.n_out.tolist()
             frames, units = self.ticks.out_frame, self.ticks.out_unit
             found = [(frames[c, :m].copy(), units[c, :m].copy()) if m else _NOTHING for c, m in enumerate(counts)]
@@ -152,6 +153,10 @@ class RunningCultures:
             if done:
                 return [tuple(np.concatenate(column) for column in zip(*copy)) for copy in zip(*parts)]  # type: ignore[misc]
 
+    def call(self, until_frame: int) -> bool:
+        """Let time pass once; returns whether the frame was reached. Spikes wait in ``ticks.out_...``."""
+        return bool(compiled.advance(self._bound, until_frame))
+
     def give(self, c: int, pulse: Pulse) -> None:
         """Give a pulse to a copy at the current frame; what it does is `Tissue.given`'s to say."""
         before = self._outline(c)
@@ -159,9 +164,6 @@ class RunningCultures:
         self.n_pulses[c], self._resource[c], self._last_pulse[c] = after.n_pulses, after.resource, after.last_pulse
         n = after.direct_units.size - before.direct_units.size
         self._take(c, after.direct_frames[-n:] if n else _NONE, after.direct_units[-n:] if n else _NONE, after)
-        if after.pulses is not before.pulses:
-            self.pulses = after.pulses
-            self._renew_pulses()
 
     def _outline(self, c: int) -> TissueState:
         """Return the state of a copy as far as a pulse looks at it; nothing that waits for the network."""
@@ -180,7 +182,6 @@ class RunningCultures:
             direct_units=t.direct_unit[c, :m],
             last_spike=t.last[c * n : (c + 1) * n],
             n_pulses=self.n_pulses[c],
-            pulses=self.pulses,
             resource=self._resource[c],
             last_pulse=self._last_pulse[c],
         )
@@ -213,14 +214,6 @@ class RunningCultures:
         t.at[VOLLEYS] = m + state.volleys.size
         if state.forced_units.size or state.volleys.size:
             t.at[SAMPLED] = 0
-
-    def _renew_pulses(self) -> None:
-        """Let the compiled step know of the pulses that act through fitted responses."""
-        track = self.pulses
-        known = self._inputs.pulses._replace(steps=track.steps, which=track.curves, sizes=track.sizes)
-        self._inputs = self._inputs._replace(pulses=known)
-        self._scratch.n_pulses[:] = 0
-        self._bind()
 
     def _undo_step(self) -> None:
         """Put back what the step under way has taken; it will be begun again."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from organoid.culture.calibration import StimulationCalibration
+from organoid.culture.energy import synaptic_operations
 from organoid.culture.geometry import place, with_stimulated
 from organoid.culture.recruitment import TIRING, Recruitment
 from organoid.culture.source import find_source
@@ -170,6 +171,10 @@ def _recording(
     metadata: dict[str, Any] = {"simulated": True, "seed": seed, **tissue.describe(), "runaway": runaway}
     if hasattr(tissue.network, "work"):
         metadata |= tissue.network.work(state.network)
+    elif (operations := synaptic_operations(tissue.network, units)) is not None:
+        metadata["synaptic_operations"] = operations
+    if "synaptic_operations" in metadata:
+        metadata["synaptic_operations_per_s"] = metadata["synaptic_operations"] * rate / max(state.frame, 1)
     notes = list(tissue.warnings if given else ())
     if runaway:
         metadata["runaway_time_s"] = state.frame / rate

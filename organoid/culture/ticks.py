@@ -87,9 +87,7 @@ class Bound(structref.StructRefProxy):  # type: ignore[misc]  # numba has no typ
     """Everything a call of `advance` needs, bound once: to hand over some eighty arrays costs more than a step."""
 
 
-structref.define_proxy(
-    Bound, _BoundType, ["par", "state", "inputs", "scratch", "ticks", "per_step", "stride"]
-)
+structref.define_proxy(Bound, _BoundType, ["par", "state", "inputs", "scratch", "ticks", "per_step", "stride"])
 
 
 @kernel()
@@ -155,7 +153,6 @@ def _draw_step(
             row = future[step % future.shape[0]]
             for i in range(row.size):
                 ticks.taken[i] = row[i]
-        scratch.now[:] = step
         potential(par, state, inputs, step, 0, scratch)
         at[BEGUN] = 1
     sample(par, inputs, step, scratch)
@@ -224,9 +221,7 @@ def _emit(ticks: Any, c: int, n: int, start: int, stop: int) -> None:
 
 
 @borrowing()
-def _emit_direct(
-    ticks: Any, c: int, stop: int, frames: NDArray[Any], units: NDArray[Any], first: int, m: int
-) -> int:
+def _emit_direct(ticks: Any, c: int, stop: int, frames: NDArray[Any], units: NDArray[Any], first: int, m: int) -> int:
     """Move the direct spikes before `stop` among the others; returns how many there are."""
     kept = 0
     for j in range(ticks.n_direct[c]):
@@ -271,3 +266,22 @@ def _finish_step(par: Any, state: Any, scratch: Any, ticks: Any, step: int, end:
             kept += 1
     at[VOLLEYS] = kept
     at[STEP], at[SAMPLED], at[BEGUN] = step + 1, 0, 0
+
+
+@kernel(nogil=True)
+def gather(
+    n_out: NDArray[Any],
+    out_frame: NDArray[Any],
+    out_unit: NDArray[Any],
+    counts: NDArray[Any],
+    frames: NDArray[Any],
+    units: NDArray[Any],
+    copies: NDArray[Any],
+    at: int,
+) -> None:
+    """Add the spikes of a call to the counts of each unit, and write them behind the first `at` of a list."""
+    for c in range(n_out.size):
+        for k in range(n_out[c]):
+            counts[c, out_unit[c, k]] += 1
+            frames[at], units[at], copies[at] = out_frame[c, k], out_unit[c, k], c
+            at += 1

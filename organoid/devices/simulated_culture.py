@@ -1,11 +1,10 @@
 """`SimulatedCulture`: a fitted network behind virtual electrodes, as a device."""
 
 import json
-from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
 import numpy as np
@@ -21,22 +20,16 @@ from organoid.culture.running import RunningCultures, network_of
 from organoid.culture.serialization import can_store, read_network, read_settings, write_network, write_settings
 from organoid.culture.source import Source, find_source
 from organoid.culture.tissue import Tissue, TissueState
+from organoid.devices.culture_batch import CultureBatch
+from organoid.devices.pulse_queue import Planned, PulseQueue
 from organoid.errors import DeviceError
 from organoid.hdf5.layout import read_table, write_table
 from organoid.recording.validation import electrode_table, unit_table
-from organoid.stimulation import DeviceProfile, GuardHistory, Pulse, StimulationGuard, device_profile
+from organoid.stimulation import DeviceProfile, GuardHistory, Pulse, device_profile
 
 _NETWORK, _UNITS, _ELECTRODES, _PROFILE, _BLANKING = "network", "units", "electrodes", "profile", "blanking_s"
 _RESPONSE = "response"
 AS_GIVEN, ENSEMBLE = "as given", "ensemble"
-
-
-class Planned(NamedTuple):
-    """A pulse waiting for its frame; `number` keeps the order of commands."""
-
-    frame: int
-    number: int
-    command: Command
 
 
 @dataclass(frozen=True)
@@ -123,15 +116,13 @@ class SimulatedCulture:
         self._nearest = geometry.nearest_electrode
         self._info = _describe(self._tissue, limits, blanking, response)
         self._given = self._tissue.calibration
-        self._guard = StimulationGuard(limits)
-        self._network = network_of(source.network)
+        self._network = network_of(self._tissue)
         self._fan_out = fan_out(source.network)
         self._state: TissueState | None = None
         self._running: RunningCultures | None = None
         self._operations = 0
-        self._queue: list[Planned] = []
+        self._queue = PulseQueue(limits)
         self._recent: list[tuple[int, Pulse]] = []
-        self._n_commands = 0
         self._n_blanked = 0
 
     @property
@@ -160,9 +151,8 @@ class SimulatedCulture:
             self._tissue.calibration = drawn_calibration(self._given, seed)
         self._begin(self._tissue.initial_state(seed))
         self._operations = 0
-        self._guard = StimulationGuard(self._info.profile)
-        self._queue, self._recent = [], []
-        self._n_commands = self._n_blanked = 0
+        self._queue, self._recent = PulseQueue(self._info.profile), []
+        self._n_blanked = 0
 
     def advance(self, until_frame: int) -> Block:
         """Let time pass up to, not including, `until_frame`.
@@ -185,10 +175,7 @@ class SimulatedCulture:
             )
         if until_frame < start:
             raise DeviceError(f"cannot advance to frame {until_frame}; the culture is at frame {start}")
-        due: list[Planned] = []
-        if self._queue and self._queue[0].frame < until_frame:
-            n_due = sum(planned.frame < until_frame for planned in self._queue)
-            due, self._queue = self._queue[:n_due], self._queue[n_due:]
+        due = self._queue.due(until_frame)
         frames, units = self._advance(until_frame, due)
         stop = self._living()
         given = tuple(Delivered(planned.frame, planned.command) for planned in due if planned.frame < stop)
@@ -197,7 +184,7 @@ class SimulatedCulture:
         if self._blanking_frames:
             seen = self._seen(start, frames, units, given)
             frames, units = frames[seen], units[seen]
-        self._guard.forget(stop)
+        self._queue.forget(stop)
         return Block(start, stop, frames, units, given)
 
     def _advance(self, until_frame: int, due: Sequence[Planned]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -220,35 +207,27 @@ class SimulatedCulture:
         return frames, units
 
     def work(self) -> dict[str, float]:
-        """Return synaptic operations since the start: connections that spikes have crossed; nothing if not countable."""
+        """Return the synaptic operations since the start (connections that spikes crossed), where they are known."""
         return {} if self._fan_out is None else {"synaptic_operations": self._operations}
 
     def stimulate(self, commands: Sequence[Command]) -> Sequence[Receipt]:
         """Plan pulses for the current frame or later; each is checked by the guard."""
-        self._living()
-        return [self._plan(command) for command in commands]
+        now = self._living()
+        return [self._queue.plan(command, now) for command in commands]
 
     def interrupt(self, electrodes: Sequence[int] | None = None) -> None:
         """Drop waiting pulses: all, or those that use any of these electrodes (on all of theirs)."""
         self._living()
-        chosen = None if electrodes is None else set(electrodes)
-        kept: list[Planned] = []
-        for planned in self._queue:
-            pulse = planned.command.pulse
-            if chosen is None or not chosen.isdisjoint(pulse.electrodes):
-                self._guard.release(pulse, planned.frame)
-            else:
-                kept.append(planned)
-        self._queue = kept
+        self._queue.drop(electrodes)
 
     def snapshot(self) -> CultureSnapshot:
         """Return everything that decides the future; it can be restored any number of times."""
         return CultureSnapshot(
             self._tissue_state(),
-            tuple(self._queue),
+            self._queue.waiting,
             tuple(self._recent),
-            self._guard.history,
-            self._n_commands,
+            self._queue.history,
+            self._queue.n_commands,
             self._n_blanked,
             self._operations,
         )
@@ -257,14 +236,23 @@ class SimulatedCulture:
         """Go back to a snapshot of this culture, or of one made in the same way."""
         self._begin(snapshot.tissue)
         self._operations = snapshot.n_operations
-        self._queue, self._recent = list(snapshot.queue), list(snapshot.recent)
-        self._guard.restore(snapshot.guard)
-        self._n_commands, self._n_blanked = snapshot.n_commands, snapshot.n_blanked
+        self._queue.restore(snapshot.queue, snapshot.guard, snapshot.n_commands)
+        self._recent, self._n_blanked = list(snapshot.recent), snapshot.n_blanked
+
+    def side_by_side(self, seeds: Sequence[int]) -> CultureBatch | None:
+        """Return cultures like this one, one for each seed, that advance together; None where they cannot.
+
+        They can where the network is a spike-response network whose response to pulses was not fitted, nothing is
+        blanked, and the response is not drawn anew for every seed.
+        """
+        if self._network is None or self._blanking_frames or self._response == ENSEMBLE:
+            return None
+        return CultureBatch(self._tissue, self._info, seeds, self._fan_out)
 
     def close(self) -> None:
         """Drop waiting pulses and stop."""
         self._state = self._running = None
-        self._queue, self._recent = [], []
+        self._queue, self._recent = PulseQueue(self._info.profile), []
 
     def write_to(self, group: h5py.Group) -> None:
         """Write into an empty group all that `read_from` needs; nothing where the network cannot be stored."""
@@ -321,17 +309,6 @@ class SimulatedCulture:
             return self._running.snapshot()
         assert self._state is not None
         return self._state
-
-    def _plan(self, command: Command) -> Receipt:
-        now = self._living()
-        wanted = now if command.at_frame is None else max(now, int(command.at_frame))
-        frame = self._guard.earliest_free(command.pulse, wanted)
-        verdict = self._guard.admit(command.pulse, frame)
-        if not verdict:
-            return Receipt(False, None, verdict.reason)
-        insort(self._queue, Planned(frame, self._n_commands, command), key=lambda planned: planned[:2])
-        self._n_commands += 1
-        return Receipt(True, frame)
 
     def _seen(
         self, start: int, frames: NDArray[np.int64], units: NDArray[np.int64], given: Sequence[Delivered]

@@ -1,14 +1,16 @@
 """Open loop: pulses at a steady rate, whatever the culture does."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pydantic import Field
 
-from organoid.closed_loop import Command, DeviceInfo, Tick, TickClock
+from organoid.closed_loop import Block, Command, DeviceInfo, Tick, TickBatch, TickClock
 from organoid.closed_loop.ticks import as_fraction
 from organoid.protocols import base
 from organoid.stimulation import Pulse
@@ -72,6 +74,27 @@ class PeriodicPulses(base.ConfiguredProtocol):
             state = {**state, "commanded": state["commanded"] + 1}
             k += 1
         return commands, {**state, "next": k}
+
+    def start_batch(self, info: DeviceInfo, rngs: Sequence[np.random.Generator]) -> dict[str, Any]:
+        """Bind the site: all cultures get the same pulses."""
+        return {"one": self.start(info, rngs[0]), "n": len(rngs)}
+
+    def decide_batch(
+        self, tick: TickBatch, state: dict[str, Any]
+    ) -> tuple[Sequence[tuple[int, Command]], dict[str, Any]]:
+        """Command for all cultures what falls due."""
+        nothing = np.empty(0, dtype=np.int64)
+        block = Block(tick.start_frame, tick.stop_frame, nothing, nothing)
+        commands, one = self.decide(Tick(tick.index, block, tick.info), state["one"])
+        return [(c, replace(command)) for c in range(state["n"]) for command in commands], {**state, "one": one}
+
+    def report_batch(self, state: dict[str, Any]) -> dict[str, NDArray[np.float64]]:
+        """Return the number of pulses commanded so far."""
+        return {name: np.full(state["n"], value, dtype=np.float64) for name, value in self.report(state["one"]).items()}
+
+    def finish_batch(self, state: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the outcome, the same for all."""
+        return [self.finish(state["one"]) for _ in range(state["n"])]
 
     def report(self, state: dict[str, Any]) -> dict[str, float]:
         """Return the number of pulses commanded so far."""

@@ -62,6 +62,9 @@ def notes(
     for source, value in (*sources, ("Training", gradient), ("Session", of_session)):
         said = known if source in ("Fit", "Training") else ()  # a fit repeats the notes of its recording
         found += [Note(source, str(text)) for text in getattr(value, "notes", None) or () if text not in said]
+    metadata = getattr(simulated, "metadata", None) or {}
+    if "synaptic_operations_per_s" in metadata:
+        found.append(Note("Simulation", _operations(metadata)))
     if recording is not None and recording.duration > 0:
         share = recording.observed_duration / recording.duration
         if share < 0.999:
@@ -94,12 +97,20 @@ def _warnings(fit: Any, gradient: Any, session: Any) -> Iterator[Note]:
         yield Note("Session", str(text), True)
 
 
+def _operations(work: dict[str, Any]) -> str:
+    per_s = number(work["synaptic_operations_per_s"])
+    return f"{work['synaptic_operations']:,} synaptic operations (connections crossed by spikes), {per_s} per second."
+
+
 def _command_notes(session: Any, counts: dict[str, Any]) -> Iterator[Note]:
     """Yield what became of commands that were rejected or came late."""
     rejected = getattr(session, "rejections", None)
     for row in () if rejected is None else rejected.itertuples():
         reason = f": {row.reason}" if row.reason else ""
         yield Note("Session", f"{row.n:,} commands were rejected ({row.stage}){reason}.", True)
+    work = dict(dict(getattr(session, "outcome", None) or {}).get("work") or {})
+    if "synaptic_operations" in work:
+        yield Note("Session", _operations(work))
     if counts.get("late"):
         missed = f"; {counts['missed']:,} ticks missed their deadline" if counts.get("missed") else ""
         yield Note("Session", f"{counts['late']:,} commands came later than asked{missed}.")
