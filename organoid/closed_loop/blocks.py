@@ -53,12 +53,12 @@ def _check_spikes(block: Block, n_units: int) -> None:
 def _inside(frames: NDArray[np.integer], start: int, stop: int) -> bool:
     if frames.size <= _FEW:
         values = frames.tolist()
-        return start <= values[0] and values[-1] < stop and values == sorted(values)
+        return bool(start <= values[0] and values[-1] < stop and values == sorted(values))
     return bool(start <= frames[0] and frames[-1] < stop and (frames[1:] >= frames[:-1]).all())
 
 
 def _between(units: NDArray[np.integer], n_units: int) -> bool:
     if units.size <= _FEW:
         values = units.tolist()
-        return min(values) >= 0 and max(values) < n_units
+        return bool(min(values) >= 0 and max(values) < n_units)
     return bool(units.min() >= 0 and units.max() < n_units)

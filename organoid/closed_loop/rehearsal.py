@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from organoid.closed_loop.contracts import Block, Command, Delivered, DeviceInfo, Receipt
 from organoid.stimulation import Pulse, device_profile
@@ -57,7 +58,7 @@ class RehearsalDevice:
         """Stop."""
         self._queue = []
 
-    def _spikes(self, start: int, until: int) -> tuple["np.ndarray[tuple[int], np.dtype[np.int64]]", ...]:
+    def _spikes(self, start: int, until: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         expected = self.rate * self.info.n_units * float(self.info.to_seconds(until - start))
         n = int(self._rng.poisson(expected)) if expected else 0
         frames = np.sort(self._rng.integers(start, max(until, start + 1), n))

@@ -39,12 +39,12 @@ class AppendableDataset:
         self._shape = row_shape
         # One attribute, replaced as a whole: an interrupt between two statements can neither lose nor double rows.
         self._state: tuple[int, list[Any]] = (0, [])
-        self.n_rows = 0
+        self.n_rows: int = 0
 
     @property
     def waiting_bytes(self) -> int:
         """Size of the rows that wait."""
-        return (self.n_rows - self._state[0]) * self._row_bytes
+        return int((self.n_rows - self._state[0]) * self._row_bytes)
 
     def append(self, row: Any, n_rows: int = 1) -> int:
         """Add one row (a tuple where the row has fields), or what will be converted to some; returns its number."""
