@@ -240,7 +240,9 @@ class CultureLIFNetwork:
 
 def copied(state: CultureLIFState) -> CultureLIFState:
     """Return a state whose arrays may be changed in place."""
-    arrays = {name: value.copy() for name, value in vars(state).items() if isinstance(value, np.ndarray)}
+    arrays: dict[str, Any] = {
+        name: value.copy() for name, value in vars(state).items() if isinstance(value, np.ndarray)
+    }
     return replace(state, **arrays)
 
 

@@ -191,7 +191,7 @@ class NaturalSteps:
         self.low, self.high = columns.bounds(signs)
         self.fisher, self.forced = forced.fisher, forced.theta
         damped = self.fisher + DAMPING / columns.bin_weights.sum() * np.eye(len(self.fisher))
-        self.inverse = np.linalg.inv(damped)
+        self.inverse = np.asarray(np.linalg.inv(damped), dtype=np.float64)
         spikes = -forced.spike_term[columns.threshold]
         self.relative_rate = np.maximum(spikes / max(spikes.mean(), 1.0), RARE)
         self.theta_of_u = self.fisher[columns.threshold, columns.threshold]

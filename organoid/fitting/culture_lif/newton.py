@@ -96,7 +96,7 @@ def solve_unit(problem: UnitProblem, start: Array) -> UnitSolution:
     fisher = np.empty((0, 0))
     for _ in range(MAX_ITERATIONS):
         gradient, fisher = problem.slopes(u, theta)
-        inverse = np.linalg.inv(fisher + np.diag(problem.ridge))
+        inverse = np.asarray(np.linalg.inv(fisher + np.diag(problem.ridge)), dtype=np.float64)
         step = bounded_step(inverse, -gradient, theta, problem.low, problem.high)
         slope = float(np.sum(gradient * step))
         if -slope < TOLERANCE:
