@@ -124,13 +124,13 @@ def _on_cluster(function: Callable[[T], R], todo: Sequence[T], scheduler: str, d
     except ImportError:
         raise ParallelError('scheduler= needs Dask; pip install "organoid[cluster]"') from None
     try:
-        client = Client(scheduler, timeout=_CONNECT_S, set_as_default=False)
+        client = Client(scheduler, timeout=_CONNECT_S, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise ParallelError(
             f"no Dask scheduler answers at {scheduler!r} ({error}); start one with `dask scheduler` and give the "
             "address that it prints"
         ) from None
-    with client, client.get_executor(pure=False) as pool:
+    with client, client.get_executor(pure=False) as pool:  # type: ignore[no-untyped-call]
         return _all(pool, function, todo, done)
 
 

@@ -178,7 +178,7 @@ def _together(
     batch = device.side_by_side(seeds)
     if batch is None:
         return None
-    clock = TickClock.of(device.info.frame_rate, CheckedProtocol(protocol).tick_rate, duration)
+    clock = TickClock.of(device.info.frame_rate, CheckedProtocol(protocol).tick_rate, duration)  # type: ignore[arg-type]
     plan = Plan(clock, seeds[0], latency_profile("ideal"), deliver, False)
     return run_batch(protocol, device, batch, plan, seeds)
 

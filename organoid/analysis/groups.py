@@ -175,7 +175,9 @@ def compare_groups(
             rows.append(row)
     found = pd.DataFrame(rows)
     found.insert(
-        found.columns.get_loc("p_permutation") + 1, "q", benjamini_hochberg(found["p_permutation"].to_numpy(float))
+        found.columns.get_loc("p_permutation") + 1,  # type: ignore[arg-type, operator]
+        "q",
+        benjamini_hochberg(found["p_permutation"].to_numpy(float)),
     )
     return found
 

@@ -102,7 +102,7 @@ class CultureFeed:
         if not electrodes:
             journal.note(f"pulses on channel {channels[0]} reach no electrode of the culture")
             return
-        pulse = Pulse(tuple((round(1e-6 * x, 12), round(1e-6 * width, 12)) for width, x in phases), electrodes)
+        pulse = Pulse(tuple((round(1e-6 * x, 12), round(1e-6 * width, 12)) for width, x in phases), electrodes)  # type: ignore[arg-type, misc]
         free = max(self._last_start.get(electrode, -self._interval) for electrode in electrodes) + self._interval
         frame = max(timestamp, self._head, free)
         command = Command(pulse, frame, "cl")

@@ -200,11 +200,11 @@ class _Batch:
         n_ticks = self._write_ticks(journal, c, end)
         outcome = {"n_ticks": n_ticks, "stop_s": float(self.batch.info.to_seconds(end))}
         if work := self.batch.work(c):
-            outcome["work"] = {**work, **{f"{name}_per_s": value / outcome["stop_s"] for name, value in work.items()}}
-        outcome |= {"status": schema.COMPLETED, "values": plain(self.values[c])}
+            outcome["work"] = {**work, **{f"{name}_per_s": value / outcome["stop_s"] for name, value in work.items()}}  # type: ignore[assignment]
+        outcome |= {"status": schema.COMPLETED, "values": plain(self.values[c])}  # type: ignore[dict-item]
         if ran_away >= 0:
             error = "DeviceError: the network ran away: it fired beyond its limit and was stopped"
-            outcome |= {"status": schema.FAILED, "error": error}
+            outcome |= {"status": schema.FAILED, "error": error}  # type: ignore[dict-item]
         journal.finish({**outcome, "commands": counted([fate for *_, fate in self.fates[c]], self.batch.delivered[c])})
         return session_from(journal)
 

@@ -172,7 +172,7 @@ def with_stimulated(
     new = sorted(set(numbers.tolist()) - set(rows.dropna().tolist()))
     further = pd.DataFrame({"channel": pd.array([pd.NA] * len(new), dtype="Int64"), "electrode": new})
     whole = pd.concat([table.assign(electrode=rows), further.astype("Int64")], ignore_index=True)
-    return whole, stimuli.assign(electrode=numbers, channel=pd.NA)
+    return whole, stimuli.assign(electrode=numbers, channel=pd.NA)  # type: ignore[arg-type]
 
 
 def _place(table: pd.DataFrame, electrodes: pd.DataFrame | None) -> Geometry:

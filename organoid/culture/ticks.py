@@ -79,7 +79,7 @@ class Ticks(NamedTuple):
 
 
 @structref.register
-class _BoundType(types.StructRef):  # type: ignore[misc]  # numba has no types
+class _BoundType(types.StructRef):  # type: ignore[misc, name-defined]  # numba has no types
     """numba's type of `Bound`."""
 
 

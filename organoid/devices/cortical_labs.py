@@ -136,13 +136,13 @@ class CorticalLabs:
             ) from error
         seen = tick.analysis
         if self._origin is None:
-            self._origin = int(seen.start_timestamp)
-        begin = int(seen.start_timestamp) - self._origin
+            self._origin = int(seen.start_timestamp)  # type: ignore[assignment]
+        begin = int(seen.start_timestamp) - self._origin  # type: ignore[operator]
         if begin > self._body:
             self._holes.append((self._body, begin))
-        self._body = int(seen.stop_timestamp) - self._origin
-        self._spikes += sorted((int(s.timestamp) - self._origin, int(s.channel)) for s in seen.spikes)
-        self._take_pulses(sorted((int(s.timestamp) - self._origin, int(s.channel)) for s in seen.stims))
+        self._body = int(seen.stop_timestamp) - self._origin  # type: ignore[operator]
+        self._spikes += sorted((int(s.timestamp) - self._origin, int(s.channel)) for s in seen.spikes)  # type: ignore[operator]
+        self._take_pulses(sorted((int(s.timestamp) - self._origin, int(s.channel)) for s in seen.stims))  # type: ignore[operator]
         self._guard.forget(self._body)
         self._send_due()
 

@@ -145,7 +145,7 @@ class Fit:
             bin_width=float(group.attrs["bin_width"]),
             notes=tuple(values["notes"]),
             settings=values["settings"],
-            **tables | own,
+            **tables | own,  # type: ignore[arg-type]
             **cls._read_own(group),
         )
 

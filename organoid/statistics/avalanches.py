@@ -152,7 +152,7 @@ def _exponential(lags: NDArray[np.int64], slopes: NDArray[np.float64]) -> dict[s
     try:
         (b, m), _ = curve_fit(lambda k, b, m: b * m**k, lags, slopes, (size, start), bounds=([-2, 0], [2, 1.2]))
         guess, bounds = (b, min(m, 0.999), 0.0), ([-2, 0, -1], [2, 1.2, 1])
-        (bo, mo, c), _ = curve_fit(lambda k, b, m, c: b * m**k + c, lags, slopes, guess, bounds=bounds)
+        (bo, mo, c), _ = curve_fit(lambda k, b, m, c: b * m**k + c, lags, slopes, guess, bounds=bounds)  # type: ignore[arg-type, misc]
     except RuntimeError:  # no convergence: undefined
         return undefined
     return dict(zip(names, (float(m), float(b), float(mo), float(bo), float(c))))

@@ -226,7 +226,9 @@ class StimulusKernels:
         if not self.resource.utilisation:
             return track
         return PulseTrack(
-            track.steps, track.curves, track.sizes * strengths(self.resource, track.steps * self.dt, track.curves)
+            track.steps,
+            track.curves,
+            track.sizes * strengths(self.resource, track.steps * self.dt, track.curves),  # type: ignore[arg-type, operator]
         )
 
     def drive(self, track: PulseTrack, start: int, stop: int) -> tuple[Index, Array]:

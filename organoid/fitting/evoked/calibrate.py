@@ -157,19 +157,19 @@ class _Calibration:
         basis = filter_basis(self.sessions, settings)
         dose = learn_dose(self.sessions, self.widths)
         forced = result.forced.parameters
-        trials = pulse_trials(self.sessions, forced, basis.n_lags)
+        trials = pulse_trials(self.sessions, forced, basis.n_lags)  # type: ignore[arg-type]
         training = np.concatenate([one.training for one in self.sessions])
         used = trials.some(np.flatnonzero(training & np.concatenate(dose.answered)))
         start = forced_filters(used, forced.capacity, basis, settings)
         resource = learn_resource(self.sessions, used, forced.capacity, basis, start)
         bits = bits_per_spike(trials, training, forced.capacity, basis, start)
         sizes = [
-            strengths(resource, one.bins * result.bin_width, one.electrodes) * answered
+            strengths(resource, one.bins * result.bin_width, one.electrodes) * answered  # type: ignore[arg-type]
             for one, answered in zip(self.sessions, dose.answered)
         ]
         brake = with_driven_range(result.network.parameters.brake, [seen_to_fit(one) for one in self.sessions])
         parameters = result.network.parameters._replace(brake=brake)
-        network = SpikeResponseNetwork(parameters)
+        network = SpikeResponseNetwork(parameters)  # type: ignore[arg-type]
         found = evoked_stage(network, self.sessions, sizes, basis, start, settings, seed)
         steps = self._baseline_steps()
         own = [basis.kernels(found.weights, np.tile(row, (basis.electrodes.size, 1)), steps) for row in found.baseline]
@@ -190,8 +190,8 @@ class _Calibration:
         forced_kernels = as_forced(basis.kernels(start, np.zeros((basis.electrodes.size, network.n_units)), 0))
         return replace(
             result,
-            network=SpikeResponseNetwork(parameters, replace(kernels, **known)),
-            forced=SpikeResponseNetwork(forced, forced_kernels),
+            network=SpikeResponseNetwork(parameters, replace(kernels, **known)),  # type: ignore[arg-type]
+            forced=SpikeResponseNetwork(forced, forced_kernels),  # type: ignore[arg-type]
             evoked=evoked,
             scores=self._scores(evoked),
             notes=(*(note for note in result.notes if note != UNCALIBRATED_RESPONSE), *notes(evoked)),
@@ -247,7 +247,7 @@ class _Calibration:
             "n_response_electrodes": len(evoked["electrodes"]),
             "test_pulses": test,
         }
-        return pd.concat([self.result.scores.drop(list(further), errors="ignore"), pd.Series(further, dtype=object)])
+        return pd.concat([self.result.scores.drop(list(further), errors="ignore"), pd.Series(further, dtype=object)])  # type: ignore[no-any-return]
 
 
 def summary(scores: dict[str, Any], basis: FilterBasis) -> dict[str, Any]:

@@ -120,7 +120,7 @@ class Trials:
     def some(self, chosen: NDArray[np.int64]) -> "Trials":
         """Return some trials."""
         parts = (self.offsets, self.counts, self.seen, self.electrodes, self.numbers, self.units)
-        return Trials(*(part[chosen] for part in parts))
+        return Trials(*(part[chosen] for part in parts))  # type: ignore[arg-type]
 
 
 def pulse_trials(sessions: Sequence[Session], parameters: SpikeResponseParameters, n_lags: int) -> Trials:
@@ -217,4 +217,4 @@ def bits_per_spike(
         gain = (held * (counts * np.log(mu / mean) - (mu - mean))).sum()
         return float(gain / (np.log(2) * max((held * counts).sum(), 1.0)))
 
-    return score(trials.offsets[test] + curves[where[test]]), score(trials.offsets[test])
+    return score(trials.offsets[test] + curves[where[test]]), score(trials.offsets[test])  # type: ignore[arg-type]

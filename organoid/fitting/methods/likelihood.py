@@ -339,7 +339,7 @@ def _with_free_scores(
     else:
         found = {"free": bits_per_spike(history, weights.parameters, forced.stimulus)[0]}
     new = {f"heldout_bits_per_spike_{name}": value for name, value in found.items()}
-    return pd.Series({**scores.to_dict(), **new}, dtype=object)
+    return pd.Series({**scores.to_dict(), **new}, dtype=object)  # type: ignore[arg-type, misc]
 
 
 def _pulse_scores(history: History, forced: ForcedFit) -> dict[str, int]:
