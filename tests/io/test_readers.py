@@ -91,7 +91,7 @@ def test_info_agrees_with_reading(name: str, tmp_path: Path) -> None:
 
 
 def test_every_format_is_written_for_these_tests_and_states_its_evidence(tmp_path: Path) -> None:
-    assert len(FORMATS) == 11
+    assert len(FORMATS) == 14
     written = set()
     for name, writer in WRITERS.items():
         (tmp_path / name).mkdir()
@@ -117,7 +117,7 @@ def wrong_inputs(folder: Path) -> dict[str, tuple[Path, str]]:
         inputs[name] = folder / name, words
 
     add("text.h5", b"these are no spikes\n", "is not an HDF5 file (it begins with b'these are no spi'")
-    add("nothing.h5", b"", "it is empty")
+    add("nothing.h5", b"", "is empty")
     add("log.csv", b"time,amplitude,duty_time_ms,stim_electrodes,tag\n", "is a stimulation log; pass it with")
     add("truncated.h5", carmen(folder).read_bytes()[:3000], "cannot be opened: it is cut short")
     add("zip.h5", b"PK\x03\x04broken", "is not an HDF5 file")
