@@ -31,6 +31,7 @@ class Evidence(StrEnum):
 
     REAL_FILES = "real files"
     SIMULATOR = "real file of the vendor's simulator"
+    PROGRAM = "files written by the program itself"
     LAYOUT_ONLY = "written by us from the published layout only"
     OWN = "our own format"
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from organoid.errors import RecordingError
 from organoid.io.frames import checked_rate, frame_times
 from organoid.io.npy import Files, open_files
-from organoid.io.registry import Entry, Format
+from organoid.io.registry import Entry, Evidence, Format
 from organoid.io.source import Source, scalar
 from organoid.io.window import inferred_window
 from organoid.recording import SpikeRecording
@@ -165,7 +165,7 @@ def _build(samples: NDArray[Any], units: NDArray[np.int64], names: list[str], ra
 FORMAT = Format(
     name="spikeinterface",
     title="SpikeInterface sorting (NPZ or numpy folder)",
-    evidence="files written by SpikeInterface 0.105",
+    evidence=f"{Evidence.PROGRAM} (SpikeInterface 0.105)",
     recognises=recognises,
     read=read,
     entries=entries,
