@@ -37,7 +37,10 @@ def replace_file(path: str | PathLike[str], content: Bytes) -> Path:
         temporary.write_bytes(content)
         os.replace(temporary, target)
     except OSError as error:
-        error.filename = os.fspath(target)  # which Python leaves out where a write fails, and the user never named ours
+        if error.errno is not None:  # without a number, a name would hide the text
+            error.filename = os.fspath(
+                target
+            )  # which Python leaves out where a write fails, and the user never named ours
         raise
     finally:
         temporary.unlink(missing_ok=True)
