@@ -18,8 +18,6 @@ from organoid.fitting import FitResult
 from organoid.fitting.free_run.settings import FreeRunSettings, Plan
 from organoid.models.serialization import read_network, write_network
 from organoid.models.spike_response.network import SpikeResponseNetwork, plain_parameters
-from organoid.models.spike_response.terms.latent_drive import LatentDrive
-from organoid.models.spike_response.terms.population import PopulationFields
 
 NETWORKS = ("network", "forced", "uncoupled")
 TABLES = ("edges", "per_unit", "units", "electrodes")
@@ -61,11 +59,12 @@ def path(result: FitResult, tmp_path: Path) -> Path:
 
 
 def parameters_of(network: SpikeResponseNetwork) -> list[Any]:
-    return [
-        x
-        for x in (*network.parameters, *network.parameters.fields, *network.parameters.latent)
-        if not isinstance(x, PopulationFields | LatentDrive)
-    ]
+    return leaves(network.parameters)
+
+
+def leaves(value: Any) -> list[Any]:
+    """Every array and number, those of nested terms included."""
+    return [x for part in value for x in leaves(part)] if isinstance(value, tuple) else [value]
 
 
 def test_round_trip_is_exact(rec: SpikeRecording, result: FitResult, path: Path) -> None:

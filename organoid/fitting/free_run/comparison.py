@@ -147,10 +147,15 @@ def compare(recorded: ActivitySummary, simulated: ActivitySummary) -> dict[str, 
             "isi_cv_ratio": _median_ratio(simulated.isi_cv, recorded.isi_cv),
             "sttc_correlation": _correlation(_off_diagonal(simulated.sttc), _off_diagonal(recorded.sttc)),
             "extra_bursts_per_minute": 60.0 * (simulated.burst_rate - recorded.burst_rate),
-            "magnitude_error": abs(float(np.log(np.mean(simulated.rates) / np.mean(recorded.rates)))),
+            "magnitude_error": _log_distance(float(np.mean(simulated.rates)), float(np.mean(recorded.rates))),
             "spatial_error": float(np.abs(_shares(simulated.rates) - _shares(recorded.rates)).sum() / 2),
             "temporal_error": float(np.abs(simulated.levels - recorded.levels).mean() / 2),
         }
+
+
+def _log_distance(one: float, other: float) -> float:
+    """Return how far two rates lie apart, in logarithms; NaN where one is zero."""
+    return abs(float(np.log(one / other))) if one > 0 and other > 0 else float("nan")
 
 
 def split_half(rec: SpikeRecording, whole: ActivitySummary) -> dict[str, float]:

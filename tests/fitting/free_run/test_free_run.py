@@ -25,6 +25,7 @@ from organoid.fitting.free_run.comparison import (
 from organoid.fitting.free_run.criteria import discrepancy, drift, reasons
 from organoid.fitting.free_run.settings import GOOD, FreeRunSettings, Plan
 from organoid.models.spike_response.network import SpikeResponseNetwork, plain_parameters
+from organoid.models.spike_response.terms.brake import NO_BRAKE
 
 RATIOS = ("rate_ratio", "burst_rate_ratio", "burst_duration_ratio", "ibi_cv_ratio", "isi_cv_ratio")
 
@@ -241,7 +242,9 @@ def test_scores_are_part_of_a_fit() -> None:
     json.dumps(result.free_run, allow_nan=False)
     without = organoid.fit(rec, free_run=False)
     assert without.free_run == {} and any("not calibrated in free run" in note for note in without.notes)
-    assert without.network.describe() == without.forced.describe() == result.forced.describe()
+    assert without.forced.describe() == result.forced.describe()
+    unbraked = SpikeResponseNetwork(without.network.parameters._replace(brake=NO_BRAKE))
+    assert unbraked.describe() == without.forced.describe()
     assert without.edges.equals(result.edges)
     for name in ("heldout_bits_per_spike", "heldout_bits_per_spike_uncoupled"):
         assert without.scores[name] == result.scores[name]

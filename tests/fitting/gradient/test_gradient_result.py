@@ -213,7 +213,7 @@ def test_bits_per_spike_are_those_of_predict(loss: str, held_out: float) -> None
         whole.spike_units,
         t_start=5.0,
         t_stop=35.0,
-        observed=[[5.0, 11.0], [12.0, 30.5], [31.0, 35.0]],
+        observed=[[5.0, 11.0], [11.5, 30.5], [31.0, 35.0]],  # short holes: after a long one, bins carry history only
     )
     settings = GradientSettings(n_steps=10, batch=8, window=0.2, warmup=0.1, held_out=held_out, free_run=False)
     fitted = gradient(rec, loss=loss, settings=settings)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import organoid
 from organoid import FitResult, SpikeRecording
-from organoid.cli import app
+from organoid.cli import app, work
 from organoid.errors import FitError, ModelError
 from organoid.fitting.data.history import History, bin_history
 from organoid.fitting.free_run import calibration as gate
@@ -24,6 +24,7 @@ from organoid.fitting.teacher_forced.notes import CHOICES
 from organoid.fitting.teacher_forced.prediction import expected_counts
 from organoid.models.free_running import Injection
 from organoid.models.spike_response.network import SpikeResponseNetwork, plain_parameters
+from organoid.sample_culture import sample_path
 
 N = 4
 
@@ -174,9 +175,9 @@ def test_the_command_line_passes_the_options_on(monkeypatch: pytest.MonkeyPatch)
         asked.update(options)
         raise FitError("enough")
 
-    monkeypatch.setattr(organoid, "fit", stop)
-    monkeypatch.setattr(organoid, "read_recording", lambda *_, **__: recorded(known_network(), 1.0, 0))
-    command = ["fit", __file__, "--out", "fit.h5", "--basis", "cosines", "--delay", "0.01", "--delay", "0.02"]
+    monkeypatch.setattr(work, "fit", stop)
+    command = ["fit", str(sample_path()), "--out", "fit.h5"]
+    command += ["--basis", "cosines", "--delay", "0.01", "--delay", "0.02"]
     assert isinstance(CliRunner().invoke(app, command).exception, FitError)
     assert (asked["basis"], asked["delays"]) == ("cosines", (0.01, 0.02))
 
@@ -186,7 +187,7 @@ def test_no_correction_in_free_run_is_tried(monkeypatch: pytest.MonkeyPatch) -> 
     training = bin_history(rec, DT).training()
     design = forced_design(training, np.random.default_rng(0), basis="cosines")
     forced = fit_forced(training, design)
-    monkeypatch.setattr(gate, "_check", lambda *_: gate._Verdict(5.0, False, False))
+    monkeypatch.setattr(gate, "check_free_runs", lambda *_: gate.FreeRunCheck(5.0, False, False))
     weights = gate.choose_free_weights(rec, training, design, forced, seed=0)
     assert weights.choice == "forced, other basis" and weights.parameters is forced.parameters
     assert "plain traces" in CHOICES[weights.choice]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 import warnings
@@ -25,13 +26,13 @@ from organoid.models import (
     backend,
     support_table,
 )
-from organoid.models import backend as kernels_backend
 from organoid.models.compiled.recurrent import autograd as kernels_pass
 from organoid.models.compiled.recurrent import backward as kernels_back
 from organoid.models.compiled.recurrent import threads as kernels_threads
 from organoid.models.compiled.recurrent.threads import in_parallel
 from organoid.models.surrogate import Surrogate, Triangular
 
+BACKEND = importlib.import_module("organoid.models.backend")  # a function of the package has the same name
 ALL = ("tau_mem", "tau_syn", "threshold")
 DEPRESSING, BOTH = ShortTermPlasticity(DT, 0.5, 0.05), ShortTermPlasticity(DT, 0.2, 0.03, 0.05)
 SILENT, USUAL, SATURATED = (-20.0, 1.0), (2.0, 5.0), (80.0, 20.0)
@@ -225,7 +226,7 @@ def test_second_derivatives_are_refused_and_the_way_out_works() -> None:
     ],
 )
 def test_a_fallback_is_said_once(model: Any, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels_backend, "_said", set())
+    monkeypatch.setattr(BACKEND, "_said", set())
     x = torch.zeros(1, 4, 3).to(model.bias)
     with pytest.warns(UserWarning, match=reason):
         model.run(x)
@@ -235,7 +236,7 @@ def test_a_fallback_is_said_once(model: Any, reason: str, monkeypatch: pytest.Mo
 
 
 def test_what_was_chosen_is_not_announced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels_backend, "_said", set())
+    monkeypatch.setattr(BACKEND, "_said", set())
     with warnings.catch_warnings(), backend("torch"):
         warnings.simplefilter("error")
         AdEx(3, DT).run(torch.zeros(1, 4, 3))
@@ -251,7 +252,7 @@ def test_the_table_tells_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
     table = support_table()
     compiled = set()
     for name, make in MODELS.items():
-        monkeypatch.setattr(kernels_backend, "_said", set())
+        monkeypatch.setattr(BACKEND, "_said", set())
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             make(3, DT, seed=0).run(torch.zeros(1, 4, 3))
@@ -263,7 +264,7 @@ def test_the_table_tells_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_short_term_synapses_run_compiled_and_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels_backend, "_said", set())
+    monkeypatch.setattr(BACKEND, "_said", set())
     model, x = build(Case(release=BOTH)), torch.zeros(1, 9, 4, dtype=torch.float64)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
