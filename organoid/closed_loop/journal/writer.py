@@ -1,7 +1,7 @@
 """The journal of a session: everything that happened, on disk while it happens.
 
 An HDF5 file in single-writer-multiple-reader mode. All datasets are made before the start, none has
-variable length afterwards. The file opens under its final name and an existing one is refused. Rows
+variable length afterwards. The file gets its name when all that is on the disk; an existing one is refused. Rows
 wait in memory for a flush: at the first tick after 0.35 s of wall time, and once a second of simulated
 time as long as flushing takes a small part of the time. So a journal whose writer was
 killed lacks at most the larger of 1 s simulated and 0.5 s wall time.
@@ -25,7 +25,8 @@ from organoid._version import __version__
 from organoid.closed_loop.contracts import Block, Delivered, DeviceInfo, Journalled
 from organoid.closed_loop.journal import schema
 from organoid.closed_loop.journal.appendable import CHUNK_BYTES, AppendableDataset
-from organoid.closed_loop.journal.reserve import Reserve, make_file
+from organoid.closed_loop.journal.opening import in_memory, open_unnamed, publish
+from organoid.closed_loop.journal.reserve import Reserve, reason_of
 from organoid.closed_loop.journal.stimulus_log import StimulusLog, WaveformLog
 from organoid.errors import JournalError
 from organoid.hdf5 import layout
@@ -82,18 +83,21 @@ class Journal:
     """
 
     def __init__(self, path: Path | None, header: Header) -> None:
-        self.path = path
-        size = 0 if path is None else _size(header)
-        self.h5 = _open_new(path, size)
-        self._reserve = None if path is None else Reserve(path, self.h5)
+        self.path, self._reserve, draft = path, None, None
+        if path is None:
+            self.h5 = in_memory()
+        else:
+            self._reserve = Reserve(path, _size(header))
+            self.h5, draft = open_unnamed(path)
         try:
-            if self._reserve is not None:
-                self._reserve.ensure(size)
             self._create(header)
+            if path is not None and draft is not None:
+                self.h5.swmr_mode = True
+                publish(draft, path)
         except BaseException:
-            self.h5.close()
-            if path is not None:
-                path.unlink(missing_ok=True)
+            self.close()
+            if draft is not None:
+                draft.unlink(missing_ok=True)
             raise
         self._last_wall = self._began = time.perf_counter()
         self._last_frame = 0
@@ -125,8 +129,6 @@ class Journal:
         self._n_spans_written = 0
         self._stop_frame = 0
         self._outcome = self.h5.create_dataset(schema.OUTCOME, data=_outcome_bytes({"status": schema.RUNNING}))
-        if self.path is not None:
-            self.h5.swmr_mode = True
 
     def _to_times(self, blocks: list[Any], first: int) -> Any:
         return self._info.to_seconds(np.concatenate(blocks))
@@ -193,15 +195,23 @@ class Journal:
             self.flush()
 
     def flush(self) -> None:
-        """Write everything that waits."""
-        self._make_room()
-        self._write()
+        """Write everything that waits.
 
-    def _make_room(self) -> None:
-        """Take the room on the disk that what waits may need."""
+        Raises
+        ------
+        JournalError
+            If the disk is full; there is still room to `finish`.
+        """
         if self._reserve is not None:
-            waiting = sum(part.waiting_bytes for part in self._parts)
-            self._reserve.ensure(waiting + CHUNK_BYTES * _DATASETS)
+            self._reserve.ensure(self._waiting_bytes())
+        try:
+            self._write()
+        except (OSError, RuntimeError) as error:
+            raise JournalError(f"the journal {self.path} cannot be written: {reason_of(error)}") from None
+
+    def _waiting_bytes(self) -> int:
+        """Return the room on the disk that what waits may need."""
+        return sum(part.waiting_bytes for part in self._parts) + CHUNK_BYTES * _DATASETS
 
     def _write(self) -> None:
         began = time.perf_counter()
@@ -227,44 +237,52 @@ class Journal:
     def finish(self, outcome: Mapping[str, Any]) -> None:
         """Write the last rows and the outcome, and close the file (one in memory stays readable).
 
-        No room is asked for: what was reserved is enough.
+        Raises
+        ------
+        JournalError
+            If the last rows do not fit on the disk; the outcome says so.
         """
-        self._write()
-        self._outcome[...] = _outcome_bytes(outcome)
-        self._outcome.flush()
-        if self.path is not None:
-            self.close()
+        try:
+            failure = self._write_last()
+            if failure is not None:
+                outcome = {**outcome, "status": schema.FAILED, "error": f"JournalError: {failure}"}
+            self._outcome[...] = _outcome_bytes(outcome)
+            self._outcome.flush()
+        finally:
+            if self.path is not None:
+                self.close()
+        if failure is not None:
+            raise failure
+
+    def _write_last(self) -> JournalError | None:
+        """Write the last rows into the room that was held for them; returns what prevented it."""
+        if self._reserve is not None:
+            self._reserve.release()
+            if not self._reserve.has_room(self._waiting_bytes()):
+                return JournalError(f"the last rows of the journal {self.path} do not fit: the disk is full")
+        try:
+            self._write()
+        except (OSError, RuntimeError) as error:
+            return JournalError(f"the last rows of the journal {self.path} are not written: {reason_of(error)}")
+        return None
 
     def close(self) -> None:
         """Close the file, whatever was written."""
-        if not self.h5:
-            return
-        self.h5.close()
         if self._reserve is not None:
-            self._reserve.give_back()
+            self._reserve.release()
+        try:
+            self.h5.close()
+        except (OSError, RuntimeError) as error:
+            raise JournalError(f"the journal {self.path} cannot be closed: {reason_of(error)}") from None
 
 
 def _joined(blocks: list[Any], first: int) -> Any:
     return np.concatenate(blocks)
 
 
-def _open_new(path: Path | None, size: int) -> h5py.File:
-    if path is None:
-        return _in_memory()
-    make_file(path, size)
-    try:
-        return h5py.File(path, "w", libver="latest")
-    except OSError as error:
-        raise JournalError(f"the journal {path} cannot be created: {error}") from None
-
-
-def _in_memory() -> h5py.File:
-    return h5py.File(f"journal-{id(object())}", "w", libver="latest", driver="core", backing_store=False)
-
-
 def _size(header: Header) -> int:
     """Return how many bytes a journal has at its start, and some more."""
-    with _in_memory() as h5:
+    with in_memory() as h5:
         _write_static(h5, header)
         return int(h5.id.get_filesize()) + CHUNK_BYTES * _DATASETS
 
