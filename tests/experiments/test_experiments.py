@@ -196,6 +196,7 @@ class TestRun:
         assert again.sessions.equals(finished[1].sessions) and again.summary().equals(finished[1].summary())
         assert any("learns" in text or "Learning" in text for text in again.findings())
 
+    @pytest.mark.slow
     def test_more_seeds_and_controls_are_added(self, finished, tmp_path):
         first = run_experiment(changed(seeds=2, controls=["silent"]), tmp_path, workers=1)
         assert len(first.sessions) == 6

@@ -359,7 +359,12 @@ def test_impossible_settings_are_refused(make: Callable[[], object]) -> None:
 # Training
 
 
-@pytest.mark.parametrize("model", sorted(MODELS))
+UNCOMPILED = ("adex", "izhikevich")
+
+
+@pytest.mark.parametrize(
+    "model", [pytest.param(name, marks=pytest.mark.slow if name in UNCOMPILED else ()) for name in sorted(MODELS)]
+)
 @pytest.mark.parametrize("loss", sorted(LOSSES))
 def test_every_loss_trains_every_model(loss: str, model: str) -> None:
     rng = np.random.default_rng(0)

@@ -112,6 +112,7 @@ class TestPong:
             assert not hit[0]
         assert (game.misses[0], game.rally[0], game.aces[0]) == (1, 0, 0)
 
+    @pytest.mark.slow
     def test_a_culture_that_answers_where_the_ball_is_plays_better_than_one_that_gets_no_pulses(self):
         place = {"kind": "linear_readout", "weights": [[float(k - 3.5) for k in range(8)]], "window": 0.2}
         game = Pong(

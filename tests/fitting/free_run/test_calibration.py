@@ -157,6 +157,7 @@ def test_a_fit_by_gradient_refuses_options_of_the_likelihood_fit(option: dict[st
         organoid.fit(poisson([4.0, 6.0], 20.0, seed=1), model="lif", loss="rate", **option)
 
 
+@pytest.mark.slow
 def test_without_products_a_fit_is_as_good_as_it_can_be() -> None:
     training = bin_history(bursting(6, 60.0, 0), 1e-3).training()
     design = forced_design(training, np.random.default_rng(0))

@@ -251,6 +251,7 @@ def test_scores_are_part_of_a_fit() -> None:
 
 
 @pytest.mark.parametrize("make", [lambda: recorded(known_network(), 30.0, seed=2), lambda: bursting(4, 60.0, 3)])
+@pytest.mark.slow
 def test_free_weights_do_not_see_the_last_fifth(make: Any) -> None:
     """Stage 2 and its gate included; and the same seed gives the same weights."""
     rec = make()
@@ -262,6 +263,7 @@ def test_free_weights_do_not_see_the_last_fifth(make: Any) -> None:
     assert one.free_run == again.free_run
 
 
+@pytest.mark.slow
 def test_the_correction_runs_in_torch_too() -> None:
     result = organoid.fit(bursting(4, 60.0, 3), device="cpu", free_run=SHORT)
     assert np.all(np.isfinite(result.network.parameters.weights))
@@ -271,6 +273,7 @@ def test_the_correction_runs_in_torch_too() -> None:
 
 
 @pytest.mark.parametrize("length", [2.0, 6.0])
+@pytest.mark.slow
 def test_free_weights_with_regular_holes(length: float) -> None:
     """A recording with a blank every few seconds, as when a probe pulse is given."""
     rec = bursting(4, 60.0, 3)

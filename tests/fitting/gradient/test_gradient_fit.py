@@ -61,6 +61,7 @@ def parameters(fit: GradientFit) -> list[bytes]:
 
 @pytest.mark.parametrize("model", ["lif", "adaptive_lif"])
 @pytest.mark.parametrize("loss", ["van_rossum", "rate", "likelihood"])
+@pytest.mark.slow
 def test_models_learn_and_beat_their_baselines(culture: SpikeRecording, model: str, loss: str) -> None:
     fit = quick(culture, model=model, loss=loss)
     held_out = fit.curve.held_out_loss.dropna()
@@ -178,6 +179,7 @@ def test_a_silent_network_has_no_likelihood(culture: SpikeRecording) -> None:
     assert quick(culture, loss="likelihood").held_out["silent"] == np.inf
 
 
+@pytest.mark.slow
 def test_clipped_spikes_are_noted(culture: SpikeRecording) -> None:
     counts = np.minimum(culture.counts(BIN), 1)
     assert not any("share a bin" in note for note in quick(counts).notes)

@@ -99,6 +99,7 @@ def load(path: Path) -> GradientFit:
 
 
 @pytest.mark.parametrize(("model", "loss"), sorted({(m, "van_rossum") for m in MODELS} | {("lif", x) for x in LOSSES}))
+@pytest.mark.slow
 def test_every_model_and_loss_trains_is_saved_comes_back_and_runs(tmp_path: Path, model: str, loss: str) -> None:
     rec = culture(8.0)
     fitted = gradient(rec, model=model, loss=loss, bin_width=0.004)

@@ -120,6 +120,7 @@ def test_drive_and_what_is_still_to_come_follow_the_equations() -> None:
     assert np.allclose(done.state.future, to_come)
 
 
+@pytest.mark.slow
 def test_one_step_simulations_have_the_predicted_mean() -> None:
     net = network(1.5)
     state = net.initial_state(2)
@@ -202,6 +203,7 @@ DELAYED = pytest.param("traces", (0.01,), 6, marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize(("basis", "delays", "kinds"), [("cosines", (), 8), DELAYED])
+@pytest.mark.slow
 def test_a_fit_goes_end_to_end(
     rec: SpikeRecording, basis: str, delays: tuple[float, ...], kinds: int, tmp_path: Path
 ) -> None:

@@ -323,6 +323,7 @@ def test_blind_with_holes_and_an_odd_window() -> None:
 
 
 @pytest.mark.parametrize("shift", [1000.0, -64.0])
+@pytest.mark.slow
 def test_where_time_begins_does_not_matter(truth: SpikeRecording, fitted: FitResult, shift: float) -> None:
     moved = organoid.fit(changed(truth, shift=shift), free_run=False)
     same_network(fitted, moved)
@@ -330,6 +331,7 @@ def test_where_time_begins_does_not_matter(truth: SpikeRecording, fitted: FitRes
     assert moved.settings["t_start"] == shift
 
 
+@pytest.mark.slow
 def test_refit_uses_everything_and_keeps_the_scores(truth: SpikeRecording, fitted: FitResult) -> None:
     whole = organoid.fit(truth, free_run=False, refit=True)
     for name in ("heldout_bits_per_spike", "heldout_bits_per_spike_uncoupled"):
@@ -338,6 +340,7 @@ def test_refit_uses_everything_and_keeps_the_scores(truth: SpikeRecording, fitte
     assert any("refitted" in note for note in whole.notes)
 
 
+@pytest.mark.slow
 def test_no_score_of_a_refit_has_seen_the_test_part() -> None:
     rec = recorded(known_network(), 20.0, seed=4)
     fitted = organoid.fit(rec, free_run=False, refit=True)
@@ -356,6 +359,7 @@ def test_independent_units_are_left_uncoupled(fitted_independent: FitResult) -> 
     assert abs(scores["heldout_bits_per_spike_uncoupled"]) < 0.01
 
 
+@pytest.mark.slow
 def test_short_recordings_of_independent_units_are_left_uncoupled() -> None:
     gaps = []
     for seed, duration in enumerate((11.0, 20.0, 40.0, 40.0, 40.0)):
@@ -505,6 +509,7 @@ ODD = (
 
 
 @pytest.mark.parametrize("make", ODD, ids=lambda make: make.__name__)
+@pytest.mark.slow
 def test_odd_recordings_give_finite_fits(make: object) -> None:
     rec = make()  # type: ignore[operator]
     result = organoid.fit(rec, free_run=False)
@@ -540,6 +545,7 @@ def test_a_silent_unit_that_wakes_up_costs_what_the_formula_says() -> None:
 
 
 @pytest.mark.parametrize("bin_width", [0.0005, 0.005])
+@pytest.mark.slow
 def test_other_bin_widths(bin_width: float) -> None:
     rec = recorded(known_network(), 30.0, seed=3)
     result = organoid.fit(rec, bin_width=bin_width, free_run=False)
@@ -548,6 +554,7 @@ def test_other_bin_widths(bin_width: float) -> None:
     assert result.predict(rec).shape == rec.counts(bin_width).shape
 
 
+@pytest.mark.slow
 def test_short_bursting_cultures_are_coupled() -> None:
     gains = []
     for seed in range(3):
@@ -632,6 +639,7 @@ def test_a_latent_drive_of_very_many_units_is_refused_before_work() -> None:
         organoid.fit(poisson([1.0] * 401, 40.0, seed=0), latent_drive=True)
 
 
+@pytest.mark.slow
 def test_scales_of_columns_do_not_depend_on_the_number_of_threads() -> None:
     """Dot products of numpy add up in another order on two threads; each process may only choose once."""
     script = (

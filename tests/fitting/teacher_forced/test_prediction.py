@@ -179,6 +179,7 @@ def test_causal_at_odd_rates() -> None:
         assert np.array_equal(result_of(net).predict(fewer, t_start, t_start + (k + 5) * BIN)[k], whole[k]), k
 
 
+@pytest.mark.slow
 def test_prediction_is_the_mean_of_simulated_next_steps() -> None:
     """1,000 one-step simulations from each of 40 forced states: mean and variance of the count are binomial."""
     net, rec = network(), recording()

@@ -100,6 +100,7 @@ def plainly(placed: SpikeRecording) -> organoid.fitting.FitResult:
 
 
 @pytest.mark.parametrize("prior", ["connections", "senders", "distance"])
+@pytest.mark.slow
 def test_a_fit_with_a_structured_prior_differs_and_predicts(
     placed: SpikeRecording, plainly: organoid.fitting.FitResult, prior: str
 ) -> None:

@@ -134,6 +134,7 @@ def test_without_couplings_a_unit_uses_only_what_it_sees(design: Design) -> None
     assert set(used.tolist()) <= allowed and used.size > 15
 
 
+@pytest.mark.slow
 def test_waves_choose_local_fields_which_know_where_units_are(
     design: Design, waves: organoid.SpikeRecording, training: History
 ) -> None:

@@ -132,6 +132,7 @@ def spike_times(
 
 
 @pytest.mark.parametrize("drive", [1.5, 3.0])
+@pytest.mark.slow
 def test_fine_adex_has_the_spike_times_of_the_equations(drive: float) -> None:
     p = AdExParameters(LIFParameters(tau_mem=0.01, refractory=0.0))
 
@@ -149,6 +150,7 @@ def test_fine_adex_has_the_spike_times_of_the_equations(drive: float) -> None:
 
 
 @pytest.mark.parametrize("kind", [{}, {"a": 0.1, "d": 2.0}])
+@pytest.mark.slow
 def test_fine_izhikevich_has_the_spike_times_of_the_equations(kind: dict[str, float]) -> None:
     p = IzhikevichParameters(**kind)  # type: ignore[arg-type]
 
@@ -204,6 +206,7 @@ def test_networks_keep_the_contract_at_any_step(name: str, dt: float) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.slow
 def test_gradients_of_long_runs_are_finite_under_any_drive(name: str) -> None:
     model = NETWORKS[name](3, 0.002, seed=0)
     for scale in (0.0, 5.0, 50.0, 500.0):
@@ -246,6 +249,7 @@ def test_readout_keeps_the_contract_and_is_the_plain_loop() -> None:
     np.testing.assert_allclose(end.detach(), y, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_readout_passes_finite_differences() -> None:
     readout, x = LeakyReadout(3, 2, DT).double(), draw(2, 70, 3).requires_grad_()
     assert torch.autograd.gradcheck(lambda v: readout.run(v)[0], (x,))

@@ -59,6 +59,7 @@ def test_any_network_equals_its_model(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STEPWISE)
+@pytest.mark.slow
 def test_any_network_can_be_cut_and_leaves_its_state_alone(name: str) -> None:
     network = any_network(name)
     state = network.initial_state(0)

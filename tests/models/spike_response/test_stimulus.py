@@ -274,6 +274,7 @@ def test_the_response_pays_on_the_test_part_and_is_predicted(rec: SpikeRecording
         assert abs(seen - said) < 4 * np.sqrt(said)
 
 
+@pytest.mark.slow
 def test_pulses_that_evoke_nothing_get_no_response(truth: SpikeResponseNetwork) -> None:
     silent = dataclasses.replace(known_kernels(), curves=np.zeros((2, LAGS, N)))
     training = bin_history(pulsed(SpikeResponseNetwork(truth.parameters, silent), 45.0, seed=3), DT).training()
@@ -330,6 +331,7 @@ def test_a_fit_with_a_response_survives_its_file(rec: SpikeRecording, fitted: Fi
     assert one.equals(other)
 
 
+@pytest.mark.slow
 def test_a_correction_in_free_run_keeps_the_response(rec: SpikeRecording) -> None:
     training = bin_history(rec.select(t_stop=40.0), DT).training()
     design = forced_design(training, np.random.default_rng(0))

@@ -85,6 +85,7 @@ def pairing(rule: Any, rate: float, lag: float) -> float:
     return change_by(rule, pre, post, max(pre + post) + 2)
 
 
+@pytest.mark.slow
 def test_triplet_rule_depends_on_rate_as_cortex_does() -> None:
     # Depression or nothing at 0.1 to 10 Hz, potentiation at 40 Hz even where pre comes after post.
     assert pairing(VISUAL_CORTEX, 5.0, 0.01) < pairing(VISUAL_CORTEX, 20.0, 0.01) < pairing(VISUAL_CORTEX, 40.0, 0.01)
@@ -168,6 +169,7 @@ def test_without_reward_nothing_changes() -> None:
 
 
 @pytest.mark.parametrize("start", [0.05, 2.5])
+@pytest.mark.slow
 def test_rates_converge_under_homeostasis(start: float) -> None:
     # Ten units spike at 40 Hz and drive one, whose inputs begin far too weak or far too strong.
     p = LIFParameters(tau_syn=(0.005,), refractory=0.002)
@@ -200,6 +202,7 @@ class Runner(nn.Module):
 
 
 @pytest.mark.parametrize("rule", sorted(RULES))
+@pytest.mark.slow
 def test_gradient_through_100_ms_of_plastic_run_passes_finite_differences(rule: str) -> None:
     model = plastic_lif(2, RULES[rule], Sigmoid(3.0).relaxed).double()
     generator = torch.Generator().manual_seed(3)
