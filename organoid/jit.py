@@ -54,7 +54,12 @@ def borrowing(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     It becomes a part of its caller, and need not count who holds an array. A step that passes a network's state and
     working room on as tuples of arrays would spend most of its time with that.
     """
-    return kernel(_nrt=False, forceinline=True, **options)
+    return inner(_nrt=False, forceinline=True, **options)
+
+
+def inner(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a function that only compiled functions call: for Python it has no door, which takes long to compile."""
+    return kernel(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
 
 
 class _Cache(FunctionCache):  # type: ignore[misc]  # numba has no types

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from organoid.errors import ModelError
-from organoid.jit import kernel
+from organoid.jit import inner, kernel
 from organoid.models.free_running import Advance, Injection, check_injection
 from organoid.models.neurons.adaptive_lif import AdaptiveLIFCell
 from organoid.models.neurons.lif import LIFCell
@@ -295,7 +295,7 @@ def receive(decay: Array, weights: Array, current: Array, arriving: NDArray[np.u
                     current[k, i] += weights[k, j, i]
 
 
-@kernel()
+@inner()
 def _step_units(
     par: Any, voltage: Array, adaptation: Array, refractory: Index, current: Array, x: Array, spikes: NDArray[np.uint8]
 ) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from organoid.jit import kernel
+from organoid.jit import inner, kernel
 
 
 @kernel(nogil=True)
@@ -24,7 +24,7 @@ def kernel_sums(times: NDArray[Any], units: NDArray[Any], n_units: int, tau: flo
     return out
 
 
-@kernel(nogil=True)
+@inner(nogil=True)
 def _best_matching(a: NDArray[Any], b: NDArray[Any], cost: float) -> float:
     """Return the largest sum of ``2 - cost |dt|`` over order-preserving matchings of two trains."""
     best = np.zeros(b.size + 1)  # best[j]: using the first j spikes of b and the rows so far

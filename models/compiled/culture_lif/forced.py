@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from organoid.jit import kernel
+from organoid.jit import inner, kernel
 from organoid.models.compiled.culture_lif.step import (
     add_release,
     log_odds,
@@ -27,7 +27,7 @@ from organoid.models.spike_response.terms.population import field_features, pack
 from organoid.models.spike_response.terms.traces import NOTHING, decay_rows
 
 
-@kernel()
+@inner()
 def read_counts(bins: NDArray[Any], units: NDArray[Any], at: int, t: int, counts: NDArray[Any]) -> int:
     """Write how often every unit spikes in bin `t`, from entry `at` on; return the first entry behind it."""
     counts[:] = 0
@@ -68,7 +68,7 @@ def forced_log_odds(
         transmit(par, constants, counts, entering, traces, depleted, drive, raised, population, voltage, jump)
 
 
-@kernel()
+@inner()
 def pass_time(
     constants: Any,
     par: Any,
@@ -94,7 +94,7 @@ def pass_time(
         population[m] = population[m] * par.fields.decay[m] + entering
 
 
-@kernel()
+@inner()
 def write_features(fields: Any, traces: NDArray[Any], population: NDArray[Any], out: NDArray[Any]) -> None:
     """Write the features of a bin: traces type by type, population features, 1."""
     n_types, n = traces.shape

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from organoid.jit import kernel
+from organoid.jit import inner, kernel
 from organoid.models.compiled.spike_response.sampling import draw, place_draws, screen
 from organoid.models.spike_response.terms.brake import brake_potential, update_brake
 from organoid.models.spike_response.terms.population import field_features, pack_fields, weigh_fields
@@ -18,7 +18,7 @@ from organoid.models.spike_response.terms.traces import NOTHING, decay_rows
 _CHUNK_SPIKES = 65536
 
 
-@kernel()
+@inner()
 def step_constants(par: Any) -> Any:
     """Return what is left after a step of traces, of what is depleted, and of thresholds raised."""
     n_types = par.tau.size
@@ -39,7 +39,7 @@ def add_release(
         depleted[k, j] += use[k] * (1.0 - depleted[k, j])
 
 
-@kernel()
+@inner()
 def synaptic_current(
     par: Any,
     fields: Any,
@@ -81,7 +81,7 @@ def log_odds(
             out[i] -= step[i] * trace[i]
 
 
-@kernel()
+@inner()
 def transmit(
     par: Any,
     constants: Any,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from organoid.jit import kernel
+from organoid.jit import inner, kernel
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -95,7 +95,7 @@ def rich(
     return total
 
 
-@kernel(nogil=True)
+@inner(nogil=True)
 def start_drive(bias: Array, sd: Array, xi: NDArray[np.float32], drive: Array) -> None:
     """Write bias and noise of a tile."""
     for i in range(bias.size):

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from organoid.jit import kernel
+from organoid.jit import inner, kernel
 from organoid.models.compiled.event.barrier import Barrier, meet, new_barrier
 from organoid.models.compiled.event.cells import plain, receive, rich, start_drive
 from organoid.models.compiled.event.noise import gaussian, logistic
@@ -126,7 +126,7 @@ def _unit(spike: np.int32) -> int:
     return signed if signed >= 0 else -1 - signed
 
 
-@kernel(nogil=True, error_model="numpy")
+@inner(nogil=True, error_model="numpy")
 def _force(par: Any, a: Arrays, unit: int, before: Array, drive: float) -> None:
     """Make a unit spike that did not by itself; `before` is its potential, adaptation, refractory steps."""
     now = before[0]
@@ -138,7 +138,7 @@ def _force(par: Any, a: Arrays, unit: int, before: Array, drive: float) -> None:
     a.adaptation[unit] = par.adaptation_decay[unit] * before[1] + 1.0
 
 
-@kernel(nogil=True)
+@inner(nogil=True)
 def _collect(fired: NDArray[np.uint8], low: int, out: NDArray[np.int32], place: int) -> int:
     """Append the units that spiked, -1 - unit where it was forced; return the new end."""
     words = fired.view(np.uint64)
@@ -151,7 +151,7 @@ def _collect(fired: NDArray[np.uint8], low: int, out: NDArray[np.int32], place: 
     return place
 
 
-@kernel(nogil=True)
+@inner(nogil=True)
 def _run_tile(
     par: Any, a: Arrays, way: Way, tile: int, first_step: int, n_steps: int, forced: Forced, scratch: Scratch
 ) -> None:
@@ -239,7 +239,7 @@ def _run_part(
         _run_tile(par, a, way, tile, first_step, n_steps, forced, scratch)
 
 
-@kernel(nogil=True)
+@inner(nogil=True)
 def _gather(scratch: Scratch, n_steps: int, start: Index) -> int:
     """Put the spikes of all tiles in order of steps, then units; return the connections they will cross."""
     n_tiles = scratch.counts.shape[0]
@@ -259,7 +259,7 @@ def _gather(scratch: Scratch, n_steps: int, start: Index) -> int:
     return crossed
 
 
-@kernel(nogil=True)
+@inner(nogil=True)
 def _ends_in(inj_steps: Index, done: int, n_steps: int) -> Index:
     """Return where the forced spikes of each step of a block end, counted from the start of the call."""
     ends = np.empty(n_steps + 1, dtype=np.int64)
@@ -271,7 +271,7 @@ def _ends_in(inj_steps: Index, done: int, n_steps: int) -> Index:
     return ends
 
 
-@kernel(nogil=True)
+@inner(nogil=True)
 def _hand_out(scratch: Scratch, n_steps: int, done: int, out: NDArray[np.int64], n_out: int) -> int:
     """Append the network's own spikes (step, unit) to the output; return its new length."""
     for t in range(n_steps):
@@ -282,7 +282,7 @@ def _hand_out(scratch: Scratch, n_steps: int, done: int, out: NDArray[np.int64],
     return n_out
 
 
-@kernel(nogil=True)
+@inner(nogil=True)
 def _watch(scratch: Scratch, n_steps: int, activity: float, par: Any, leak: float, tau: float) -> Any:
     """Follow the population rate; return it, and the steps until it left its bounds (or all of them)."""
     for t in range(n_steps):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from organoid.jit import borrowing, kernel
+from organoid.jit import borrowing, inner, kernel
 from organoid.models.compiled.spike_response.sampling import draw, place_draws, screen
 from organoid.models.spike_response.terms.registry import (
     Memory,
@@ -168,7 +168,7 @@ def prepare(par: Any, inputs: Any, done: int, nothing: float) -> Any:
     )
 
 
-@kernel()
+@inner()
 def _repeat(values: NDArray[Any], copies: int) -> NDArray[Any]:
     out = np.empty(copies * values.size)
     for at in range(out.size):

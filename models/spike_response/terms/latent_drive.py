@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from organoid.errors import ModelError
-from organoid.jit import borrowing, kernel
+from organoid.jit import borrowing, inner, kernel
 from organoid.models.compiled.event.noise import gaussian
 from organoid.models.rng import stream_key
 
@@ -86,7 +86,7 @@ def resting_latent(drive: LatentDrive, keys: Sequence[int]) -> LatentMemory:
     )
 
 
-@kernel()
+@inner()
 def prepare_latent(drive: Any, dt: float) -> Any:
     """Return the constants of the drive."""
     return LatentRoom(np.exp(-dt / drive.tau), np.empty(2, dtype=np.float32))

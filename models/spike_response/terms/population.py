@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from organoid.errors import ModelError
-from organoid.jit import borrowing, kernel
+from organoid.jit import borrowing, inner, kernel
 
 Array = NDArray[np.float64]
 
@@ -219,13 +219,13 @@ def resting_population(fields: PopulationFields, copies: int) -> Array:
     return np.repeat(fields.mean, copies)
 
 
-@kernel()
+@inner()
 def room_for_regions(fields: Any, copies: int) -> Any:
     """Return a zero for each region of every copy: what enters its fields in a step."""
     return np.zeros(copies * (np.max(fields.region) + 1) if fields.region.size else 0)
 
 
-@kernel()
+@inner()
 def prepare_population(fields: Any, weights: NDArray[Any], copies: int) -> Any:
     """Return room for the features of some copies of a network."""
     share = room_for_regions(fields, 1)
@@ -262,7 +262,7 @@ def _weigh_copies(weights: NDArray[Any], features: NDArray[Any], copies: int, ou
     np.dot(by_feature.T, weights, out.reshape((copies, weights.shape[1])))
 
 
-@kernel(fastmath={"contract"})
+@inner(fastmath={"contract"})
 def weigh_fields(weights: NDArray[Any], features: NDArray[Any], out: NDArray[Any]) -> None:
     """Write ``features @ weights``, four rows a pass: rows as arrays of their own become vector instructions."""
     out[:] = 0.0
@@ -298,7 +298,7 @@ def _count_by_region(home: NDArray[Any], room: Any, spikes: Any) -> None:
             room.by_region[first + home[spikes.which[s] - c * n]] += spikes.weight[s]
 
 
-@kernel()
+@inner()
 def update_population(fields: Any, entering: NDArray[Any], by_region: NDArray[Any], population: NDArray[Any]) -> None:
     """Let the traces decay, then what enters the population, and each region, enter them, copy by copy."""
     copies, n_whole = entering.size, fields.decay.size - fields.region.size
@@ -312,7 +312,7 @@ def update_population(fields: Any, entering: NDArray[Any], by_region: NDArray[An
             population[at] = population[at] * fields.decay[m] + by_region[c * n_regions + fields.region[m - n_whole]]
 
 
-@kernel()
+@inner()
 def pack_local(fields: Any, weights: NDArray[Any]) -> Any:
     """Return the weights of local fields that are not 0, unit by unit: where each unit's begin, features, weights."""
     first, n = weights.shape[0] - fields.region.size, weights.shape[1]
@@ -331,7 +331,7 @@ def pack_local(fields: Any, weights: NDArray[Any]) -> Any:
     return begin, feature, weight
 
 
-@kernel()
+@inner()
 def weigh_local(packed: Any, features: NDArray[Any], out: NDArray[Any]) -> None:
     """Add what local fields contribute to every unit."""
     begin, feature, weight = packed

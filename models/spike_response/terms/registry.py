@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from organoid.jit import borrowing, kernel
+from organoid.jit import borrowing, inner
 from organoid.models.spike_response.terms.brake import Brake, brake_potential, resting_brake, update_brake
 from organoid.models.spike_response.terms.coupling_filters import (
     add_from_filters,
@@ -65,7 +65,7 @@ def resting_memory(parameters: Any, keys: Sequence[int]) -> Memory:
     )
 
 
-@kernel()
+@inner()
 def prepare_terms(par: Any, copies: int) -> Any:
     """Return the room of all terms."""
     return Room(

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from organoid.jit import kernel
+from organoid.jit import inner
 
 
 class Spikes(NamedTuple):
@@ -37,7 +37,7 @@ class Spikes(NamedTuple):
     unseen: NDArray[np.float64]
 
 
-@kernel()
+@inner()
 def no_spikes(copies: int, n_units: int, most: int) -> Any:
     """Return room for `most` spikes of a step."""
     return Spikes(

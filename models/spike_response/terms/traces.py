@@ -14,12 +14,12 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from organoid.jit import borrowing, kernel
+from organoid.jit import borrowing, inner
 
 NOTHING = 1e-30  # below it a trace is 0: denormal numbers are slow
 
 
-@kernel()
+@inner()
 def decay_rows(values: NDArray[Any], decay: NDArray[Any], nothing: float) -> None:
     """Let every row decay; what is not above `nothing` in size becomes 0."""
     for k in range(decay.size):
@@ -29,7 +29,7 @@ def decay_rows(values: NDArray[Any], decay: NDArray[Any], nothing: float) -> Non
             row[i] = decayed if abs(decayed) > nothing else 0.0
 
 
-@kernel()
+@inner()
 def add_spike(traces: NDArray[Any], unit: int, saturation: float, jump: NDArray[Any]) -> None:
     """Add one spike to the traces of a unit; `jump` receives what each trace gained."""
     for k in range(traces.shape[0]):
@@ -58,7 +58,7 @@ def add_spikes_to_traces(
                     row[i] += gain * from_unit[i]
 
 
-@kernel()
+@inner()
 def write_drive(drive: NDArray[Any], out: NDArray[Any]) -> None:
     """Write the drive of every unit, summed over time constants."""
     out[:] = 0.0

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from organoid.jit import kernel
+from organoid.jit import inner, kernel
 from organoid.models.rng import uniform_at
 
 GRID = 1024  # classes of rescaled values
@@ -19,7 +19,7 @@ def _count(histogram: NDArray[Any], value: float) -> None:
     histogram[min(int(value * GRID), GRID - 1)] += 1.0
 
 
-@kernel()
+@inner()
 def _identity(p: NDArray[Any], counts: NDArray[Any], capacity: NDArray[Any], r: float, out: NDArray[Any]) -> None:
     """Where, on the scale of cumulated odds, the one unit that fired lies."""
     before, own, total = 0.0, 0.0, 0.0
@@ -32,7 +32,7 @@ def _identity(p: NDArray[Any], counts: NDArray[Any], capacity: NDArray[Any], r: 
         _count(out, (before + r * own) / total)
 
 
-@kernel()
+@inner()
 def _spiking_bin(
     p: NDArray[Any],
     counts: NDArray[Any],

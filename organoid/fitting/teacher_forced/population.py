@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from organoid.fitting.data.history import History
 from organoid.fitting.teacher_forced.regions import Regions
-from organoid.jit import kernel
+from organoid.jit import inner, kernel
 from organoid.models.spike_response.terms.population import (
     PopulationFields,
     field_features,
@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 _TOGETHER = 64  # bins whose fields are worked out in one pass
 
 
-@kernel()
+@inner()
 def _fill_population(
     bins: NDArray[Any],
     units: NDArray[Any],
@@ -50,7 +50,7 @@ def _fill_population(
     return at
 
 
-@kernel()
+@inner()
 def _add_moments(
     values: NDArray[Any], observed: NDArray[Any], start: int, stop: int, first: NDArray[Any], second: NDArray[Any]
 ) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from organoid.fitting.data.stimuli import RecordedPulses
 from organoid.fitting.teacher_forced.raised_cosines import raised_cosines
-from organoid.jit import kernel
+from organoid.jit import inner, kernel
 from organoid.models.spike_response.terms.stimulus import PulseTrack, StimulusKernels
 
 Array = NDArray[np.float64]
@@ -149,7 +149,7 @@ def _ranges(kernels: StimulusKernels, track: PulseTrack) -> tuple[Array, Array]:
     return low, high
 
 
-@kernel(nogil=True)
+@inner(nogil=True)
 def _still_acting(t: int, first: int, pulses: Any) -> int:
     """Return the first pulse, from `first` on, that still acts in bin `t`."""
     steps, basis = pulses[0], pulses[3]
@@ -158,7 +158,7 @@ def _still_acting(t: int, first: int, pulses: Any) -> int:
     return first
 
 
-@kernel(nogil=True)
+@inner(nogil=True)
 def _add_cosines(
     t: int,
     at: int,
