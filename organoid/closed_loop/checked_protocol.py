@@ -130,7 +130,7 @@ class CheckedProtocol:
 
     def _reported(self, state: Any, tick: int | None) -> Mapping[str, Any]:
         found = self._call("report", tick, state)
-        if not isinstance(found, Mapping):
+        if type(found) is not dict and not isinstance(found, Mapping):
             raise self._wrong("report", tick, found)
         return found
 

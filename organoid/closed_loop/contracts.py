@@ -173,12 +173,14 @@ class Tick:
     @property
     def time(self) -> float:
         """Now, s: the end of the block."""
-        return float(self.info.to_seconds(self.block.stop_frame))
+        rate = self.info._ratio
+        return float(self.block.stop_frame * rate[1] / rate[0])
 
     @property
     def duration(self) -> float:
         """Length of the block, s."""
-        return float(self.info.to_seconds(self.block.stop_frame - self.block.start_frame))
+        rate, block = self.info._ratio, self.block
+        return float((block.stop_frame - block.start_frame) * rate[1] / rate[0])
 
     @property
     def counts(self) -> NDArray[np.int64]:

@@ -145,7 +145,7 @@ class Tissue:
         self.calibration = calibration or StimulationCalibration()
         self.frame_rate = Fraction(frame_rate)
         self.frames_per_step = frames_per_step(network.dt, self.frame_rate)
-        self._rate = float(self.frame_rate)
+        self._rate, self._unit_numbers = float(self.frame_rate), np.arange(network.n_units)
         self.stride = coprime_stride(self.frames_per_step)
         self.kernels: StimulusKernels | None = getattr(network, "stimulus", None)
         self._numbers = geometry.electrode_numbers
@@ -325,13 +325,12 @@ class Tissue:
         """Return the state after a pulse, given now: units recruited, their spikes forced, the volley sent."""
         electrodes = np.array(pulse.electrodes, dtype=np.int64)
         found = self.resources(state, electrodes)
-        direct = np.array([not self.has_kernel(electrode) for electrode in pulse.electrodes])
-        strength = float(found[direct].mean()) if direct.any() else 1.0
+        strength = self._direct_strength(pulse, found)
         rested, volley = self.effect(pulse)
         last = state.last_spike.copy()
         last[state.direct_units] = state.direct_frames
         since = (state.frame - last) / self.rate
-        counters = state.n_pulses * self.n_units + np.arange(self.n_units)
+        counters = state.n_pulses * self.n_units + self._unit_numbers
         drawn = uniform(np.uint64(state.keys[1]), counters)
         excitable = self.excitability(state) * (strength if self.brakes else 1.0)
         hit = np.flatnonzero(drawn < rested * excitable * self.recruitment.availability(since))
@@ -339,21 +338,32 @@ class Tissue:
         frames = state.frame + np.maximum(1, np.rint(delay * self.rate)).astype(np.int64)
         step = state.step + int(state.frame > state.step * self.frames_per_step)
         forced = frames // self.frames_per_step
-        sent = np.full(1 if volley else 0, state.step, dtype=np.int64)
-        unfelt = 0 if self.brakes or strength == 1.0 else hit.size
-        missing = np.full(unfelt, (strength - 1.0) * self.calibration.gamma)
-        answer = float(uniform(np.uint64(state.keys[3]), np.array([state.n_pulses]))[0])
-        relative = self.kernels.resource.relative(found) if self.kernels is not None else found
-        return self.tired(state, electrodes, found)._replace(
+        sent = [(state.step, strength * volley)] if volley else []
+        if not self.brakes and strength != 1.0:
+            sent += [(when, (strength - 1.0) * self.calibration.gamma) for when in forced.tolist()]
+        after = self.tired(state, electrodes, found)._replace(
             n_pulses=state.n_pulses + 1,
-            pulses=self.with_pulse(state.pulses, pulse, step, relative, answer),
-            forced_steps=np.append(state.forced_steps, forced),
-            forced_units=np.append(state.forced_units, hit),
-            volley_steps=np.concatenate([state.volley_steps, sent, forced[: missing.size]]),
-            volleys=np.concatenate([state.volleys, np.full(sent.size, strength * volley), missing]),
-            direct_frames=np.append(state.direct_frames, frames),
-            direct_units=np.append(state.direct_units, hit),
+            forced_steps=np.concatenate((state.forced_steps, forced)),
+            forced_units=np.concatenate((state.forced_units, hit)),
+            volley_steps=np.concatenate((state.volley_steps, np.array([when for when, _ in sent], dtype=np.int64))),
+            volleys=np.concatenate((state.volleys, np.array([size for _, size in sent], dtype=np.float64))),
+            direct_frames=np.concatenate((state.direct_frames, frames)),
+            direct_units=np.concatenate((state.direct_units, hit)),
         )
+        return after if self.kernels is None else after._replace(pulses=self._acting(state, pulse, step, found))
+
+    def _direct_strength(self, pulse: AnyPulse, found: NDArray[np.float64]) -> float:
+        """Return the mean of what is left on the electrodes that act without a kernel; 1 where there is none."""
+        if self.kernels is None:
+            return float(found.mean())
+        direct = np.array([not self.has_kernel(electrode) for electrode in pulse.electrodes])
+        return float(found[direct].mean()) if direct.any() else 1.0
+
+    def _acting(self, state: TissueState, pulse: AnyPulse, step: int, found: NDArray[np.float64]) -> PulseTrack:
+        """Return the pulses that act through kernels, this one included."""
+        assert self.kernels is not None
+        answer = float(uniform(np.uint64(state.keys[3]), np.array([state.n_pulses]))[0])
+        return self.with_pulse(state.pulses, pulse, step, self.kernels.resource.relative(found), answer)
 
     def frames_in_step(self, key: int, steps: Index, units: Index) -> Index:
         """Return a frame for each spike: seeded, distinct for spikes of one unit in one step."""

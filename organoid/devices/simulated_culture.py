@@ -195,6 +195,8 @@ class SimulatedCulture:
             block = self._tissue.advance(self._state, until_frame, pulses)
             self._state = block.state
             return block.spike_frames, block.spike_units
+        if not due:
+            return self._running.advance(until_frame)[0]
         self._tissue.check_pulses([(planned.frame, planned.command.pulse) for planned in due], until_frame)
         parts = []
         for planned in due:

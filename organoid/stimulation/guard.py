@@ -12,6 +12,7 @@ from organoid.stimulation.pulses import Pulse
 _SLACK = 1e-9
 _ON_GRID = 1e-6
 _DOSE_QUANTUM = 1e-18
+_KNOWN = 256  # pulses whose shape is remembered as allowed; a protocol gives few different ones
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ class Verdict:
 
     def __bool__(self) -> bool:
         return self.accepted
+
+
+_ACCEPTED = Verdict(True)
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class StimulationGuard:
         self._pulses: list[tuple[int, int, tuple[int, ...]]] = []
         self._dose_quanta = 0
         self._longest = 0
+        self._allowed: set[Pulse] = set()
 
     @property
     def history(self) -> GuardHistory:
@@ -106,14 +111,23 @@ class StimulationGuard:
         -------
         Verdict
         """
+        verdict = self._check_shape(pulse) and self._check_dose(pulse)
+        if verdict and at_frame is not None:
+            verdict = self._check_neighbours(pulse, at_frame)
+        return verdict
+
+    def _check_shape(self, pulse: Pulse) -> Verdict:
+        """Apply the rules that look at nothing but the pulse, to each pulse once."""
+        if pulse in self._allowed:
+            return _ACCEPTED
         for limit, rule in _RULES:
             reason = rule(pulse, self.profile)
             if reason:
                 return Verdict(False, reason, limit)
-        verdict = self._check_dose(pulse)
-        if verdict and at_frame is not None:
-            verdict = self._check_neighbours(pulse, at_frame)
-        return verdict
+        if len(self._allowed) == _KNOWN:
+            self._allowed.clear()
+        self._allowed.add(pulse)
+        return _ACCEPTED
 
     def admit(self, pulse: Pulse, at_frame: int) -> Verdict:
         """Check a pulse that starts at `at_frame` and, where it may be given, remember it."""
@@ -158,7 +172,7 @@ class StimulationGuard:
         limit = self.profile.max_session_dose
         after = (self._dose_quanta + _quanta(pulse.dose)) * _DOSE_QUANTUM
         if limit is None or after <= limit * (1 + _SLACK):
-            return Verdict(True)
+            return _ACCEPTED
         return Verdict(
             False,
             f"with this pulse the session's dose would be {after:g} {self.profile.area_unit}; "
@@ -185,7 +199,7 @@ class StimulationGuard:
         gap = abs(mine[0] - other[0])
         overlap = mine[0] < other[1] and other[0] < mine[1]
         if not shared or (gap >= self.profile.min_interval_frames and not overlap):
-            return Verdict(True)
+            return _ACCEPTED
         milliseconds = 1e3 * gap / float(self.profile.frame_rate)
         if overlap:
             reason = f"electrode {shared[0]} would be busy: another pulse on it starts {milliseconds:g} ms away"
@@ -200,7 +214,7 @@ class StimulationGuard:
     def _check_simultaneous(self, active: set[int]) -> Verdict:
         limit = self.profile.max_simultaneous
         if limit is None or len(active) <= limit:
-            return Verdict(True)
+            return _ACCEPTED
         return Verdict(
             False,
             f"{len(active)} electrodes would be stimulated at once, other pulses included; "

@@ -5,6 +5,7 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -115,27 +116,27 @@ class Pulse:
         """Return a single phase of signed `amplitude`: unbalanced, so most devices refuse it."""
         return cls((Phase(amplitude, width),), _some(electrodes), unit)
 
-    @property
+    @cached_property
     def duration(self) -> float:
         """Length of the whole pulse, s."""
         return math.fsum(phase.width_s for phase in self.phases)
 
-    @property
+    @cached_property
     def peak(self) -> float:
         """Largest size of any phase, A or V."""
         return max(abs(phase.amplitude) for phase in self.phases)
 
-    @property
+    @cached_property
     def areas(self) -> tuple[float, ...]:
         """Signed amplitude times width of each phase, C or V s."""
         return tuple(phase.area for phase in self.phases)
 
-    @property
+    @cached_property
     def net_area(self) -> float:
         """Sum of `areas`, C or V s: what is left over on each electrode."""
         return math.fsum(self.areas)
 
-    @property
+    @cached_property
     def dose(self) -> float:
         """Sum of the sizes of `areas` over phases and electrodes, C or V s."""
         return math.fsum(abs(area) for area in self.areas) * len(self.electrodes)

@@ -140,6 +140,7 @@ class TestChannelMap:
 
 @pytest.mark.slow
 class TestProcess:
+    @pytest.mark.slow
     def test_the_culture_answers_over_the_connection_and_an_error_is_a_sentence(self, tmp_path, capfd):
         server = start_server({"culture": CULTURE, "seed": 0, "journal": str(tmp_path / "j.h5")})
         with Client(server.found["address"], authkey=bytes.fromhex(server.found["key"])) as connection:
@@ -157,11 +158,13 @@ class TestProcess:
         assert any("stopped" in note for note in outcome["values"]["notes"])
         assert "organoid: the culture behind the simulator stopped" in capfd.readouterr().err
 
+    @pytest.mark.slow
     def test_it_ends_with_the_application(self):
         server = start_server({"culture": CULTURE})
         server.process.stdin.close()
         assert server.process.wait(60) == 0
 
+    @pytest.mark.slow
     def test_what_cannot_be_loaded_is_one_sentence(self):
         with pytest.raises(DeviceError, match="no preset 'nothing'"):
             start_server({"culture": "preset:nothing"})

@@ -139,6 +139,7 @@ class Collector:
 
 
 class TestSession:
+    @pytest.mark.slow
     @settings(max_examples=20, deadline=None)
     @given(st.sampled_from([30.0, 3333.3, 100.0, 7.77, 999.0]), st.integers(0, 50))
     def test_every_spike_is_seen_exactly_once(self, tick_rate, seed):

@@ -23,6 +23,7 @@ def assert_same(one, other):
     assert one.deadlines[wall].equals(other.deadlines[wall])
 
 
+@pytest.mark.slow
 def test_side_by_side_is_one_by_one(culture, tmp_path):
     protocol, seeds = PeriodicPulses(rate=4.0, n_electrodes=8), [3, 4, 5]
     sessions = organoid.run_sessions(protocol, culture, 3.0, seeds=seeds)

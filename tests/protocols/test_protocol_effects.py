@@ -29,6 +29,7 @@ class TestCausalMap:
         assert np.array_equal(np.array(values["connected"]), near)
         assert np.array(values["response"])[near] == pytest.approx(0.9, abs=0.35)
 
+    @pytest.mark.slow
     def test_a_simulated_culture_answers_and_an_open_circuit_does_not(self, culture):
         closed = run_session(self.PROTOCOL, culture, 20.0, seed=2).outcome["values"]
         sham = run_session(self.PROTOCOL, culture, 20.0, seed=2, deliver=False).outcome["values"]
@@ -127,6 +128,7 @@ class TestPong:
                 )
         assert min(scores[True]) > max(scores[False])
 
+    @pytest.mark.slow
     def test_references(self):
         values = {
             policy: run_session(Pong(policy=policy, feedback="none"), FakeCulture(), 40.0).outcome["values"]
@@ -134,6 +136,7 @@ class TestPong:
         }
         assert values["oracle"]["misses"] <= 1 < values["still"]["misses"] and values["random"]["misses"] > 1
 
+    @pytest.mark.slow
     def test_feedback_tells_hits_from_misses(self):
         stimulus = run_session(Pong(), FakeCulture(), 30.0, seed=2)
         labels = stimulus.commands["label"].value_counts()

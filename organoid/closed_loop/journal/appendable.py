@@ -66,7 +66,14 @@ class AppendableDataset:
             return
         found = waiting if self._convert is None else self._convert(waiting, written)
         rows = np.asarray(found, dtype=self._dtype).reshape(-1, *self._shape)
-        self.dataset.resize(written + len(rows), axis=0)
-        self.dataset[written:] = rows
-        self.dataset.flush()
+        self._write_rows(written, rows)
         self._state = (written + len(rows), [])
+
+    def _write_rows(self, first: int, rows: NDArray[Any]) -> None:
+        """Write rows behind the first ones; by h5py's lower interface, which takes a fraction of the time."""
+        dataset = self.dataset.id
+        dataset.set_extent((first + len(rows), *self._shape))
+        space = dataset.get_space()
+        space.select_hyperslab((first,) + (0,) * len(self._shape), rows.shape)
+        dataset.write(h5py.h5s.create_simple(rows.shape), space, np.ascontiguousarray(rows))
+        dataset.flush()

@@ -15,8 +15,8 @@ def in_memory() -> h5py.File:
     return h5py.File(f"journal-{uuid.uuid4().hex}", "w", libver="latest", driver="core", backing_store=False)
 
 
-def open_unnamed(path: Path) -> tuple[h5py.File, Path]:
-    """Open a new file beside a journal's name, under another one; returns it and where it is.
+def open_unnamed(path: Path, content: bytes) -> tuple[h5py.File, Path]:
+    """Open a new file beside a journal's name, under another one, with what is in it so far; returns it and its place.
 
     Raises
     ------
@@ -27,7 +27,8 @@ def open_unnamed(path: Path) -> tuple[h5py.File, Path]:
         raise _exists(path)
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
-        return h5py.File(draft, "x", libver="latest"), draft
+        draft.write_bytes(content)
+        return h5py.File(draft, "r+", libver="latest"), draft
     except (OSError, RuntimeError) as error:
         draft.unlink(missing_ok=True)
         raise JournalError(f"the journal {path} cannot be created: {reason_of(error)}") from None

@@ -86,9 +86,11 @@ class Journal:
         self.path, self._reserve, draft = path, None, None
         if path is None:
             self.h5 = in_memory()
+            _write_static(self.h5, header)
         else:
-            self._reserve = Reserve(path, _size(header))
-            self.h5, draft = open_unnamed(path)
+            content = _content(header)
+            self._reserve = Reserve(path, len(content) + CHUNK_BYTES * _DATASETS)
+            self.h5, draft = open_unnamed(path, content)
         try:
             self._create(header)
             if path is not None and draft is not None:
@@ -105,7 +107,6 @@ class Journal:
 
     def _create(self, header: Header) -> None:
         self._info, self._frame_rate = header.info, float(header.info.frame_rate)
-        _write_static(self.h5, header)
         fields = schema.tick_fields(header.reported)
         self._spike_times = AppendableDataset(self.h5, layout.SPIKE_TIMES, "f8", convert=self._to_times)
         self._spike_units = AppendableDataset(self.h5, layout.SPIKE_UNITS, "i4", convert=_joined)
@@ -280,11 +281,12 @@ def _joined(blocks: list[Any], first: int) -> Any:
     return np.concatenate(blocks)
 
 
-def _size(header: Header) -> int:
-    """Return how many bytes a journal has at its start, and some more."""
+def _content(header: Header) -> bytes:
+    """Return an HDF5 file with what is known before the start; made in memory, where no disk can be full."""
     with in_memory() as h5:
         _write_static(h5, header)
-        return int(h5.id.get_filesize()) + CHUNK_BYTES * _DATASETS
+        h5.flush()
+        return bytes(h5.id.get_file_image())
 
 
 def _write_static(h5: h5py.File, header: Header) -> None:
