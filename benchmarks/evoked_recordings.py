@@ -236,6 +236,7 @@ def stability_of(name: str, duration: float) -> list[dict[str, Any]]:
         times = 5.0 + np.arange(int(duration * rate)) / rate
         rec = simulate(source, 5.0 + duration + 20.0, stimuli=[(float(t), pulse) for t in times], seed=6)
         rates = rec.counts(10.0, t_start=5.0).mean(1) / 10.0 if rec.duration > 15.0 else np.array([np.inf])
+        recurrent = without_direct(rec, times).counts(10.0, t_start=5.0).mean(1) / 10.0
         after = rec.select(t_start=min(15.0 + duration, rec.t_stop))
         rows.append(
             {
@@ -247,10 +248,18 @@ def stability_of(name: str, duration: float) -> list[dict[str, Any]]:
                 "highest_10s_hz": _rounded(float(rates.max())),
                 "recorded_highest_10s_hz": _rounded(highest),
                 "ratio": _rounded(float(rates.max() / highest)),
+                "ratio_without_direct": _rounded(float(recurrent.max() / highest)),
                 "after_hz": _rounded(after.n_spikes / max(after.duration * rec.n_units, 1e-9)),
             }
         )
     return rows
+
+
+def without_direct(rec: SpikeRecording, times: Array) -> SpikeRecording:
+    """Return a recording without the spikes of the first 5 ms after pulses, which pulses may have forced."""
+    last = np.searchsorted(times, rec.spike_times, side="right") - 1
+    forced = (last >= 0) & (rec.spike_times - times[np.maximum(last, 0)] < 5e-3)
+    return rec.replace(spike_times=rec.spike_times[~forced], spike_units=rec.spike_units[~forced])
 
 
 def _culture(name: str) -> tuple[Any, float | None]:

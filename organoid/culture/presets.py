@@ -4,7 +4,8 @@ r"""Cultures for users without a recording: invented networks with the manners o
 inhibitory, wired at random with a probability that falls with distance. The drive every unit gets
 from the population (see `organoid.models.spike_response.terms.population`) is excitatory on a fast field and, in the
 bursting culture, inhibitory on slow ones: a chance crowd of spikes ignites a network burst, which
-depresses the culture for seconds. Every number is a choice, tuned by free runs, not fitted to any
+depresses the culture for seconds. A brake (`organoid.models.spike_response.terms.brake`) holds down what the culture
+never does by itself, however it is stimulated. Every number is a choice, tuned by free runs, not fitted to any
 recording.
 """
 
@@ -21,6 +22,7 @@ from organoid.errors import ModelError
 from organoid.models.free_running import Advance, FreeRunningNetwork, Injection
 from organoid.models.rng import stream_key, uniform
 from organoid.models.spike_response.network import SpikeResponseNetwork, plain_parameters
+from organoid.models.spike_response.terms.brake import GAIN, TAUS, Brake
 from organoid.models.spike_response.terms.population import LOG_GAIN, PopulationFields
 
 Array = NDArray[np.float64]
@@ -92,7 +94,10 @@ class Recipe:
     field_low : tuple of three floats
         Lower clips of the standardised fields; the upper clip is 3.
     typical_rate : float, Hz
-        Rate a unit at which the fields are zero.
+        Rate per unit at which the fields are zero.
+    brake_top : tuple of four floats
+        Logarithms of the population traces of 0.3, 1, 3 and 10 s above which the brake acts: the largest of two hours
+        of free runs, and a fifth of a logarithm more.
     ceiling : float
         Largest logit of a spike in a step.
     seed : int
@@ -108,6 +113,7 @@ class Recipe:
     field_weights: tuple[float, float, float]
     field_low: tuple[float, float, float]
     typical_rate: float
+    brake_top: tuple[float, float, float, float]
     ceiling: float = -2.2
     seed: int = 1
 
@@ -122,6 +128,7 @@ BURSTING = Recipe(
     field_weights=(1.6, -0.7, -1.4),
     field_low=(-0.9, -0.3, -0.3),
     typical_rate=1.5,
+    brake_top=(3.77, 2.78, 2.11, 1.90),
 )
 ASYNCHRONOUS = Recipe(
     bias=-5.3,
@@ -133,6 +140,7 @@ ASYNCHRONOUS = Recipe(
     field_weights=(0.2, -0.1, -0.2),
     field_low=(-1.6, -1.6, -1.6),
     typical_rate=3.0,
+    brake_top=(2.07, 1.93, 1.86, 1.83),
 )
 
 
@@ -169,7 +177,8 @@ def _network(recipe: Recipe, points: Array) -> SpikeResponseNetwork:
         field_weights=np.repeat(np.array(recipe.field_weights)[:, None], n, axis=1),
         rate_limit=_LARGEST_RATE * n,
     )
-    return SpikeResponseNetwork(parameters._replace(ceiling=np.full(n, recipe.ceiling)))
+    limits = {"ceiling": np.full(n, recipe.ceiling), "brake": _brake(recipe, n)}
+    return SpikeResponseNetwork(parameters._replace(**limits))
 
 
 def _weights(recipe: Recipe, points: Array) -> Array:
@@ -201,6 +210,11 @@ def _fields(recipe: Recipe, n_units: int) -> PopulationFields:
         product_shift=np.empty(0),
         product_scale=np.empty(0),
     )
+
+
+def _brake(recipe: Recipe, n_units: int) -> Brake:
+    taus, top = np.array(TAUS), np.array(recipe.brake_top)
+    return Brake(GAIN, np.exp(-_DT / taus), n_units * recipe.typical_rate * taus, top, top)
 
 
 def _normal(seed: int, name: str, n: int) -> Array:
