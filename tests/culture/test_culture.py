@@ -14,7 +14,6 @@ from stub_network import StubNetwork, StubResult, line
 
 import organoid
 from organoid.culture import (
-    PRESETS,
     Recruitment,
     StimulationCalibration,
     Tissue,
@@ -341,43 +340,3 @@ def test_a_network_without_a_limit_of_its_own_is_cut_off_too() -> None:
     rec = simulate(StubNetwork(rate=900.0), 3_600.0)
     assert rec.metadata["runaway"] is True
     assert rec.t_stop <= 2.0
-
-
-# --- presets ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", sorted(PRESETS))
-def test_presets_live_at_their_own_pace(name: str) -> None:
-    culture = organoid.preset(name)
-    rec = simulate(culture, 120.0, seed=1)
-    rates = np.bincount(rec.spike_units, minlength=rec.n_units) / rec.duration
-    assert 0.3 < rates.mean() < 5.0
-    assert rates.min() > 0.02
-    assert rec.metadata["runaway"] is False
-    assert rec.metadata["network"]["preset"] == name
-    crowd = rec.counts(0.1).sum(axis=1)
-    assert (crowd.max() > 20 * crowd.mean()) == (name == "bursting_culture")
-    assert len(rec.electrodes) == 64
-    assert culture.describe() == organoid.preset(name).describe()
-
-
-def test_bursting_preset_has_bursts_that_pulses_can_ignite() -> None:
-    culture = organoid.preset("bursting_culture")
-    rec = simulate(culture, 120.0, seed=2)
-    crowd = rec.counts(0.1).sum(axis=1) > 30
-    onsets = np.flatnonzero(crowd[1:] & ~crowd[:-1])
-    assert 10 <= onsets.size <= 45
-    times = np.arange(2.0, 118.0, 2.0)
-    evoked = []
-    for amplitude in (0.3e-6, 5e-6):
-        stimulated = simulate(
-            culture, 120.0, seed=2, stimuli=[(t, Pulse.biphasic(27, amplitude, WIDTH)) for t in times]
-        )
-        begin, end = (np.searchsorted(stimulated.spike_times, times + lag) for lag in (0.02, 0.2))
-        evoked.append(float(np.mean(end - begin)))
-    assert evoked[1] > 3 * evoked[0]
-
-
-def test_unknown_presets_name_the_choices() -> None:
-    with pytest.raises(ModelError, match="asynchronous_culture"):
-        organoid.preset("sleeping_culture")
