@@ -154,7 +154,7 @@ class CultureFeed:
             self._device.advance(until)  # raises the reason
         channels = self.map.channel_of[block.spike_units]
         seen = channels >= 0
-        return list(zip(block.spike_frames[seen].tolist(), channels[seen].tolist(), strict=True))
+        return sorted(zip(block.spike_frames[seen].tolist(), channels[seen].tolist(), strict=True))
 
     def fail(self, error: BaseException, said: Sequence[str] = ()) -> None:
         """Say what happened and close the journal as failed."""
