@@ -40,6 +40,8 @@ _NAMES = {
 }
 _HEADER = re.compile(r"^(.*?)[\s_]*(?:[\(\[]\s*(\w+|µs)\s*[\)\]])?$")
 _UNIT_END = re.compile(r"^(.+)_(s|ms|us)$")
+_NUMBERED = re.compile(r"^([^\W\d]+[_ -]?)(\d+)$")
+_ABSENT = ("", "na", "nan", "none", "<na>", "-")
 _INTEGERS, _NUMBERS = ("electrode", "channel", "waveform_id"), ("duration_s", "amplitude")
 
 
@@ -119,12 +121,28 @@ def _named(table: pd.DataFrame, what: str) -> pd.DataFrame:
             numbers = np.array([_number(value) for value in values], dtype=np.float64)
             values = numbers * scale if name in ("time_s", "duration_s") else numbers
         elif name in _INTEGERS:
-            values = pd.array([int(n) if np.isfinite(n := _number(v)) else None for v in values], dtype="Int64")
+            values = _integers(values, str(column))
         out[name] = values.reset_index(drop=True) if isinstance(values, pd.Series) else values
     if "time_s" not in out:
         columns = ", ".join(map(str, table.columns)) or "none"
         raise RecordingError(f"no column of times; its columns are {columns}; expected time_s (or time_ms)")
     return _checked(pd.DataFrame(out), what)
+
+
+def _integers(values: Any, column: str) -> Any:
+    """Return whole numbers; of names that differ by their number alone (ch_33, ch_36) the number."""
+    named = [_NUMBERED.match(str(value).strip()) for value in values]
+    prefixes = {match[1].lower() for match in named if match and match[1]}
+    numbers = [
+        int(match[2]) if match and match[1] and len(prefixes) == 1 else _number(value)
+        for match, value in zip(named, values, strict=True)
+    ]
+    for value, number in zip(values, numbers, strict=True):
+        if np.isnan(number) and not pd.isna(value) and str(value).strip().lower() not in _ABSENT:
+            raise RecordingError(
+                f"column {column} holds {str(value)!r}; expected whole numbers, or names such as ch_33"
+            )
+    return pd.array([int(number) if np.isfinite(number) else None for number in numbers], dtype="Int64")
 
 
 def _meaning(column: str) -> tuple[str, float]:

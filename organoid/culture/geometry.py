@@ -170,8 +170,10 @@ def with_stimulated(
     by_channel = channels.map(of_channel).astype("Int64").fillna(channels)
     numbers = stimuli["electrode"].astype("Int64").fillna(by_channel).fillna(-1)
     new = sorted(set(numbers.tolist()) - set(rows.dropna().tolist()))
-    further = pd.DataFrame({"channel": pd.array([pd.NA] * len(new), dtype="Int64"), "electrode": new})
-    whole = pd.concat([table.assign(electrode=rows), further.astype("Int64")], ignore_index=True)
+    further = pd.DataFrame({"channel": pd.array([pd.NA] * len(new), dtype="Int64"), "electrode": new}).astype("Int64")
+    if "can_stimulate" in table:
+        further["can_stimulate"] = True  # they were stimulated
+    whole = pd.concat([table.assign(electrode=rows), further], ignore_index=True)
     return whole, stimuli.assign(electrode=numbers, channel=pd.NA)  # type: ignore[arg-type]
 
 

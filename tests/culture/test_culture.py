@@ -21,6 +21,7 @@ from organoid.culture import (
     place,
     simulate,
 )
+from organoid.culture.geometry import with_stimulated
 from organoid.errors import ModelError, StimulationError
 from organoid.models.free_running import FreeRunningNetwork
 from organoid.models.spike_response.network import SpikeResponseNetwork, plain_parameters
@@ -340,3 +341,13 @@ def test_a_network_without_a_limit_of_its_own_is_cut_off_too() -> None:
     rec = simulate(StubNetwork(rate=900.0), 3_600.0)
     assert rec.metadata["runaway"] is True
     assert rec.t_stop <= 2.0
+
+
+def test_electrodes_that_were_stimulated_join_a_table_and_can_be() -> None:
+    known = pd.DataFrame({"channel": [0, 1], "electrode": [0, 1], "can_stimulate": [True, False]})
+    pulses = pd.DataFrame({"time_s": [0.1, 0.2], "channel": pd.array([33, 0], dtype="Int64")})
+    table, named = with_stimulated(
+        known, pulses.assign(electrode=pd.array([pd.NA] * 2, dtype="Int64")), 2, np.arange(2)
+    )
+    assert table["can_stimulate"].tolist() == [True, False, True]
+    assert named["electrode"].tolist() == [33, 0]

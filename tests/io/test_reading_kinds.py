@@ -262,6 +262,14 @@ class TestSupplied:
         rec = read_recording(files.carmen(tmp_path), stimuli=tmp_path / "t.csv", events=tmp_path / "t.csv")
         assert rec.stimuli["time_s"].tolist() == rec.events["time_s"].tolist() == times
 
+    def test_names_of_channels_that_differ_by_their_number(self, tmp_path: Path) -> None:
+        (tmp_path / "t.csv").write_text("time_s,channel\n0.1,ch_33\n0.2,ch_36\n0.3,\n")
+        assert times_table(tmp_path / "t.csv", "stimuli")["channel"].tolist() == [33, 36, pd.NA]
+        for name in ("left", "A1\n0.2,B1"):
+            (tmp_path / "t.csv").write_text(f"time_s,channel\n0.1,{name}\n")
+            with pytest.raises(RecordingError, match=r"column channel holds .* expected whole numbers"):
+                times_table(tmp_path / "t.csv", "stimuli")
+
     def test_what_is_no_list_of_times(self, tmp_path: Path) -> None:
         path = files.carmen(tmp_path)
         for given_text, words in (
