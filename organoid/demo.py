@@ -28,6 +28,12 @@ TRAINING = GradientSettings(n_steps=60, free_run=False)  # few: the demo shows t
 SEED = 0
 N_SEEDS = 8  # sessions with pulses, and as many with them withheld
 
+NEXT = """next:
+  open the report in a browser (it needs no network)
+  organoid info FILE; organoid fit FILE --out fit.h5 --report fit.html    your own recording
+  organoid analyze FILES --out results                                    many of them
+  organoid tutorial                                                       learn it, as notebooks"""
+
 Say = Callable[[str], None]
 
 
@@ -66,6 +72,7 @@ def run_demo(out: Path, *, say: Say = print, progress: bool = False) -> dict[str
     )
     seconds = time.perf_counter() - began
     say(f"done in {seconds:.0f} s; the report: {report}")
+    say(NEXT)
     summary: dict[str, Any] = plain(
         {
             "seconds": seconds,

@@ -1,4 +1,4 @@
-"""Tutorials run when the site is built: printed text, tables and figures come after the cell that made them.
+"""Tutorials and the gallery run when the site is built; printed text, tables and figures come after their cell.
 
 Each page is also offered as a notebook. ``ORGANOID_DOCS_RUN=0`` leaves outputs out, for a
 fast look at the text; names with commas between run those only.
@@ -19,6 +19,7 @@ from nbclient.exceptions import CellExecutionError
 from organoid.tutorials import notebook
 
 FOLDER = "tutorials/"
+GALLERY = "gallery.md"
 FIGURE = "application/vnd.plotly.v1+json"
 FIRST_CELL = "import plotly.io\nplotly.io.renderers.default = 'plotly_mimetype'"
 LONGEST_S = 600  # per cell, on a busy machine
@@ -26,8 +27,8 @@ MOST_LINES = 40  # of printed text shown per cell
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Replace each tutorial by itself with outputs, and add its notebook."""
-    for file in [file for file in files if file.src_uri.startswith(FOLDER) and file.src_uri.endswith(".md")]:
+    """Replace each such page by itself with outputs, and add its notebook."""
+    for file in [file for file in files if _is_run(file.src_uri)]:
         if Path(file.src_uri).stem == "index":
             continue
         text = file.content_string
@@ -35,6 +36,10 @@ def on_files(files: Files, config: Any) -> Files:
         files.append(File.generated(config, file.src_uri[:-3] + ".ipynb", content=json.dumps(made, indent=1)))
         file.content_string = _page(made, Path(file.src_uri).stem)
     return files
+
+
+def _is_run(place: str) -> bool:
+    return place == GALLERY or (place.startswith(FOLDER) and place.endswith(".md"))
 
 
 def _page(made: dict[str, Any], name: str) -> str:
