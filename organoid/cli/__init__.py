@@ -11,7 +11,7 @@ from organoid._version import __version__
 from organoid.cli.options import with_settings
 from organoid.cli.reading import as_metadata, reads
 from organoid.cli.support import check_output, make_folder, print_anywhere, print_json, sentence, shows_progress
-from organoid.errors import OrganoidError
+from organoid.errors import OrganoidError, RecordingError
 from organoid.io.supplied import ReadOptions
 
 BAD_INPUT, BUG, DIFFERENT, NOT_COMPARABLE = 2, 1, 3, 4
@@ -218,7 +218,8 @@ def analyze(
     """Write statistics as tables and reports.
 
     One folder per culture, with tables and report.html; summary.csv and index.html over all of them, a page per plate.
-    A file that cannot be analysed is a row with its reason. An interrupted run goes on where it stopped.
+    A file that cannot be analysed is a row with its reason, the others go on, and the exit code is 2.
+    An interrupted run goes on where it stopped.
     """
     make_folder(out)
     from organoid.cli.statistics import analyze_files
@@ -227,6 +228,12 @@ def analyze(
     request = {"table_format": tables, "workers": workers, "scheduler": scheduler, "again": again}
     found = analyze_files(files, out, shows_progress(as_json), reading, groups, parameters, **request)
     _show(found, as_json, analysis_text)
+    failed = [row for row in found["cultures"] if row["status"] != "analysed"]
+    if failed:
+        names = ", ".join(sorted({Path(row["file"]).name for row in failed}))
+        raise RecordingError(
+            f"{len(failed)} of {len(found['cultures'])} could not be analysed ({names}); summary.csv says why"
+        )
 
 
 @app.command()

@@ -38,10 +38,12 @@ def network_bursts(
 ) -> pd.DataFrame:
     """Find bursts in which a good part of the units takes part, and more than chance explains.
 
-    A unit bursts while `min_spikes` spikes or more follow each other by less than `max_interval`; ``n(t)`` is the
-    number of units that burst at ``t``, ``b`` its lower quartile over time and ``k = max(min_units, min_fraction *
-    units that could burst)``. A network burst is an interval of ``n >= b + k / 2`` (intervals closer than `max_gap`
-    joined) that reaches ``n >= b + k`` somewhere. Neither the mean rate nor how often bursts come has a part in this.
+    A unit's bursts are those of `bursts_max_interval`: spikes that follow each other by less than `max_interval`,
+    stretches less than `max_gap` apart merged (a long burst is one, though single intervals in it are longer), and
+    `min_spikes` spikes or more in all. ``n(t)`` is the number of units that burst at ``t``, ``b`` its lower quartile
+    over time and ``k = max(min_units, min_fraction * units that could burst)``. A network burst is an interval of
+    ``n >= b + k / 2`` (intervals closer than `max_gap` joined) that reaches ``n >= b + k`` somewhere. Neither the mean
+    rate nor how often bursts come has a part in this.
 
     Where units burst much of the time they do so together by chance. So all units are shifted circularly, each by
     its own random time, `n_shifts` times, and the number of units asked for is raised from ``b + k`` until shifted
@@ -202,7 +204,7 @@ class _UnitBursts:
 
 
 def _unit_bursts(rec: SpikeRecording, rule: _Rule) -> _UnitBursts:
-    table = bursts_max_interval(rec, rule.max_interval, rule.max_interval, 0.0, 0.0, rule.min_spikes)
+    table = bursts_max_interval(rec, rule.max_interval, rule.max_interval, rule.max_gap, 0.0, rule.min_spikes)
     start = np.rint(table["start_s"].to_numpy() * rec.tick_rate).astype(np.int64)
     stop = np.rint(table["stop_s"].to_numpy() * rec.tick_rate).astype(np.int64)
     spans = observed_spans(rec)

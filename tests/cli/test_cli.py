@@ -175,8 +175,9 @@ def test_analyze_writes_a_folder_a_culture_and_again_over_it(run, tmp_path, well
 
 def test_analyze_goes_on_where_a_file_cannot_be_read_and_says_so(run, refused, tmp_path, wells):
     _text(tmp_path / "notes.txt")
-    code, out, _ = run("analyze", wells, tmp_path / "notes.txt", "--out", tmp_path / "tables")
-    assert code == 0 and "1 not analysed" in out and "notes.txt" in out
+    code, out, error = run("analyze", wells, tmp_path / "notes.txt", "--out", tmp_path / "tables")
+    assert code == 2 and "1 not analysed" in out and "notes.txt" in out
+    assert error.count("\n") == 1 and "1 of 3 could not be analysed (notes.txt)" in error
     assert "none of the files" in refused("analyze", tmp_path / "notes.txt", "--out", tmp_path / "others")
 
 
