@@ -139,7 +139,7 @@ def sttc_distance(rec: SpikeRecording, matrix: NDArray[np.float64] | None = None
     every = -(-values.size // _MAX_PAIRS)
     marker = {"size": 4, "color": ACCENT, "opacity": 0.3}
     hover = "%{x:.0f} µm: %{y:.3f}<extra></extra>"
-    points = {"mode": "markers", "marker": marker, "name": "pairs", "hovertemplate": hover}
+    points = {"mode": "markers", "marker": marker, "name": f"{values.size:,} pairs of units", "hovertemplate": hover}
     fig = go.Figure(go.Scatter(x=distance[::every], y=values[::every], **points))
     bands = np.unique(np.quantile(distance, np.linspace(0, 1, 11)))
     which = np.clip(np.searchsorted(bands, distance, side="right") - 1, 0, bands.size - 2)
@@ -151,4 +151,4 @@ def sttc_distance(rec: SpikeRecording, matrix: NDArray[np.float64] | None = None
     fig.update_yaxes(title_text=f"STTC ({1000 * dt:g} ms)")
     near, far = number(float(y[0])), number(float(y[-1]))
     title = f"The nearest tenth of pairs has a mean synchrony of {near}, the farthest {far}"
-    return finish(fig, title, f"{values.size:,} pairs of units", height=400)
+    return finish(fig, title, height=400)

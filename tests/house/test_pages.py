@@ -76,6 +76,14 @@ def test_the_commands_of_a_page_exist(page: Path) -> None:
             assert words and words[0].startswith("-"), f"no such command: {line}"
 
 
+def test_the_commands_the_demo_ends_with_exist() -> None:
+    from organoid.demo import NEXT
+
+    group = typer.main.get_command(app)
+    named = re.findall(r"\borganoid (\w+)", NEXT)
+    assert len(named) >= 3 and set(named) <= set(group.commands)
+
+
 def test_one_page_names_every_loss_and_model() -> None:
     from organoid.losses import LOSSES
     from organoid.models import MODELS
