@@ -73,6 +73,7 @@ def _became(session: Mapping[str, Any]) -> dict[str, str]:
         "session": f"{session['protocol']} on {session['device']}, {ticks}, {status}{why}",
         "commands": f"{number(session['n_commands'])}, {number(session['n_accepted'])} accepted",
         **_rejected(session["rejected"], session["late"], session["missed"]),
+        **_lateness(session["lateness_ms"] if session["late"] else {}),
     }
 
 
@@ -86,6 +87,11 @@ def _rejected(rows: Sequence[Mapping[str, Any]], late: int, missed: int) -> dict
     if late or missed:
         found["late"] = f"{number(late)} commands came later than asked, {number(missed)} ticks after the next decision"
     return found
+
+
+def _lateness(found: Mapping[str, float]) -> dict[str, str]:
+    """Return how late commands were; nothing where none was."""
+    return {"lateness": ", ".join(f"{name} {number(value)} ms" for name, value in found.items())} if found else {}
 
 
 def _entries(entries: Sequence[Mapping[str, Any]]) -> str:

@@ -113,7 +113,8 @@ def _command_notes(session: Any, counts: dict[str, Any]) -> Iterator[Note]:
         yield Note("Session", _operations(work))
     if counts.get("late"):
         missed = f"; {counts['missed']:,} ticks missed their deadline" if counts.get("missed") else ""
-        yield Note("Session", f"{counts['late']:,} commands came later than asked{missed}.")
+        quantiles = ", ".join(f"{name} {number(value)} ms" for name, value in session.lateness.items())
+        yield Note("Session", f"{counts['late']:,} commands came later than asked (all: {quantiles}){missed}.")
 
 
 def sections(

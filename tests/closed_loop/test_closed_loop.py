@@ -27,6 +27,7 @@ from organoid.closed_loop import (
     check_device,
     latency_profile,
     run_session,
+    session_summary,
 )
 from organoid.closed_loop.blocks import check_block
 from organoid.closed_loop.random_streams import stream
@@ -104,6 +105,15 @@ class TestLatency:
         assert (commands["due_frame"] == due).all() and commands["late"].all()
         assert (session.stimuli["frame"].to_numpy() == due.to_numpy()).all()
         assert session.outcome["commands"]["late"] == len(commands)
+
+    def test_lateness_is_counted_from_what_was_meant(self, tmp_path):
+        path = tmp_path / "j.h5"
+        five = LatencyProfile("five", (0, 1), (5e-3, 5e-3))
+        session = run_session(Prober(), FakeCulture(), 2.0, latency=five, journal=path)
+        expected = {"median": 5.0, "95 %": 5.0, "worst": 5.0}
+        assert session.lateness == pytest.approx(expected) and session_summary(path)["lateness_ms"] == session.lateness
+        assert run_session(Prober(), FakeCulture(), 2.0).lateness == dict.fromkeys(expected, 0.0)
+        assert run_session(Prober(), FakeCulture(), 2.0, deliver=False).lateness == {}
 
     def test_finalspark_misses_every_deadline_of_a_10_ms_loop(self):
         session = run_session(Prober(), FakeCulture(), 2.0, latency="finalspark")

@@ -1,7 +1,9 @@
 """`Session`: what a session left, in memory, from a journal just written or from any journal file."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,11 @@ class Session:
         Reasons that differ in their numbers alone count as one.
         """
         return rejections(self.commands)
+
+    @property
+    def lateness(self) -> dict[str, float]:
+        """How much later than meant accepted commands were due, ms: ``median``, ``95 %``, ``worst``; empty for none."""
+        return lateness(self.commands, self.header)
 
     def __repr__(self) -> str:
         name = self.header.get("protocol", {}).get("name", "?")
@@ -141,6 +148,16 @@ def rejections(commands: pd.DataFrame) -> pd.DataFrame:
     return found.sort_values("n", ascending=False, kind="stable", ignore_index=True)
 
 
+def lateness(commands: pd.DataFrame, header: Mapping[str, Any]) -> dict[str, float]:
+    """Return quantiles of how late commands of a table were; see `Session.lateness`."""
+    taken = commands[commands["accepted"].astype(bool)]
+    if not len(taken):
+        return {}
+    meant = taken[["asked_frame", "decided_frame"]].max(axis=1)
+    late = 1e3 * (taken["planned_frame"] - meant).clip(lower=0) / float(Fraction(header["device"]["frame_rate_hz"]))
+    return {"median": float(late.median()), "95 %": float(late.quantile(0.95)), "worst": float(late.max())}
+
+
 def session_summary(path: str | PathLike[str]) -> dict[str, Any]:
     """Return what became of a session, from its journal, as plain JSON values.
 
@@ -148,7 +165,8 @@ def session_summary(path: str | PathLike[str]) -> dict[str, Any]:
     -------
     dict
         status ("completed", "failed", "interrupted", or "running" where the writer was killed or still runs), error,
-        protocol, device, seed, n_ticks, commands (counts), rejected (stage, reason, n), late, missed and values.
+        protocol, device, seed, n_ticks, commands (counts), rejected (stage, reason, n), late, lateness_ms, missed and
+        values.
     """
     with open_journal(Path(path)) as h5:
         header = json.loads(h5[schema.HEADER].asstr()[()])
@@ -165,6 +183,7 @@ def session_summary(path: str | PathLike[str]) -> dict[str, Any]:
         "n_accepted": int(commands["accepted"].sum()),
         "rejected": rejections(commands).to_dict("records"),
         "late": int(deadlines["n_late"].sum()),
+        "lateness_ms": lateness(commands, header),
         "missed": int(deadlines["missed"].sum()),
         "values": outcome.get("values") or {},
     }
