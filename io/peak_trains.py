@@ -122,7 +122,7 @@ def _length(lengths: dict[str, int], notes: list[str]) -> int:
 FORMAT = Format(
     name="ptrain",
     title="Peak trains as text (one file per channel)",
-    evidence=Evidence.REAL_FILES,
+    evidence=Evidence.LAYOUT_ONLY,
     recognises=recognises,
     read=read,
 )
