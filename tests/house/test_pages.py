@@ -84,6 +84,15 @@ def test_the_commands_the_demo_ends_with_exist() -> None:
     assert len(named) >= 3 and set(named) <= set(group.commands)
 
 
+def test_the_site_loads_no_script_from_a_network() -> None:
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    scripts = re.search(r"polyfills: \[(.*)\]", text)
+    assert scripts and "iframe-worker" in scripts[1], "without one of its own the offline plugin fetches one"
+    assert (DOCS / scripts[1]).is_file()
+    listed = re.findall(r"^extra_(?:javascript|css): \[(.*)\]", text, re.MULTILINE)
+    assert listed and not any("//" in names for names in listed)
+
+
 def test_one_page_names_every_loss_and_model() -> None:
     from organoid.losses import LOSSES
     from organoid.models import MODELS
