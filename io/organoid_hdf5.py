@@ -57,6 +57,15 @@ def write_recording(rec: SpikeRecording, path: str | PathLike[str]) -> None:
     rec : SpikeRecording
     path : path
         An existing file is replaced.
+
+    Examples
+    --------
+    >>> import organoid, tempfile
+    >>> rec = SpikeRecording([0.1, 0.5], [0, 1], t_start=0.0, t_stop=1.0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_recording(rec, f"{folder}/rec.h5")
+    ...     print(organoid.read_recording(f"{folder}/rec.h5").spike_times.tolist())
+    [0.1, 0.5]
     """
     with new_hdf5(path) as h5:
         layout.mark(h5, "recording", __version__)

@@ -286,6 +286,11 @@ def preset(name: str) -> PresetCulture:
     ------
     ModelError
         If there is no preset of that name; the choices are listed.
+
+    Examples
+    --------
+    >>> preset("organoid_64").n_units
+    64
     """
     if name not in PRESETS:
         raise ModelError(f"no preset {name!r}; choices: {', '.join(PRESETS)}")

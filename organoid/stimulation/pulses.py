@@ -234,6 +234,12 @@ class PulseTrain:
         Number of pulses, 1 or more.
     rate : float, Hz
         Starts of pulses per second.
+
+    Examples
+    --------
+    >>> train = PulseTrain(Pulse.biphasic([12], 2e-6, 200e-6), count=5, rate=20.0)
+    >>> round(train.duration, 4)
+    0.2004
     """
 
     pulse: Pulse
