@@ -25,14 +25,13 @@ def methods_paragraph(settings: AnalysisSettings, *, stimulated: bool = False) -
     s = settings
     text = (
         f"Spike trains were analysed with organoid {__version__}. Rates are spikes per observed time; units that fired "
-        f"at {60 * s.active_rate:.3g} spikes per minute or more were active. Bursts of single units were found by the "
+        f"at {60 * s.active_rate:.3g}/min or more were active. Bursts of single units were found by the "
         f"maximum-interval method (Cotterill et al., 2016): start at an interval below {_ms(s.burst_max_start)}, end "
         f"at "
         f"one above {_ms(s.burst_max_end)}, bursts less than {_ms(s.burst_min_interval)} apart merged, at least "
         f"{_ms(s.burst_min_duration)} and {s.burst_min_spikes} spikes. For network bursts a unit counted as bursting "
-        f"while "
-        f"{s.network_min_spikes} or more spikes followed each other by less than {_ms(s.network_max_interval)}. A "
-        f"network "
+        f"while spikes followed each other by less than {_ms(s.network_max_interval)}, stretches less than "
+        f"{_ms(s.network_max_gap)} apart merged, {s.network_min_spikes} or more spikes in all. A network "
         f"burst was an interval in which at least {s.network_min_units} units, and {s.network_min_fraction:.0%} of "
         f"those that "
         "fired, burst at once above the lower quartile of their number over time, bounded by where fewer than half "

@@ -10,7 +10,8 @@ from organoid.figures import spikes
 from organoid.figures.comparison import aligned_rates
 from organoid.figures.template import ACCENT, BAND, CONTRAST, INK, MUTED, SCALE, finish, number
 from organoid.recording import SpikeRecording
-from organoid.statistics import bursts_max_interval, network_burst_evidence, network_bursts
+from organoid.statistics import network_burst_evidence, network_bursts
+from organoid.statistics.network import unit_bursts_of_rule
 
 _MAX_BURSTS = 300
 
@@ -72,15 +73,15 @@ def burst_evidence(
     below = (
         f"At least {used['min_units']:g} units burst at once (dotted), bounded where fewer than "
         f"{used['edge_units']:g} do; "
-        f"a unit bursts while {used['min_spikes']:g} spikes follow each other by less than {interval:g} ms"
+        f"a unit bursts while {used['min_spikes']:g} spikes or more follow each other by less than {interval:g} ms, "
+        f"pauses of up to {1000 * used['max_gap_s']:g} ms between such stretches included"
     )
     return finish(fig, title, below, height=640)
 
 
 def _draw_rule(fig: go.Figure, rec: SpikeRecording, found: pd.DataFrame) -> None:
     used = found.attrs["thresholds"]
-    interval, n = used["max_interval_s"], int(used["min_spikes"])
-    table = bursts_max_interval(rec, interval, interval, 0.0, 0.0, n)
+    table = unit_bursts_of_rule(rec, used)
     if table.empty:
         raise RecordingError("no unit bursts, so there is nothing that network bursts could be made of")
     start, stop = table["start_s"].to_numpy(), table["stop_s"].to_numpy()

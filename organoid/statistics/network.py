@@ -156,6 +156,25 @@ def _n_found(bursts: "_UnitBursts", rule: "_Rule", min_units: int) -> int:
     return int(np.sum(peak >= min_units))
 
 
+def unit_bursts_of_rule(rec: SpikeRecording, thresholds: Mapping[str, float]) -> pd.DataFrame:
+    """Return the bursts of single units that network bursts are made of.
+
+    Parameters
+    ----------
+    rec : SpikeRecording
+        One culture.
+    thresholds : mapping
+        ``.attrs["thresholds"]`` of network bursts.
+
+    Returns
+    -------
+    DataFrame
+        As `bursts_max_interval`.
+    """
+    interval = thresholds["max_interval_s"]
+    return bursts_max_interval(rec, interval, interval, thresholds["max_gap_s"], 0.0, int(thresholds["min_spikes"]))
+
+
 @dataclass(frozen=True)
 class _Rule:
     min_units: int
@@ -204,7 +223,7 @@ class _UnitBursts:
 
 
 def _unit_bursts(rec: SpikeRecording, rule: _Rule) -> _UnitBursts:
-    table = bursts_max_interval(rec, rule.max_interval, rule.max_interval, rule.max_gap, 0.0, rule.min_spikes)
+    table = unit_bursts_of_rule(rec, rule.as_mapping())
     start = np.rint(table["start_s"].to_numpy() * rec.tick_rate).astype(np.int64)
     stop = np.rint(table["stop_s"].to_numpy() * rec.tick_rate).astype(np.int64)
     spans = observed_spans(rec)
