@@ -215,9 +215,9 @@ def _network(recipe: Recipe, points: Array) -> SpikeResponseNetwork:
         field_weights=np.repeat(np.array(recipe.field_weights)[:, None], n, axis=1),
         rate_limit=_LARGEST_RATE * n,
     )
-    limits = {"ceiling": np.full(n, recipe.ceiling), "brake": _brake(recipe, n)}
+    limited = parameters._replace(ceiling=np.full(n, recipe.ceiling), brake=_brake(recipe, n))
     response = all_or_none(n, _SIDE**2, _DT, recipe.answer) if recipe.answer else None
-    return SpikeResponseNetwork(parameters._replace(**limits), response)
+    return SpikeResponseNetwork(limited, response)
 
 
 def _weights(recipe: Recipe, points: Array) -> Array:
