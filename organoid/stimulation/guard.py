@@ -49,10 +49,13 @@ class GuardHistory:
         In order of starts; those that can no longer matter are forgotten.
     dose_quanta : int
         Dose given so far in whole 1e-18 C (or V s), so that taking a pulse back is exact.
+    net_quanta : tuple of (electrode, quanta)
+        Signed sum of the pulses' net areas, electrodes in order; those at 0 are left out.
     """
 
     pulses: tuple[tuple[int, int, tuple[int, ...]], ...] = ()
     dose_quanta: int = 0
+    net_quanta: tuple[tuple[int, int], ...] = ()
 
     @property
     def dose(self) -> float:
@@ -63,8 +66,8 @@ class GuardHistory:
 class StimulationGuard:
     """Check pulses against a device's limits.
 
-    `check` only looks; `admit` checks and remembers, so that rates, overlaps and the session's
-    dose are counted over the pulses that were admitted.
+    `check` only looks; `admit` checks and remembers, so that rates, overlaps, the session's
+    dose and each electrode's net charge are counted over the pulses that were admitted.
 
     Parameters
     ----------
@@ -84,18 +87,21 @@ class StimulationGuard:
         self.profile = device_profile(profile)
         self._pulses: list[tuple[int, int, tuple[int, ...]]] = []
         self._dose_quanta = 0
+        self._net_quanta: dict[int, int] = {}
         self._longest = 0
         self._allowed: set[Pulse] = set()
 
     @property
     def history(self) -> GuardHistory:
         """What was admitted so far."""
-        return GuardHistory(tuple(self._pulses), self._dose_quanta)
+        net = tuple(sorted((electrode, quanta) for electrode, quanta in self._net_quanta.items() if quanta))
+        return GuardHistory(tuple(self._pulses), self._dose_quanta, net)
 
     def restore(self, history: GuardHistory) -> None:
         """Put a `history` back."""
         self._pulses = list(history.pulses)
         self._dose_quanta = history.dose_quanta
+        self._net_quanta = dict(history.net_quanta)
         self._longest = max((stop - start for start, stop, _ in self._pulses), default=0)
 
     def check(self, pulse: Pulse, at_frame: int | None = None) -> Verdict:
@@ -111,7 +117,7 @@ class StimulationGuard:
         -------
         Verdict
         """
-        verdict = self._check_shape(pulse) and self._check_dose(pulse)
+        verdict = self._check_shape(pulse) and self._check_dose(pulse) and self._check_net(pulse)
         if verdict and at_frame is not None:
             verdict = self._check_neighbours(pulse, at_frame)
         return verdict
@@ -136,7 +142,7 @@ class StimulationGuard:
             entry = self._entry(pulse, at_frame)
             insort(self._pulses, entry)
             self._longest = max(self._longest, entry[1] - entry[0])
-            self._dose_quanta += _quanta(pulse.dose)
+            self._count(pulse, 1)
         return verdict
 
     def release(self, pulse: Pulse, at_frame: int) -> None:
@@ -146,10 +152,17 @@ class StimulationGuard:
         if index == len(self._pulses) or self._pulses[index] != entry:
             raise StimulationError(f"no pulse on electrodes {pulse.electrodes} was admitted for frame {at_frame}")
         del self._pulses[index]
-        self._dose_quanta -= _quanta(pulse.dose)
+        self._count(pulse, -1)
+
+    def _count(self, pulse: Pulse, sign: int) -> None:
+        self._dose_quanta += sign * _quanta(pulse.dose)
+        net = sign * _quanta(pulse.net_area)
+        if net:
+            for electrode in pulse.electrodes:
+                self._net_quanta[electrode] = self._net_quanta.get(electrode, 0) + net
 
     def forget(self, before_frame: int) -> None:
-        """Forget pulses too old to matter for any pulse at or after `before_frame`; the dose stays."""
+        """Forget pulses too old to matter for any pulse at or after `before_frame`; dose and net charge stay."""
         horizon = before_frame - max(self.profile.min_interval_frames, self._longest)
         del self._pulses[: bisect_left(self._pulses, (horizon,))]
 
@@ -179,6 +192,24 @@ class StimulationGuard:
             f"{self.profile.name} allows {limit:g} {self.profile.area_unit}",
             "max_session_dose",
         )
+
+    def _check_net(self, pulse: Pulse) -> Verdict:
+        """Refuse a pulse that takes an electrode beyond the limit, or further beyond it."""
+        limit = self.profile.max_net_charge
+        net = _quanta(pulse.net_area)
+        if limit is None or not net:
+            return _ACCEPTED
+        for electrode in pulse.electrodes:
+            before = self._net_quanta.get(electrode, 0)
+            if abs(before + net) > max(_quanta(limit), abs(before)):
+                unit = self.profile.area_unit
+                return Verdict(
+                    False,
+                    f"with this pulse a net {(before + net) * _DOSE_QUANTUM:g} {unit} would have passed electrode "
+                    f"{electrode}; {self.profile.name} allows {limit:g} {unit}, balance the phases",
+                    "max_net_charge",
+                )
+        return _ACCEPTED
 
     def _check_neighbours(self, pulse: Pulse, at_frame: int) -> Verdict:
         start, stop, electrodes = self._entry(pulse, at_frame)
@@ -223,8 +254,8 @@ class StimulationGuard:
         )
 
 
-def _quanta(dose: float) -> int:
-    return round(dose / _DOSE_QUANTUM)
+def _quanta(area: float) -> int:
+    return round(area / _DOSE_QUANTUM)
 
 
 def _unit(pulse: Pulse, profile: DeviceProfile) -> str:

@@ -44,6 +44,9 @@ class DeviceProfile:
         Sum of all phases' sizes over all electrodes, from start to end of a session.
     amplitude_step : float or None, A or V
         Every amplitude is a whole number of these.
+    max_net_charge : float or None, C or V s
+        Largest size of the signed sum of net areas over a session, for each electrode. It does not decay:
+        how fast an electrode discharges depends on the chip, and to count none is the careful side.
     """
 
     name: str
@@ -62,6 +65,7 @@ class DeviceProfile:
     max_simultaneous: int | None = None
     max_session_dose: float | None = None
     amplitude_step: float | None = None
+    max_net_charge: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "frame_rate", Fraction(self.frame_rate))
@@ -81,6 +85,10 @@ class DeviceProfile:
             raise StimulationError(
                 f"profile {self.name!r} has widths {self.min_width} to {self.max_width} s and balance tolerance "
                 f"{self.balance_tolerance}; expected min_width <= max_width and a tolerance of 0 or more"
+            )
+        if self.max_net_charge is not None and not self.max_net_charge >= 0:
+            raise StimulationError(
+                f"profile {self.name!r} has max_net_charge {self.max_net_charge}; expected 0 or more, or None"
             )
 
     @property
@@ -161,7 +169,9 @@ def device_profile(name: "str | DeviceProfile") -> DeviceProfile:
     return PROFILES[name]
 
 
-# All numbers of this profile are choices: wide enough for the pulses of the other current profiles.
+# Net charge, in every profile: a choice. It is what one largest phase may carry, so that what imbalance
+# leaves behind takes no electrode further from rest than a single allowed phase does.
+# All other numbers of this profile are choices: wide enough for the pulses of the other current profiles.
 register_profile(
     DeviceProfile(
         name="simulated",
@@ -176,6 +186,7 @@ register_profile(
         balance_tolerance=0.01,
         max_rate=500.0,
         max_session_dose=10e-3,
+        max_net_charge=4e-9,
     )
 )
 
@@ -197,6 +208,7 @@ register_profile(
         allowed_electrodes=frozenset(range(64)),
         forbidden_electrodes=frozenset({0, 7, 56, 63}),
         max_session_dose=10e-3,
+        max_net_charge=3e-9,
     )
 )
 
@@ -218,5 +230,6 @@ register_profile(
         max_simultaneous=32,
         max_session_dose=1_000.0,
         amplitude_step=2.9e-3,
+        max_net_charge=4.5e-3,
     )
 )
