@@ -173,12 +173,13 @@ def _together(
     """Return the sessions of one protocol and one device with many seeds, side by side; None where that cannot be."""
     protocol, device = protocols[0], devices[0]
     same = all(other is protocol for other in protocols) and all(other is device for other in devices)
-    if not (same and len(seeds) > 1 and isinstance(protocol, BatchProtocol) and hasattr(device, "side_by_side")):
+    decides = isinstance(protocol, BatchProtocol)
+    if not (same and len(seeds) > 1 and decides and hasattr(device, "side_by_side")):
         return None
     batch = device.side_by_side(seeds)
     if batch is None:
         return None
-    clock = TickClock.of(device.info.frame_rate, CheckedProtocol(protocol).tick_rate, duration)  # type: ignore[arg-type]
+    clock = TickClock.of(device.info.frame_rate, CheckedProtocol(protocol).tick_rate, duration)
     plan = Plan(clock, seeds[0], latency_profile("ideal"), deliver, False)
     return run_batch(protocol, device, batch, plan, seeds)
 

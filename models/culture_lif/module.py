@@ -136,6 +136,9 @@ class CultureLIF(nn.Module):
         Seed of the initial weights.
     """
 
+    field_mean: Tensor
+    field_decay: Tensor
+
     def __init__(
         self,
         n_units: int,
@@ -200,7 +203,7 @@ class CultureLIF(nn.Module):
             traces=new(batch, len(c.tau_synapse), n),
             depleted=new(batch, len(c.tau_synapse), n),
             raised=new(batch, len(c.tau_threshold), n),
-            population=self.field_mean.to(self.bias).expand(batch, -1),  # type: ignore[operator]
+            population=self.field_mean.to(self.bias).expand(batch, -1),
             stream=torch.stack([stream, torch.zeros_like(stream)], 1),
         )
 
@@ -288,7 +291,7 @@ class CultureLIF(nn.Module):
             traces=traces + release,
             depleted=depleted + use[:, None] * sent[:, None] * (1 - depleted),
             raised=relax[:, None] * state.raised + own[:, None],
-            population=self.field_decay.to(voltage) * state.population + sent.sum(1, keepdim=True),  # type: ignore[operator]
+            population=self.field_decay.to(voltage) * state.population + sent.sum(1, keepdim=True),
             stream=state.stream + state.stream.new_tensor([0, 1]),
         )
 

@@ -13,7 +13,7 @@ References
 Tsodyks, Markram (1997) PNAS 94:719-723.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +52,7 @@ class Resource(NamedTuple):
         return np.asarray(found / self.at_interval)
 
 
-def strengths(resource: Resource, times: Array, sites: NDArray[np.int64]) -> Array:
+def strengths(resource: Resource, times: NDArray[np.floating[Any]], sites: NDArray[np.int64]) -> Array:
     """Return the strength of pulses in order of time, each site starting rested.
 
     Parameters

@@ -16,6 +16,8 @@ def metadata_of(culture: Culture) -> dict[str, str | int | float | bool]:
     """Return what the file says of the recording and of this well, single values only."""
     said = culture.rec.metadata
     of_well = said.get("wells", {})
-    own = of_well.get(culture.well, {}) if isinstance(of_well, dict) and culture.well is not None else {}
-    named: dict[str, Any] = {_OF_A_WELL.get(name, name): value for name, value in dict(own).items()}  # type: ignore[misc]
+    own: dict[str, Any] = (
+        of_well.get(culture.well, {}) if isinstance(of_well, dict) and culture.well is not None else {}
+    )
+    named: dict[str, Any] = {_OF_A_WELL.get(name, name): value for name, value in own.items()}
     return {str(k): v for k, v in {**said, **named}.items() if isinstance(v, str | int | float | bool)}

@@ -175,7 +175,7 @@ def compare_groups(
             rows.append(row)
     found = pd.DataFrame(rows)
     found.insert(
-        found.columns.get_loc("p_permutation") + 1,  # type: ignore[arg-type, operator]
+        list(found.columns).index("p_permutation") + 1,
         "q",
         benjamini_hochberg(found["p_permutation"].to_numpy(float)),
     )

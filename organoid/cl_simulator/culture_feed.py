@@ -17,7 +17,7 @@ from organoid.closed_loop import Command, SessionError
 from organoid.devices import SimulatedCulture
 from organoid.errors import DeviceError
 from organoid.sessions import load_culture
-from organoid.stimulation import Pulse
+from organoid.stimulation import Phase, Pulse
 
 WAIT_S = 0.1  # the vendor's simulator waits so long for a read in accelerated time
 _WARM_FRAMES = 2_500
@@ -102,7 +102,8 @@ class CultureFeed:
         if not electrodes:
             journal.note(f"pulses on channel {channels[0]} reach no electrode of the culture")
             return
-        pulse = Pulse(tuple((round(1e-6 * x, 12), round(1e-6 * width, 12)) for width, x in phases), electrodes)  # type: ignore[arg-type, misc]
+        shape = tuple(Phase(round(1e-6 * x, 12), round(1e-6 * width, 12)) for width, x in phases)
+        pulse = Pulse(shape, tuple(electrodes))
         free = max(self._last_start.get(electrode, -self._interval) for electrode in electrodes) + self._interval
         frame = max(timestamp, self._head, free)
         command = Command(pulse, frame, "cl")

@@ -108,7 +108,7 @@ class FeedJournal:
         outcome: dict[str, Any] = {"status": status, "commands": self._counts, "values": self._values(notes)}
         if error is not None:
             outcome["error"] = f"{type(error).__name__}: {error}"
-        if self._lateness and max(self._lateness):  # type: ignore[arg-type]
+        if any(self._lateness):
             found = outcome["values"]
             print(
                 f"organoid: {found['late_pulses']} of {len(self._lateness)} pulses were late: median "

@@ -198,13 +198,13 @@ class _Batch:
             at = next(i for i, (_, command) in enumerate(pending) if command is delivered.command)
             journal.delivered(delivered, pending.pop(at)[0])
         n_ticks = self._write_ticks(journal, c, end)
-        outcome = {"n_ticks": n_ticks, "stop_s": float(self.batch.info.to_seconds(end))}
+        outcome: dict[str, Any] = {"n_ticks": n_ticks, "stop_s": float(self.batch.info.to_seconds(end))}
         if work := self.batch.work(c):
-            outcome["work"] = {**work, **{f"{name}_per_s": value / outcome["stop_s"] for name, value in work.items()}}  # type: ignore[assignment]
-        outcome |= {"status": schema.COMPLETED, "values": plain(self.values[c])}  # type: ignore[dict-item]
+            outcome["work"] = {**work, **{f"{name}_per_s": value / outcome["stop_s"] for name, value in work.items()}}
+        outcome |= {"status": schema.COMPLETED, "values": plain(self.values[c])}
         if ran_away >= 0:
             error = "DeviceError: the network ran away: it fired beyond its limit and was stopped"
-            outcome |= {"status": schema.FAILED, "error": error}  # type: ignore[dict-item]
+            outcome |= {"status": schema.FAILED, "error": error}
         journal.finish({**outcome, "commands": counted([fate for *_, fate in self.fates[c]], self.batch.delivered[c])})
         return session_from(journal)
 

@@ -174,7 +174,7 @@ def with_stimulated(
     if "can_stimulate" in table:
         further["can_stimulate"] = True  # they were stimulated
     whole = pd.concat([table.assign(electrode=rows), further], ignore_index=True)
-    return whole, stimuli.assign(electrode=numbers, channel=pd.NA)  # type: ignore[arg-type]
+    return whole, stimuli.assign(electrode=numbers, channel=np.full(len(stimuli), pd.NA, dtype=object))
 
 
 def _place(table: pd.DataFrame, electrodes: pd.DataFrame | None) -> Geometry:

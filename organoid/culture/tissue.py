@@ -378,9 +378,9 @@ class Tissue:
             raise ModelError(f"the network ran away at frame {state.frame}; nothing can follow")
         if until_frame < state.frame:
             raise ModelError(f"cannot advance to frame {until_frame}: the tissue is at frame {state.frame}")
-        self.check_pulses(pulses, until_frame, state.frame)  # type: ignore[arg-type]
+        self.check_pulses(pulses, until_frame, state.frame)
 
-    def check_pulses(self, pulses: Sequence[tuple[int, Pulse]], until_frame: int, since: int = 0) -> None:
+    def check_pulses(self, pulses: Sequence[tuple[int, AnyPulse]], until_frame: int, since: int = 0) -> None:
         """Raise StimulationError where pulses are out of order, outside some frames, or on electrodes there are not."""
         earliest = since
         for frame, pulse in pulses:

@@ -82,7 +82,8 @@ class CorticalLabs:
         self._guard = StimulationGuard(self._info.profile)
         self._queue: list[_Planned] = []
         self._sent: list[tuple[int, Command, set[int]]] = []  # at the vendor's, with the channels still to be seen
-        self._frame, self._body, self._origin, self._count = 0, 0, None, 0
+        self._frame, self._body, self._count = 0, 0, 0
+        self._origin: int | None = None
         self._spikes: list[tuple[int, int]] = []
         self._delivered: list[Delivered] = []
         self._holes: list[tuple[int, int]] = []
@@ -136,13 +137,14 @@ class CorticalLabs:
             ) from error
         seen = tick.analysis
         if self._origin is None:
-            self._origin = int(seen.start_timestamp)  # type: ignore[assignment]
-        begin = int(seen.start_timestamp) - self._origin  # type: ignore[operator]
+            self._origin = int(seen.start_timestamp)
+        origin = self._origin
+        begin = int(seen.start_timestamp) - origin
         if begin > self._body:
             self._holes.append((self._body, begin))
-        self._body = int(seen.stop_timestamp) - self._origin  # type: ignore[operator]
-        self._spikes += sorted((int(s.timestamp) - self._origin, int(s.channel)) for s in seen.spikes)  # type: ignore[operator]
-        self._take_pulses(sorted((int(s.timestamp) - self._origin, int(s.channel)) for s in seen.stims))  # type: ignore[operator]
+        self._body = int(seen.stop_timestamp) - origin
+        self._spikes += sorted((int(s.timestamp) - origin, int(s.channel)) for s in seen.spikes)
+        self._take_pulses(sorted((int(s.timestamp) - origin, int(s.channel)) for s in seen.stims))
         self._guard.forget(self._body)
         self._send_due()
 

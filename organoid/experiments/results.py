@@ -103,7 +103,7 @@ class ExperimentResult:
             beaten = [
                 arm
                 for arm in controls
-                if rows.loc[arm, "p"] * max(len(controls), 1) < LEVEL and sign * rows.loc[arm, "difference"] > 0  # type: ignore[operator]
+                if rows["p"][arm] * max(len(controls), 1) < LEVEL and sign * rows["difference"][arm] > 0
             ]
             reference = rows.loc[self.plan.first]
             learns = reference["learning_p"] < LEVEL and sign * (reference["last"] - reference["first"]) > 0

@@ -130,7 +130,7 @@ def psth_by_site(rec: SpikeRecording, simulated: SpikeRecording | None = None) -
     fig.update_annotations(font={"size": 12})
     extra = extra_spikes(rec)
     best = extra.sum(axis=1).idxmax()
-    title = f"Most is evoked at {_site(best)}: {number(float(extra.loc[best].sum()))} extra spikes within 100 ms"  # type: ignore[call-overload]
+    title = f"Most is evoked at {_site(best)}: {number(float(extra.sum(axis=1).max()))} extra spikes within 100 ms"
     if len(sites) == 1:
         times = next(iter(sites.values()))
         title = f"{times.size:,} stimuli at one site: {_answer_words(rec, times)}"

@@ -1,5 +1,6 @@
 """`Fit`, what every fit has, and `FitResult`, the fit by teacher-forced likelihood; how they are saved."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -30,7 +31,7 @@ _JSON = {"scores": dict, "free_run": dict, "notes": list, "settings": dict}
 
 
 @dataclass(frozen=True, eq=False)
-class Fit:
+class Fit(ABC):
     """A network fitted to a recording, with its scores. Every kind of fit is a subclass with a name, ``HOW``.
 
     A kind is saved through `write_to` and brought back by `read_from`; both take care of what is declared here and of
@@ -80,6 +81,7 @@ class Fit:
         super().__init_subclass__(**options)
         FITS[cls.HOW] = cls
 
+    @abstractmethod
     def predict(self, rec: SpikeRecording, t_start: float | None = None, t_stop: float | None = None) -> Array:
         """Return expected spike counts, each bin from earlier spikes only.
 
@@ -100,16 +102,15 @@ class Fit:
         FitError
             If the recording has another number of units.
         """
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def held_out(self) -> "pd.Series[float]":
         """Loss on the held-out part, smaller is better: ``fitted``, and controls by the same function.
 
         Controls are ``silent``, no spike at all; ``constant_rate``, the units' training rates; ``own_history``, each
         unit's own history; and ``shuffled``, the same model trained on the spikes of wrong units. NaN: not computed.
         """
-        raise NotImplementedError
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the fit to an HDF5 file, which appears under its name only when complete.
@@ -149,14 +150,14 @@ class Fit:
             **cls._read_own(group),
         )
 
+    @abstractmethod
     def _write_own(self, group: h5py.Group) -> None:
         """Write what only this kind of fit has."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def _read_own(cls, group: h5py.Group) -> dict[str, Any]:
         """Read what `_write_own` wrote, by the names of the fields."""
-        raise NotImplementedError
 
 
 def _with_passed(free_run: dict[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,8 @@ class LiveActivity:
         self._row_of: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._counts: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._bin, self._time, self._per_bin = 0, 0.0, 1.0
-        self._slowest_ms, self._status, self._info = 0.0, "running", {}  # type: ignore[var-annotated]
+        self._slowest_ms, self._status = 0.0, "running"
+        self._info: dict[str, Any] = {}
         self._stop = False
 
     def stop(self) -> None:

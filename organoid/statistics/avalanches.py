@@ -150,9 +150,15 @@ def _exponential(lags: NDArray[np.int64], slopes: NDArray[np.float64]) -> dict[s
     start = float(np.clip(slopes[1] / slopes[0], 0.1, 0.99)) if slopes[0] > 0 else 0.5
     size = float(np.clip(slopes[0] / start, -1.5, 1.5))
     try:
-        (b, m), _ = curve_fit(lambda k, b, m: b * m**k, lags, slopes, (size, start), bounds=([-2, 0], [2, 1.2]))
-        guess, bounds = (b, min(m, 0.999), 0.0), ([-2, 0, -1], [2, 1.2, 1])
-        (bo, mo, c), _ = curve_fit(lambda k, b, m, c: b * m**k + c, lags, slopes, guess, bounds=bounds)  # type: ignore[arg-type, misc]
+        plain, _ = curve_fit(_decay, lags, slopes, (size, start), bounds=([-2, 0], [2, 1.2]))
+        b, m = map(float, plain)
+        shifted, _ = curve_fit(_decay, lags, slopes, (b, min(m, 0.999), 0.0), bounds=([-2, 0, -1], [2, 1.2, 1]))
     except RuntimeError:  # no convergence: undefined
         return undefined
-    return dict(zip(names, (float(m), float(b), float(mo), float(bo), float(c))))
+    bo, mo, c = map(float, shifted)
+    return dict(zip(names, (m, b, mo, bo, c)))
+
+
+def _decay(k: Any, b: float, m: float, c: float = 0.0) -> Any:
+    """Return ``b m**k + c``."""
+    return b * m**k + c

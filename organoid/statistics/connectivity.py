@@ -120,7 +120,7 @@ def _from_correlograms(rec: SpikeRecording) -> pd.DataFrame:
     beyond = poisson.sf(observed[:, inside], baseline[:, inside]) + 0.5 * poisson.pmf(
         observed[:, inside], baseline[:, inside]
     )
-    p = np.minimum(n_bins * beyond.min(axis=1, initial=1.0), 1.0)  # type: ignore[union-attr]
+    p = np.minimum(n_bins * np.asarray(beyond).min(axis=1, initial=1.0), 1.0)
     fired = np.bincount(rec.spike_units, minlength=rec.n_units)[pre]
     known = (fired > 0) & (baseline[:, inside].sum(axis=1) > 0)
     excess = (observed - baseline)[:, inside].sum(axis=1)

@@ -68,9 +68,9 @@ def graph_measures(
     nulls = pd.DataFrame([_shape(networkx, _shuffled(networkx, graph, rng)) for _ in range(n_null)])
     rows = [_row(name, value, nulls[name].to_numpy(float) if name in nulls else None) for name, value in values.items()]
     table = pd.DataFrame(rows)
-    null_of = table.set_index("measure")
-    relative = [null_of.loc[m, "value"] / null_of.loc[m, "null_mean"] for m in ("clustering", "path_length") if n_null]  # type: ignore[operator]
-    small = float(relative[0] / relative[1]) if relative and np.all(np.isfinite(relative)) and relative[1] else np.nan  # type: ignore[arg-type, operator]
+    of = table.set_index("measure")[["value", "null_mean"]].astype(float)
+    relative = (of["value"] / of["null_mean"]).reindex(["clustering", "path_length"]).to_numpy()
+    small = float(relative[0] / relative[1]) if n_null and np.all(np.isfinite(relative)) and relative[1] else np.nan
     return pd.concat([table, pd.DataFrame([_row("small_world", small, None)])], ignore_index=True)
 
 

@@ -302,7 +302,7 @@ def _background(bursts: _UnitBursts) -> int:
         return 0
     occupied = np.bincount(level[:-1], weights=np.diff(ticks), minlength=1)
     # holes are no observed silence
-    occupied[0] = max(bursts.observed - np.sum(occupied[1:]), 0)  # type: ignore[call-overload]
+    occupied[0] = max(float(bursts.observed - np.sum(occupied[1:])), 0.0)
     return int(np.searchsorted(np.cumsum(occupied), _BACKGROUND * bursts.observed))
 
 

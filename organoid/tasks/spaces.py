@@ -47,7 +47,7 @@ def all_observed(space: Any) -> Observed:
 def fractions_of(values: Array, observed: Observed) -> Array:
     """Return the chosen numbers between their bounds, 0 to 1; low may be above high."""
     index, low, high = (np.array(column) for column in zip(*observed, strict=True))
-    return np.clip((values[index.astype(int)] - low) / (high - low), 0.0, 1.0)  # type: ignore[no-any-return]
+    return np.asarray(np.clip((values[index.astype(int)] - low) / (high - low), 0.0, 1.0))
 
 
 def check_observed(observed: Sequence[Sequence[float]], size: int) -> Observed:

@@ -228,7 +228,7 @@ class StimulusKernels:
         return PulseTrack(
             track.steps,
             track.curves,
-            track.sizes * strengths(self.resource, track.steps * self.dt, track.curves),  # type: ignore[arg-type, operator]
+            track.sizes * strengths(self.resource, track.steps * self.dt, track.curves),
         )
 
     def drive(self, track: PulseTrack, start: int, stop: int) -> tuple[Index, Array]:

@@ -67,12 +67,12 @@ class Columns:
     @property
     def bias(self) -> int:
         """The column of the constant current."""
-        return self.fields.stop  # type: ignore[no-any-return]
+        return int(self.fields.stop)
 
     @property
     def threshold(self) -> int:
         """The column of the threshold."""
-        return self.fields.stop + 1  # type: ignore[no-any-return]
+        return int(self.fields.stop) + 1
 
     @property
     def n_columns(self) -> int:

@@ -7,7 +7,7 @@ the root-mean-square change of ``u``, steps that decay, windows that grow, a pul
 optimum, and an average at the end. Coordinates at a bound are left out of the system, unit by unit.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -152,15 +152,12 @@ class FreeStage:
                 yield _ChainError(self, chains)
 
 
-class _Error:
-    """What a step has to make smaller: recorded minus simulated gradient, standardised, shape of theta."""
-
-    def __call__(self, parameters: CultureLIFParameters, n: int) -> Array:
-        raise NotImplementedError
+# What a step has to make smaller: recorded minus simulated gradient, standardised, shape of theta.
+_Error = Callable[[CultureLIFParameters, int], Array]
 
 
 @dataclass(frozen=True)
-class _WindowError(_Error):
+class _WindowError:
     stage: FreeStage
     n_steps: int
     chosen: NDArray[np.int64]
@@ -172,7 +169,7 @@ class _WindowError(_Error):
 
 
 @dataclass(frozen=True)
-class _ChainError(_Error):
+class _ChainError:
     stage: FreeStage
     chains: Chains
 

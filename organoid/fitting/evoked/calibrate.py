@@ -27,8 +27,9 @@ from organoid.fitting.evoked.stage import Evoked, evoked_stage
 from organoid.fitting.free_run.comparison import free_run
 from organoid.fitting.free_run.recorded_range import with_driven_range
 from organoid.fitting.teacher_forced.notes import UNCALIBRATED_RESPONSE
+from organoid.models.free_running import FreeRunningNetwork
 from organoid.models.spike_response.fatigue import Resource, strengths
-from organoid.models.spike_response.network import SpikeResponseNetwork
+from organoid.models.spike_response.network import SpikeResponseNetwork, SpikeResponseParameters
 from organoid.recording import SpikeRecording
 
 if TYPE_CHECKING:
@@ -114,6 +115,22 @@ def _with_units(rec: SpikeRecording, own: list[str], names: list[str]) -> tuple[
     ), held
 
 
+def spike_response(network: FreeRunningNetwork) -> SpikeResponseParameters:
+    """Return the parameters of a spike-response network.
+
+    Raises
+    ------
+    FitError
+        If it is another network.
+    """
+    if isinstance(network, SpikeResponseNetwork):
+        return network.parameters
+    raise FitError(
+        f"the network for simulation is a {type(network).__name__}, whose response to pulses cannot be "
+        "calibrated; fit again with free_run=FreeRunSettings(culture_lif=False)"
+    )
+
+
 def check_lives(result: "FitResult", settings: EvokedSettings) -> None:
     """Reject a network that is silent, or runs away, without pulses: no filter can repair it.
 
@@ -121,12 +138,7 @@ def check_lives(result: "FitResult", settings: EvokedSettings) -> None:
     ------
     FitError
     """
-    if not isinstance(result.network, SpikeResponseNetwork):
-        raise FitError(
-            f"the network for simulation is a {type(result.network).__name__}, whose response to pulses cannot be "
-            "calibrated; fit again with free_run=FreeRunSettings(culture_lif=False)"
-        )
-    network = SpikeResponseNetwork(result.network.parameters)
+    network = SpikeResponseNetwork(spike_response(result.network))
     simulated, runaway = free_run(network, CHECK_DURATION, _CHECK_SEED)
     recorded = float(result.per_unit["rate_hz"].mean())
     ratio = simulated.n_spikes / (simulated.duration * network.n_units) / max(recorded, 1e-9)
@@ -156,29 +168,31 @@ class _Calibration:
         result, settings = self.result, self.settings
         basis = filter_basis(self.sessions, settings)
         dose = learn_dose(self.sessions, self.widths)
-        forced = result.forced.parameters
-        trials = pulse_trials(self.sessions, forced, basis.n_lags)  # type: ignore[arg-type]
+        own, forced = spike_response(result.network), spike_response(result.forced)
+        trials = pulse_trials(self.sessions, forced, basis.n_lags)
         training = np.concatenate([one.training for one in self.sessions])
         used = trials.some(np.flatnonzero(training & np.concatenate(dose.answered)))
         start = forced_filters(used, forced.capacity, basis, settings)
         resource = learn_resource(self.sessions, used, forced.capacity, basis, start)
         bits = bits_per_spike(trials, training, forced.capacity, basis, start)
         sizes = [
-            strengths(resource, one.bins * result.bin_width, one.electrodes) * answered  # type: ignore[arg-type]
+            strengths(resource, one.bins * result.bin_width, one.electrodes) * answered
             for one, answered in zip(self.sessions, dose.answered)
         ]
-        brake = with_driven_range(result.network.parameters.brake, [seen_to_fit(one) for one in self.sessions])
-        parameters = result.network.parameters._replace(brake=brake)
-        network = SpikeResponseNetwork(parameters)  # type: ignore[arg-type]
+        brake = with_driven_range(own.brake, [seen_to_fit(one) for one in self.sessions])
+        parameters = own._replace(brake=brake)
+        network = SpikeResponseNetwork(parameters)
         found = evoked_stage(network, self.sessions, sizes, basis, start, settings, seed)
         steps = self._baseline_steps()
-        own = [basis.kernels(found.weights, np.tile(row, (basis.electrodes.size, 1)), steps) for row in found.baseline]
-        scores = score_responses(network, self.sessions, sizes, basis, own, settings.background, seed)
+        per_session = [
+            basis.kernels(found.weights, np.tile(row, (basis.electrodes.size, 1)), steps) for row in found.baseline
+        ]
+        scores = score_responses(network, self.sessions, sizes, basis, per_session, settings.background, seed)
         if scores["runaway"]:
             raise FitError("the network runs away under the recorded pulses once its response to them is as recorded")
         kernels = basis.kernels(found.weights, self._baselines(found, basis), steps)
         together = max(int(np.unique(one.bins, return_counts=True)[1].max()) for one in self.sessions if one.bins.size)
-        known = {
+        known: dict[str, Any] = {
             "together": float(together),
             "resource": resource,
             "dose": dose.dose,
@@ -190,8 +204,8 @@ class _Calibration:
         forced_kernels = as_forced(basis.kernels(start, np.zeros((basis.electrodes.size, network.n_units)), 0))
         return replace(
             result,
-            network=SpikeResponseNetwork(parameters, replace(kernels, **known)),  # type: ignore[arg-type]
-            forced=SpikeResponseNetwork(forced, forced_kernels),  # type: ignore[arg-type]
+            network=SpikeResponseNetwork(parameters, replace(kernels, **known)),
+            forced=SpikeResponseNetwork(forced, forced_kernels),
             evoked=evoked,
             scores=self._scores(evoked),
             notes=(*(note for note in result.notes if note != UNCALIBRATED_RESPONSE), *notes(evoked)),
@@ -247,7 +261,8 @@ class _Calibration:
             "n_response_electrodes": len(evoked["electrodes"]),
             "test_pulses": test,
         }
-        return pd.concat([self.result.scores.drop(list(further), errors="ignore"), pd.Series(further, dtype=object)])  # type: ignore[no-any-return]
+        found: dict[str, Any] = {str(k): v for k, v in self.result.scores.items() if k not in further}
+        return pd.Series(found | further, dtype=object)
 
 
 def summary(scores: dict[str, Any], basis: FilterBasis) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def learn_resource(
     where = np.searchsorted(basis.electrodes, trials.electrodes)
 
     def likelihood(resource: Resource) -> float:
-        sizes = np.concatenate([strengths(resource, one.bins * width, one.electrodes) for one in sessions])  # type: ignore[arg-type]
+        sizes = np.concatenate([strengths(resource, one.bins * width, one.electrodes) for one in sessions])
         v = trials.offsets + sizes[trials.numbers, None, None] * curves[where]
         p = np.clip(expit(v), 1e-9, 1 - 1e-9)
         spikes = trials.counts * np.log(p) + (capacity - trials.counts) * np.log1p(-p)

@@ -10,6 +10,7 @@ their own ones are pulled: that makes 10 to 20 pulses of an electrode enough.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,8 +120,14 @@ class Trials:
 
     def some(self, chosen: NDArray[np.int64]) -> "Trials":
         """Return some trials."""
-        parts = (self.offsets, self.counts, self.seen, self.electrodes, self.numbers, self.units)
-        return Trials(*(part[chosen] for part in parts))  # type: ignore[arg-type]
+        return Trials(
+            self.offsets[chosen],
+            self.counts[chosen],
+            self.seen[chosen],
+            self.electrodes[chosen],
+            self.numbers[chosen],
+            self.units[chosen],
+        )
 
 
 def pulse_trials(sessions: Sequence[Session], parameters: SpikeResponseParameters, n_lags: int) -> Trials:
@@ -212,9 +219,9 @@ def bits_per_spike(
     test = ~training
     counts, held = trials.counts[test], seen[test][:, :, None] * trials.units[test][:, None, :]
 
-    def score(drive: Array) -> float:
+    def score(drive: NDArray[np.floating[Any]]) -> float:
         mu = np.maximum(capacity * expit(drive), 1e-12)
         gain = (held * (counts * np.log(mu / mean) - (mu - mean))).sum()
         return float(gain / (np.log(2) * max((held * counts).sum(), 1.0)))
 
-    return score(trials.offsets[test] + curves[where[test]]), score(trials.offsets[test])  # type: ignore[arg-type]
+    return score(trials.offsets[test] + curves[where[test]]), score(trials.offsets[test])

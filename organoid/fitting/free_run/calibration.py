@@ -334,8 +334,9 @@ def check_free_runs(
 ) -> FreeRunCheck:
     """Compare free runs, in which the recorded pulses come, with the recording."""
     pulsed = with_recorded_pulses(network, training)
-    length = {"n_runs": settings.check_runs, "duration": settings.check_duration}
-    runs = free_run_scores(pulsed, recorded, seed=seed + CHECK_SEEDS, **length)  # type: ignore[arg-type]
+    runs = free_run_scores(
+        pulsed, recorded, seed=seed + CHECK_SEEDS, n_runs=settings.check_runs, duration=settings.check_duration
+    )
     scores = summarise(runs)
     both = (settings.target, settings.criteria)
     passes, alive = (not list(reasons(scores, recorded.bursts_count, limits)) for limits in both)

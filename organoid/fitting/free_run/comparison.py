@@ -273,8 +273,10 @@ def evaluate_free_runs(
         there in this version.
     """
     recorded = summarize_activity(rec)
-    runs = {"n_runs": settings.n_runs, "duration": settings.duration}
-    summary = summarise(free_run_scores(network, recorded, seed=seed, **runs, progress=progress))  # type: ignore[arg-type]
+    runs = free_run_scores(
+        network, recorded, seed=seed, n_runs=settings.n_runs, duration=settings.duration, progress=progress
+    )
+    summary = summarise(runs)
     for name, value in split_half(rec, recorded).items():
         summary[f"{name}_split_half"] = float(value) if np.isfinite(value) else None
     found = [f"in free run {reason}" for reason in reasons(summary, recorded.bursts_count, settings.criteria)]

@@ -338,8 +338,9 @@ def _with_free_scores(
         found = {"free": scores["heldout_bits_per_spike"]}
     else:
         found = {"free": bits_per_spike(history, weights.parameters, forced.stimulus)[0]}
-    new = {f"heldout_bits_per_spike_{name}": value for name, value in found.items()}
-    return pd.Series({**scores.to_dict(), **new}, dtype=object)  # type: ignore[arg-type, misc]
+    all_scores: dict[str, Any] = {str(name): value for name, value in scores.items()}
+    all_scores |= {f"heldout_bits_per_spike_{name}": value for name, value in found.items()}
+    return pd.Series(all_scores, dtype=object)
 
 
 def _pulse_scores(history: History, forced: ForcedFit) -> dict[str, int]:
