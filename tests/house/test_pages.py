@@ -1,7 +1,8 @@
 """The blocks of every page of the docs: Python runs, TOML parses, commands exist.
 
-A page's Python blocks run in order, in one namespace, in an empty folder that holds `sample_data`. What cannot run
-(a rig is needed, say) is fenced as ``{.python .not-run}``, which the site shows as such; it is compiled all the same.
+Tutorials and the gallery run when the site is built. Of other pages the Python blocks run in order, in one namespace,
+in an empty folder that holds `sample_data`. What cannot run (a rig is needed, say) is fenced as
+``{.python .not-run}``, which the site shows as such; it is compiled all the same.
 """
 
 import re
@@ -36,7 +37,12 @@ def compiled(page: Path, line: int, code: str):
     return compile("\n" * line + code, str(page), "exec")  # errors point at the page's lines
 
 
-RUN = [page for page in PAGES if blocks(page, "python") and page.name != "README.md"]  # the README's: test_readme.py
+def runs_elsewhere(page: Path) -> bool:
+    """Whether a page runs when the site is built, or (the README) in a test of its own."""
+    return page.parent.name == "tutorials" or page.name in ("gallery.md", "README.md")
+
+
+RUN = [page for page in PAGES if blocks(page, "python") and not runs_elsewhere(page)]
 
 
 @pytest.mark.parametrize(
