@@ -118,7 +118,8 @@ class TestMultiChannelSystems:
         rec = read_recording(real_recording("mcs", "2014-07-09T10-17-35W8 Standard all 500 Hz.h5"))
         assert list(rec.units["name"]) == [f"E{k}" for k in range(1, 9)]
         assert np.bincount(rec.spike_units).tolist() == [26, 23, 30, 33, 29, 28, 29, 26]
-        assert rec.stimuli["time_s"].iloc[:2].tolist() == [0.216, 1.916]
+        assert rec.stimuli.empty, "a digital port is a mark, not the stimulator"
+        assert rec.events["time_s"].iloc[:2].tolist() == [0.216, 1.916]
         assert rec.sampling_rate == 500.0
         assert (rec.t_start, rec.t_stop) == (0.0, 19.7)
 
