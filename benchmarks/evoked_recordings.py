@@ -49,8 +49,8 @@ def recordings(folder: Path, culture: str, units: int) -> tuple[SpikeRecording, 
     if units:
         busy = np.argsort(-np.bincount(basal.spike_units, minlength=basal.n_units), kind="stable")[:units]
         basal = basal.select(units=np.sort(busy))
-    names = list(basal.units["name"])
-    return basal, [rec.select(units=names) for rec in stimulated]
+    names = set(basal.units["name"])  # a session may lack a few
+    return basal, [rec.select(units=[name for name in rec.units["name"] if name in names]) for rec in stimulated]
 
 
 def fitted(basal: SpikeRecording, path: Path | None) -> FitResult:

@@ -1,7 +1,7 @@
 """`Fit`, what every fit has, and `FitResult`, the fit by teacher-forced likelihood; how they are saved."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, ClassVar
@@ -12,17 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from organoid.errors import FitError
-from organoid.fitting.culture_lif.prediction import culture_expected_counts
-from organoid.fitting.data.history import History, bin_history
+from organoid.fitting.data.history import bin_history
 from organoid.fitting.evoked.calibrate import calibrate
 from organoid.fitting.evoked.settings import EvokedSettings
+from organoid.fitting.fitted_networks import FittedNetwork, expected_on_record
 from organoid.fitting.serialization import FITS, as_integers, read_json, save_fit, to_json
-from organoid.fitting.teacher_forced.prediction import expected_counts
 from organoid.hdf5 import layout
-from organoid.models.culture_lif.network import CultureLIFNetwork
 from organoid.models.free_running import FreeRunningNetwork
 from organoid.models.serialization import read_network, write_network
-from organoid.models.spike_response.network import SpikeResponseNetwork
 from organoid.recording import SpikeRecording
 
 Array = NDArray[np.float64]
@@ -193,9 +190,9 @@ class FitResult(Fit):
         `organoid.fitting.evoked.scores.score_responses`); empty where they were not.
     """
 
-    network: SpikeResponseNetwork | CultureLIFNetwork
-    forced: SpikeResponseNetwork | CultureLIFNetwork
-    uncoupled: SpikeResponseNetwork | CultureLIFNetwork
+    network: FittedNetwork
+    forced: FittedNetwork
+    uncoupled: FittedNetwork
     goodness: pd.DataFrame = field(default_factory=pd.DataFrame)
     evoked: dict[str, Any] = field(default_factory=dict)
 
@@ -236,7 +233,9 @@ class FitResult(Fit):
                 f"the recording has {rec.n_units} units, the fit {self.network.n_units}; they must be the same"
             )
         history = bin_history(rec, self.bin_width, t_start, t_stop)
-        chunks = [expected for _, expected in _expected_counts(history, self.forced)]
+        chunks = [
+            expected for _, expected in expected_on_record(history, self.forced, history.first_bin, history.n_bins)
+        ]
         return np.concatenate(chunks) if chunks else np.empty((0, rec.n_units))
 
     def calibrate(
@@ -295,13 +294,3 @@ class FitResult(Fit):
     def __repr__(self) -> str:
         bits, alone = (self.scores[f"heldout_bits_per_spike{suffix}"] for suffix in ("", "_uncoupled"))
         return f"FitResult({self.network.n_units} units, held out {bits:.3f} bits/spike, uncoupled {alone:.3f})"
-
-
-def _expected_counts(
-    history: History, network: SpikeResponseNetwork | CultureLIFNetwork
-) -> Iterator[tuple[int, Array]]:
-    """Yield expected counts of all bins that are not history alone."""
-    bins = history.first_bin, history.n_bins
-    if isinstance(network, CultureLIFNetwork):
-        return culture_expected_counts(history, network.parameters, *bins)
-    return expected_counts(history, network.parameters, *bins, network.stimulus)

@@ -10,9 +10,10 @@ from scipy.special import expit
 from organoid.fitting.culture_lif.states import CultureStates
 from organoid.fitting.data.history import History
 from organoid.fitting.evaluation.goodness_of_fit import Goodness, GoodnessMeter
-from organoid.fitting.teacher_forced.prediction import training_means
+from organoid.fitting.teacher_forced.prediction import push, training_means
 from organoid.models.culture_lif.forced_pass import forced_log_odds, forced_ranges
 from organoid.models.culture_lif.network import CultureLIFNetwork, CultureLIFParameters
+from organoid.models.spike_response.terms.stimulus import StimulusKernels
 
 Array = NDArray[np.float64]
 
@@ -41,10 +42,16 @@ def log_odds_on_record(
 
 
 def culture_expected_counts(
-    history: History, parameters: CultureLIFParameters, start: int, stop: int
+    history: History,
+    parameters: CultureLIFParameters,
+    start: int,
+    stop: int,
+    stimulus: StimulusKernels | None = None,
 ) -> Iterator[tuple[int, Array]]:
-    """Yield ``K logistic(u)`` of the bins ``[start, stop)``; see `log_odds_on_record`."""
+    """Yield ``K logistic(u)`` of the bins ``[start, stop)``; see `log_odds_on_record`. Pulses push ``u``."""
+    track = None if stimulus is None else history.pulses.track(stimulus)
     for first, u in log_odds_on_record(history, parameters, start, stop):
+        push(u, stimulus, track, first)
         yield first, parameters.capacity * expit(u)
 
 

@@ -24,12 +24,11 @@ from organoid.fitting.evoked.scores import score_responses
 from organoid.fitting.evoked.sessions import Session, seen_to_fit, session
 from organoid.fitting.evoked.settings import EvokedSettings
 from organoid.fitting.evoked.stage import Evoked, evoked_stage
+from organoid.fitting.fitted_networks import as_fitted, with_response
 from organoid.fitting.free_run.comparison import free_run
 from organoid.fitting.free_run.recorded_range import with_driven_range
 from organoid.fitting.teacher_forced.notes import UNCALIBRATED_RESPONSE
-from organoid.models.free_running import FreeRunningNetwork
 from organoid.models.spike_response.fatigue import Resource, strengths
-from organoid.models.spike_response.network import SpikeResponseNetwork, SpikeResponseParameters
 from organoid.recording import SpikeRecording
 
 if TYPE_CHECKING:
@@ -115,22 +114,6 @@ def _with_units(rec: SpikeRecording, own: list[str], names: list[str]) -> tuple[
     ), held
 
 
-def spike_response(network: FreeRunningNetwork) -> SpikeResponseParameters:
-    """Return the parameters of a spike-response network.
-
-    Raises
-    ------
-    FitError
-        If it is another network.
-    """
-    if isinstance(network, SpikeResponseNetwork):
-        return network.parameters
-    raise FitError(
-        f"the network for simulation is a {type(network).__name__}, whose response to pulses cannot be "
-        "calibrated; fit again with free_run=FreeRunSettings(culture_lif=False)"
-    )
-
-
 def check_lives(result: "FitResult", settings: EvokedSettings) -> None:
     """Reject a network that is silent, or runs away, without pulses: no filter can repair it.
 
@@ -138,7 +121,7 @@ def check_lives(result: "FitResult", settings: EvokedSettings) -> None:
     ------
     FitError
     """
-    network = SpikeResponseNetwork(spike_response(result.network))
+    network = with_response(as_fitted(result.network), None)
     simulated, runaway = free_run(network, CHECK_DURATION, _CHECK_SEED)
     recorded = float(result.per_unit["rate_hz"].mean())
     ratio = simulated.n_spikes / (simulated.duration * network.n_units) / max(recorded, 1e-9)
@@ -168,20 +151,20 @@ class _Calibration:
         result, settings = self.result, self.settings
         basis = filter_basis(self.sessions, settings)
         dose = learn_dose(self.sessions, self.widths)
-        own, forced = spike_response(result.network), spike_response(result.forced)
+        own, forced = as_fitted(result.network), as_fitted(result.forced)
+        capacity = forced.parameters.capacity
         trials = pulse_trials(self.sessions, forced, basis.n_lags)
         training = np.concatenate([one.training for one in self.sessions])
         used = trials.some(np.flatnonzero(training & np.concatenate(dose.answered)))
-        start = forced_filters(used, forced.capacity, basis, settings)
-        resource = learn_resource(self.sessions, used, forced.capacity, basis, start)
-        bits = bits_per_spike(trials, training, forced.capacity, basis, start)
+        start = forced_filters(used, capacity, basis, settings)
+        resource = learn_resource(self.sessions, used, capacity, basis, start)
+        bits = bits_per_spike(trials, training, capacity, basis, start)
         sizes = [
             strengths(resource, one.bins * result.bin_width, one.electrodes) * answered
             for one, answered in zip(self.sessions, dose.answered)
         ]
-        brake = with_driven_range(own.brake, [seen_to_fit(one) for one in self.sessions])
-        parameters = own._replace(brake=brake)
-        network = SpikeResponseNetwork(parameters)
+        brake = with_driven_range(own.parameters.brake, [seen_to_fit(one) for one in self.sessions])
+        network = with_response(own, None, brake)
         found = evoked_stage(network, self.sessions, sizes, basis, start, settings, seed)
         steps = self._baseline_steps()
         per_session = [
@@ -204,8 +187,8 @@ class _Calibration:
         forced_kernels = as_forced(basis.kernels(start, np.zeros((basis.electrodes.size, network.n_units)), 0))
         return replace(
             result,
-            network=SpikeResponseNetwork(parameters, replace(kernels, **known)),
-            forced=SpikeResponseNetwork(forced, forced_kernels),
+            network=with_response(network, replace(kernels, **known)),
+            forced=with_response(forced, forced_kernels),
             evoked=evoked,
             scores=self._scores(evoked),
             notes=(*(note for note in result.notes if note != UNCALIBRATED_RESPONSE), *notes(evoked)),

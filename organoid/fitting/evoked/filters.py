@@ -18,9 +18,8 @@ from scipy.special import expit, logit
 
 from organoid.fitting.evoked.sessions import Session, blanked_lags, electrodes_of
 from organoid.fitting.evoked.settings import EvokedSettings
-from organoid.fitting.teacher_forced.prediction import expected_counts
+from organoid.fitting.fitted_networks import FittedNetwork, expected_on_record, with_response
 from organoid.fitting.teacher_forced.raised_cosines import raised_cosines
-from organoid.models.spike_response.network import SpikeResponseParameters
 from organoid.models.spike_response.terms.stimulus import NO_FATIGUE, StimulusKernels
 
 Array = NDArray[np.float64]
@@ -130,9 +129,10 @@ class Trials:
         )
 
 
-def pulse_trials(sessions: Sequence[Session], parameters: SpikeResponseParameters, n_lags: int) -> Trials:
-    """Collect what came after every pulse, with the drive a network has on recorded history."""
-    parts = [_trials(one, parameters, n_lags) for one in sessions]
+def pulse_trials(sessions: Sequence[Session], network: FittedNetwork, n_lags: int) -> Trials:
+    """Collect what came after every pulse, with the drive a network has on recorded history, pulses left out."""
+    deaf = with_response(network, None)
+    parts = [_trials(one, deaf, n_lags) for one in sessions]
     offsets, counts, seen = (np.concatenate(part) for part in zip(*parts))
     electrodes = np.concatenate([one.electrodes for one in sessions])
     units = np.concatenate([np.tile(one.recorded, (one.bins.size, 1)) for one in sessions]).astype(np.float32)
@@ -151,23 +151,23 @@ def forced_filters(trials: Trials, capacity: NDArray[np.int64], basis: FilterBas
     return np.stack(found)
 
 
-def _trials(one: Session, parameters: SpikeResponseParameters, n_lags: int) -> tuple[Single, Single, Array]:
+def _trials(one: Session, network: FittedNetwork, n_lags: int) -> tuple[Single, Single, Array]:
     """Return offsets and counts (n_trials, n_lags, n_units), and which bins were observed (n_trials, n_lags)."""
-    n, onsets = parameters.bias.size, one.bins
+    n, onsets = network.n_units, one.bins
     offsets = np.zeros((onsets.size, n_lags, n), dtype=np.float32)
     counts = np.zeros((onsets.size, n_lags, n), dtype=np.float32)
     seen = np.zeros((onsets.size, n_lags))
     if not onsets.size:
         return offsets, counts, seen
     stop_at = min(int(onsets.max()) + n_lags, one.history.n_bins)
-    for first, expected in expected_counts(one.history, parameters, 0, stop_at):
+    for first, expected in expected_on_record(one.history, network, 0, stop_at):
         stop = first + len(expected)
         for k in np.flatnonzero((onsets < stop) & (onsets + n_lags > first)):
             a, b = max(int(onsets[k]), first), min(int(onsets[k]) + n_lags, stop)
             if b <= a:
                 continue
             lags = slice(a - onsets[k], b - onsets[k])
-            p = np.clip(expected[a - first : b - first] / parameters.capacity, 1e-7, 1 - 1e-7)
+            p = np.clip(expected[a - first : b - first] / network.parameters.capacity, 1e-7, 1 - 1e-7)
             offsets[k, lags], counts[k, lags] = logit(p), one.history.counts(a, b)
             seen[k, lags] = one.history.observed[a:b]
     return offsets, counts, seen

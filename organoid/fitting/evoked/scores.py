@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from organoid.fitting.evoked.filters import FilterBasis
 from organoid.fitting.evoked.sessions import Session, background_bins, histogram
 from organoid.fitting.evoked.stage import run_session
+from organoid.fitting.fitted_networks import FittedNetwork
 from organoid.models.rng import stream_key
-from organoid.models.spike_response.network import SpikeResponseNetwork
 from organoid.models.spike_response.terms.stimulus import StimulusKernels
 from organoid.parallel import in_threads
 
@@ -52,7 +52,7 @@ def evoked_counts(bins: Index, units: Index, one: Session, onsets: Index) -> Arr
 
 
 def score_responses(
-    network: SpikeResponseNetwork,
+    network: FittedNetwork,
     sessions: Sequence[Session],
     strengths: Sequence[Array],
     basis: FilterBasis,

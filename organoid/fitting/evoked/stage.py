@@ -1,9 +1,10 @@
 r"""The evoked stage: free runs of the stimulated sessions move the filters until they answer as recorded.
 
 Recorded history carries most of an answer one step ahead, so that filters fitted on it are too weak, or too strong,
-when the network runs freely. Here the network runs the stimulated sessions freely with their pulses. For every
 when the network runs freely. Here the network runs the stimulated sessions freely with their pulses. For each
-probabilities ``p``:
+electrode the recorded mean counts ``n`` after its training pulses, less those of the free runs, move the weights ``w``
+of its filter, made of cosines ``B``, by a Newton step from the forced filter ``w_0``; there are ``N`` pulses, at most
+``K`` spikes in a bin, and the recorded spike probabilities are ``p``:
 
 .. math::
 
@@ -25,9 +26,9 @@ from organoid.errors import FitError
 from organoid.fitting.evoked.filters import FilterBasis
 from organoid.fitting.evoked.sessions import Histogram, Session, background_bins, histogram
 from organoid.fitting.evoked.settings import EvokedSettings
+from organoid.fitting.fitted_networks import FittedNetwork
 from organoid.fitting.free_run.recorded_stimuli import PulsedNetwork, PulsedState
 from organoid.models.rng import stream_key
-from organoid.models.spike_response.network import SpikeResponseNetwork
 from organoid.models.spike_response.terms.stimulus import PulseTrack, StimulusKernels
 from organoid.parallel import in_threads
 
@@ -60,7 +61,7 @@ class Evoked:
 
 
 def evoked_stage(
-    network: SpikeResponseNetwork,
+    network: FittedNetwork,
     sessions: Sequence[Session],
     strengths: Sequence[Array],
     basis: FilterBasis,
@@ -72,7 +73,7 @@ def evoked_stage(
 
     Parameters
     ----------
-    network : SpikeResponseNetwork
+    network : FittedNetwork
     sessions : sequence of Session
     strengths : sequence of ndarray, shape (n_pulses,)
         How strongly each pulse acts (fatigue, and 0 where the culture did not answer).
@@ -185,7 +186,7 @@ class _Target:
             out[s, known] += step * np.log((recorded + 1.0) / (simulated + 1.0))[known]
         return np.clip(out, -self.settings.max_baseline, self.settings.max_baseline)
 
-    def first_baseline(self, network: SpikeResponseNetwork) -> Array:
+    def first_baseline(self, network: FittedNetwork) -> Array:
         """Return no shift of any unit."""
         return np.zeros((len(self.sessions), network.n_units))
 
@@ -219,7 +220,7 @@ class _Target:
 
 
 def _run_all(
-    network: SpikeResponseNetwork, target: _Target, weights: Array, baseline: Array, copies: int, key: np.uint64
+    network: FittedNetwork, target: _Target, weights: Array, baseline: Array, copies: int, key: np.uint64
 ) -> list[list[Spikes]] | None:
     """Run every session some times; None where the network ran away. Copies first, then sessions."""
     kernels = [target.kernels(weights, row) for row in baseline]
@@ -239,13 +240,13 @@ def _run_all(
 
 
 def run_session(
-    network: SpikeResponseNetwork, kernels: StimulusKernels, one: Session, strengths: Array, seed: int
+    network: FittedNetwork, kernels: StimulusKernels, one: Session, strengths: Array, seed: int
 ) -> Spikes | None:
     """Let a network run freely through a session and its pulses; return bins and units of its spikes.
 
     Parameters
     ----------
-    network : SpikeResponseNetwork
+    network : FittedNetwork
     kernels : StimulusKernels
     one : Session
     strengths : ndarray, shape (n_pulses,)

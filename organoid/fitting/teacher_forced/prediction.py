@@ -14,7 +14,7 @@ from organoid.models.spike_response.network import SpikeResponseParameters
 from organoid.models.spike_response.terms.stimulus import PulseTrack, StimulusKernels
 from organoid.parallel import in_threads
 
-__all__ = ["assess", "bits_per_spike", "expected_counts", "expected_counts_of", "score_gain", "training_means"]
+__all__ = ["assess", "bits_per_spike", "expected_counts", "expected_counts_of", "push", "score_gain", "training_means"]
 
 Array = NDArray[np.float64]
 
@@ -60,11 +60,12 @@ def expected_counts_of(
     for first, rows in forced_features(history, Basis(p.tau, p.saturation, p.fields, p.lags), start, stop):
         v = [_potential(p, w, own, rows) for p, w, own in zip(networks, weights, alone)]
         for potential, k, track in zip(v, kernels, tracks):
-            _push(potential, k, track, first)
+            push(potential, k, track, first)
         yield first, [np.asarray(p.capacity * expit(potential)) for p, potential in zip(networks, v)]
 
 
-def _push(potential: Array, stimulus: StimulusKernels | None, track: PulseTrack | None, first: int) -> None:
+def push(potential: Array, stimulus: StimulusKernels | None, track: PulseTrack | None, first: int) -> None:
+    """Add in place what pulses do to the log-odds of bins from `first` on."""
     if stimulus is not None and track is not None:
         bins, drive = stimulus.drive(track, first, first + len(potential))
         potential[bins] += drive
