@@ -88,8 +88,10 @@ def score_responses(
 
     runs = [found for found in in_threads(run, range(N_RUNS)) if not any(part is None for part in found)]
     recorded = [(one.history.bins, one.history.units) for one in sessions]
-    truth, training = (_by_electrode(recorded, sessions, basis, part) for part in (False, True))
-    simulated = [_by_electrode([part for part in found if part], sessions, basis, False) for found in runs]
+    held_out, fitted = ([~one.training for one in sessions], [one.training for one in sessions])
+    every = [np.ones_like(one.training) for one in sessions]  # pulses of a free run are all alike
+    truth, training = (_by_electrode(recorded, sessions, basis, pulses) for pulses in (held_out, fitted))
+    simulated = [_by_electrode([part for part in found if part], sessions, basis, every) for found in runs]
     found: dict[str, Any] = {"electrodes": basis.electrodes.tolist(), "runaway": len(runs) < N_RUNS}
     if not runs:
         return found
@@ -112,12 +114,18 @@ def _whole(runs: Sequence[list[tuple[Index, Index] | None]]) -> list[list[tuple[
 
 
 def _by_electrode(
-    spikes: Sequence[tuple[Index, Index]], sessions: Sequence[Session], basis: FilterBasis, training: bool
+    spikes: Sequence[tuple[Index, Index]],
+    sessions: Sequence[Session],
+    basis: FilterBasis,
+    pulses: Sequence[NDArray[np.bool_]],
 ) -> Array:
-    """Return what pulses evoked, shape (n_electrodes, n_windows, n_units); sessions weighted by their pulses."""
+    """Return what some pulses evoked, shape (n_electrodes, n_windows, n_units); sessions weighted by their pulses."""
     found = []
     for electrode in basis.electrodes:
-        parts = [(one, s, one.chosen(int(electrode), training)) for one, s in zip(sessions, spikes)]
+        parts = [
+            (one, s, np.flatnonzero((one.electrodes == electrode) & chosen))
+            for one, s, chosen in zip(sessions, spikes, pulses)
+        ]
         parts = [part for part in parts if part[2].size]
         if not parts:
             found.append(np.full((len(WINDOWS), sessions[0].history.n_units), np.nan))

@@ -47,7 +47,7 @@ class EvokedSettings:
     sparse_spikes: float = 30.0
     rounds: int = 14
     polish_rounds: int = 6
-    polish_copies: int = 3
+    polish_copies: int = 2
     step: float = 0.4
     step_decay: float = 0.1
     polish_step: float = 0.2

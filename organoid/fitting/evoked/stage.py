@@ -140,23 +140,25 @@ class _Target:
         self.known = [np.all([s.recorded for s in sessions if s.chosen(e, True).size], axis=0) for e in electrodes]
         self.quiet = [background_bins(one, settings.background) for one in sessions]
         self.spikes = [(one.history.bins, one.history.units) for one in sessions]
-        self.recorded = [self.after_pulses(self.spikes, k) for k in range(basis.electrodes.size)]
+        self.recorded = [self.after_pulses(self.spikes, k, fitted=True) for k in range(basis.electrodes.size)]
         self.background = [self._background(k, self.spikes[k]) for k in range(len(sessions))]
         self.newton = [self._newton(found) for found in self.recorded]
 
-    def answered(self, s: int, electrode: int) -> Index:
-        """Return the bins of the training pulses of an electrode in a session that were answered."""
+    def answered(self, s: int, electrode: int, *, fitted: bool) -> Index:
+        """Return the bins of the pulses of an electrode in a session that were answered; of those to fit, or of all."""
         one = self.sessions[s]
-        chosen = one.chosen(int(self.basis.electrodes[electrode]), True)
-        return one.bins[chosen[self.strengths[s][chosen] > 0]]
+        mine = one.electrodes == int(self.basis.electrodes[electrode])
+        return one.bins[mine & (self.strengths[s] > 0) & (one.training | (not fitted))]
 
-    def after_pulses(self, spikes: Sequence[Spikes], electrode: int) -> Histogram:
-        """Count what follows the answered training pulses of an electrode, in one copy of all sessions."""
-        n = self.capacity.size
-        found = [
-            histogram(*spikes[s], n, self.answered(s, electrode), self.basis.n_lags, one.history.observed)
-            for s, one in enumerate(self.sessions)
-        ]
+    def after_pulses(self, spikes: Sequence[Spikes], electrode: int, *, fitted: bool) -> Histogram:
+        """Count what follows the answered pulses of an electrode, in one copy of all sessions.
+
+        A free run may be counted after all of them: more of its own answers make a less noisy mean.
+        """
+        n, found = self.capacity.size, []
+        for s, one in enumerate(self.sessions):
+            onsets = self.answered(s, electrode, fitted=fitted)
+            found.append(histogram(*spikes[s], n, onsets, self.basis.n_lags, one.history.observed))
         return sum(found[1:], found[0])
 
     def improved(
@@ -165,7 +167,7 @@ class _Target:
         """Return the weights after a step, and how far off the answers were."""
         out, off = weights.copy(), []
         for k, (inverse, ridge, used) in enumerate(self.newton):
-            simulated = [self.after_pulses(copy, k).mean for copy in ran]
+            simulated = [self.after_pulses(copy, k, fitted=False).mean for copy in ran]
             difference = np.where(used[:, None], self.recorded[k].mean - np.mean(simulated, axis=0), 0.0)
             difference[:, ~self.known[k]] = 0.0
             gradient = self.basis.values.T @ difference
