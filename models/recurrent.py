@@ -2,13 +2,13 @@
 
 A *cell* is the point neuron without its synapses: ``initial_state(batch)``, ``step(drive, state)`` and
 ``scan(drive, state)``. `RecurrentNetwork` closes the loop, draws the background noise and keeps the contract, so
-a new neuron is a cell and a constructor.
+a new neuron is a dataclass of parameters, a cell, and a class that names both under its equation.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from organoid.errors import ModelError
 from organoid.models.contracts import Trajectory
 from organoid.models.dispatch import run_compiled, scan_compiled
-from organoid.models.synapses.exponential import ExponentialSynapses, SynapseState
+from organoid.models.surrogate import FastSigmoid, SpikeFunction
+from organoid.models.synapses.exponential import ExponentialSynapses, SynapseState, fitting_synapses
 from organoid.models.teacher_forcing.voltages import ForcedVoltages, check_recorded, forced_thresholds, scan_forced
 
 
@@ -56,12 +57,56 @@ class NetworkState(NamedTuple):
     synapse: SynapseState
 
 
-class RecurrentNetwork(nn.Module):
-    r"""Cells driven by bias, recurrent synapses and external input.
+class NetworkConstants(NamedTuple):
+    """What a network needs to know beside its cells.
+
+    Parameters
+    ----------
+    tau_mem : float
+        Membrane time constant, s; turns the noise strength into an input strength.
+    tau_syn : tuple of float
+        Synaptic time constants, s.
+    delay : float
+        Delay of recurrent spikes, s.
+    noise_sd : float
+        Initial standard deviation that the background noise gives a free membrane potential, thresholds.
+    weight_scale : float
+        Standard deviation of the summed initial weights onto a unit, thresholds.
+    escape_width : float
+        Width of the soft threshold behind `Trajectory.logits`, thresholds.
+    trainable : tuple of str
+        "tau_syn" trains the synaptic time constants.
+    """
+
+    tau_mem: float
+    tau_syn: tuple[float, ...]
+    delay: float
+    noise_sd: float
+    weight_scale: float
+    escape_width: float
+    trainable: tuple[str, ...]
+
+
+class NeuronParameters(Protocol):
+    """Fixed properties of a network of one kind of neuron: a frozen dataclass, by custom."""
+
+    @property
+    def network(self) -> NetworkConstants:
+        """Those that the network needs to know beside its cells."""
+
+
+P = TypeVar("P", bound=NeuronParameters)
+
+
+class RecurrentNetwork(nn.Module, Generic[P]):
+    r"""Cells driven by bias, recurrent synapses and external input; the base of every neuron model.
 
     .. math:: \text{drive}[t] = b + x[t] + \sum_k s_k[t] W_k
 
-    Everything is in units of the threshold: a constant drive of 1 takes a resting cell just to threshold.
+    :math:`b` is the bias (unit,), :math:`x` the external input (batch, time, unit), :math:`s_k` the synaptic traces
+    (batch, unit) and :math:`W_k` the weights (pre, post). Everything is in units of the threshold: a constant drive of
+    1 takes a resting cell just to threshold. A neuron is a subclass that sets `usual` and `cell_type`, and has the
+    equation of its cells in its docstring.
 
     Parameters
     ----------
@@ -69,41 +114,69 @@ class RecurrentNetwork(nn.Module):
         Number of units.
     dt : float
         Step, s.
-    cell : Cell
-        The neurons.
-    synapses : ExponentialSynapses
-        The connections.
-    tau_mem : float
-        Membrane time constant, s; turns the noise strength into an input strength.
-    noise_sd : float
-        Initial standard deviation that the background noise gives a free membrane potential, thresholds.
-    escape_width : float
-        Width of the soft threshold behind `Trajectory.logits`, thresholds.
+    parameters : NeuronParameters, optional
+        Fixed properties, of the class of `usual`; `usual` if not given.
+    spike : SpikeFunction, optional
+        Spike function with its surrogate gradient; `usual_spike` if not given.
+    mask : Tensor of bool, shape (unit, unit), optional
+        Allowed (pre, post) connections; all but self-connections if not given.
+    synapses : ExponentialSynapses, optional
+        Synapses of another kind (sparse, with delays of their own, depressing, under Dale's law) instead of those
+        that the parameters and the mask describe.
+    seed : int
+        Seed of the initial weights.
+
+    Attributes
+    ----------
+    usual : NeuronParameters
+        Fixed properties of a network that is given none.
+    cell_type : type
+        The neurons: called as ``cell_type(n_units, dt, parameters, spike)``, a `Cell`.
+
+    Raises
+    ------
+    ModelError
+        When a value is out of range, or synapses are made for another network.
     """
+
+    usual: P
+    cell_type: type[Any]
 
     def __init__(
         self,
         n_units: int,
         dt: float,
+        parameters: P | None = None,
         *,
-        cell: Any,
-        synapses: ExponentialSynapses,
-        tau_mem: float,
-        noise_sd: float,
-        escape_width: float,
+        spike: SpikeFunction | None = None,
+        mask: Tensor | None = None,
+        synapses: ExponentialSynapses | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         check_size(n_units, dt)
-        if not (noise_sd > 0 and escape_width > 0):
-            raise ModelError(f"noise_sd and escape_width must be positive, got {noise_sd!r} and {escape_width!r}")
-        self.n_units, self.dt = int(n_units), float(dt)
-        self.cell, self.synapses = cell, synapses
-        self.escape_width = escape_width
+        p = self.usual if parameters is None else parameters
+        if not isinstance(p, type(self.usual)):
+            raise ModelError(f"{type(self).__name__} takes {type(self.usual).__name__}, got parameters={parameters!r}")
+        known = p.network
+        if not (known.noise_sd > 0 and known.escape_width > 0):
+            raise ModelError(
+                f"noise_sd and escape_width must be positive, got {known.noise_sd!r} and {known.escape_width!r}"
+            )
+        self.n_units, self.dt, self.fixed = int(n_units), float(dt), p
+        self.cell = self.cell_type(n_units, dt, p, spike or self.usual_spike(p))
+        self.synapses = _synapses(known, n_units, dt, mask, seed, synapses)
+        self.escape_width = known.escape_width
         self.bias = nn.Parameter(torch.zeros(n_units))
-        self.log_noise = nn.Parameter(torch.full((n_units,), math.log(noise_sd)))
-        decay = math.exp(-dt / tau_mem)
+        self.log_noise = nn.Parameter(torch.full((n_units,), math.log(known.noise_sd)))
+        decay = math.exp(-dt / known.tau_mem)
         # White input of sd q gives V the stationary sd q (1 - decay) / sqrt(1 - decay^2).
         self._input_per_sd = math.sqrt((1 + decay) / (1 - decay))
+
+    @staticmethod
+    def usual_spike(parameters: P) -> SpikeFunction:
+        """Return the spike function of a network that is given none."""
+        return FastSigmoid()
 
     def initial_state(self, batch: int = 1) -> NetworkState:
         """Return the state at rest with no spike under way."""
@@ -244,3 +317,21 @@ class RecurrentNetwork(nn.Module):
             raise ModelError(
                 f"forced spikes must have the shape of the input, {tuple(x.shape)}, got {tuple(forced.shape)}"
             )
+
+
+def _synapses(
+    known: NetworkConstants, n_units: int, dt: float, mask: Tensor | None, seed: int, own: ExponentialSynapses | None
+) -> ExponentialSynapses:
+    """Return the synapses that the constants describe, with seeded initial weights, or those given instead."""
+    if own is not None:
+        return fitting_synapses(own, n_units, dt, mask)
+    return ExponentialSynapses(
+        n_units,
+        dt,
+        tau=known.tau_syn,
+        delay=known.delay,
+        mask=mask,
+        scale=known.weight_scale,
+        generator=torch.Generator().manual_seed(seed),
+        trainable=known.trainable,
+    )

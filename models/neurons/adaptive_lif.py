@@ -1,15 +1,4 @@
-r"""Recurrent network of LIF neurons whose threshold rises with every spike.
-
-.. math:: \theta_i[t] = 1 + A_i\,a_i[t], \qquad a[t+1] = e^{-dt/\tau_a} a[t] + z[t], \qquad A_i = e^{\alpha_i}
-
-Potential, reset and refractoriness are those of `organoid.models.neurons.lif`, with :math:`\theta` in place of 1. The
-increment :math:`A` (thresholds per spike) is trained for each unit.
-
-References
-----------
-Bellec, Salaj, Subramoney, Legenstein and Maass (2018), Long short-term memory and learning-to-learn in
-networks of spiking neurons, NeurIPS.
-"""
+"""LIF neurons whose threshold rises with every spike: parameters, a cell, and the recurrent network."""
 
 from __future__ import annotations
 
@@ -23,10 +12,9 @@ from torch import Tensor, nn
 from organoid.errors import ModelError
 from organoid.models.compiled.recurrent.arrays import Outputs
 from organoid.models.dispatch import CanonicalCells, scan_compiled
-from organoid.models.neurons.lif import LIFCell, LIFParameters, LIFState, synapses_of
-from organoid.models.recurrent import RecurrentNetwork, check_size, loop
-from organoid.models.surrogate import FastSigmoid, SpikeFunction
-from organoid.models.synapses.exponential import ExponentialSynapses
+from organoid.models.neurons.lif import LIFCell, LIFParameters, LIFState
+from organoid.models.recurrent import NetworkConstants, RecurrentNetwork, loop
+from organoid.models.surrogate import SpikeFunction
 from organoid.models.trainable import check_trainable, decay, trained
 
 
@@ -56,6 +44,11 @@ class AdaptiveLIFParameters:
         if not (self.tau_adapt > 0 and self.increment > 0):
             raise ModelError(f"tau_adapt (s) and increment must be positive, got {self}")
 
+    @property
+    def network(self) -> NetworkConstants:
+        """What the network needs to know beside its cells."""
+        return self.lif.network
+
 
 class AdaptiveLIFState(NamedTuple):
     """State of the membrane and the adaptation trace, spikes, shape (batch, unit)."""
@@ -65,7 +58,7 @@ class AdaptiveLIFState(NamedTuple):
 
 
 class AdaptiveLIFCell(nn.Module):
-    """LIF cells with an adaptive threshold; wraps a `LIFCell`.
+    """LIF cells with an adaptive threshold; wraps a `LIFCell`; see `AdaptiveLIF` for the equation.
 
     Parameters
     ----------
@@ -118,48 +111,22 @@ class AdaptiveLIFCell(nn.Module):
         return AdaptiveLIFState(self.membrane.after(before.membrane, out), out.adaptation)
 
 
-class AdaptiveLIF(RecurrentNetwork):
-    """Recurrent network of adaptive-threshold LIF cells.
+class AdaptiveLIF(RecurrentNetwork[AdaptiveLIFParameters]):
+    r"""Recurrent network of LIF cells with an adaptive threshold.
 
-    Parameters
+    .. math:: \theta[t] = \theta_0 + A\,a[t], \qquad a[t+1] = e^{-dt/\tau_a} a[t] + z[t], \qquad A = e^{\lambda}
+
+    :math:`\theta` is the threshold and :math:`a` the trace of a cell's own spikes :math:`z` (batch, unit);
+    :math:`\theta_0` the threshold at rest, 1 or, where it is trained, (unit,); :math:`\tau_a` the time constant of
+    adaptation, s; :math:`A` the rise per spike, thresholds (unit,), trained as its logarithm :math:`\lambda`.
+    Potential, reset and refractoriness are those of `LIF`, with :math:`\theta[t]` as the threshold; the parameters of
+    the constructor those of `RecurrentNetwork`.
+
+    References
     ----------
-    n_units : int
-        Number of units.
-    dt : float
-        Step, s.
-    parameters : AdaptiveLIFParameters
-        Fixed properties.
-    spike : SpikeFunction
-        Spike function with its surrogate gradient.
-    mask : Tensor of bool, shape (unit, unit), optional
-        Allowed (pre, post) connections; all but self-connections if not given.
-    synapses : ExponentialSynapses, optional
-        Synapses of another kind (sparse, with delays of their own, depressing, under Dale's law) instead of those
-        that the parameters and the mask describe.
-    seed : int
-        Seed of the initial weights.
+    Bellec, Salaj, Subramoney, Legenstein and Maass (2018), Long short-term memory and learning-to-learn in
+    networks of spiking neurons, NeurIPS.
     """
 
-    def __init__(
-        self,
-        n_units: int,
-        dt: float,
-        parameters: AdaptiveLIFParameters | None = None,
-        *,
-        spike: SpikeFunction | None = None,
-        mask: Tensor | None = None,
-        synapses: ExponentialSynapses | None = None,
-        seed: int = 0,
-    ) -> None:
-        p = parameters or AdaptiveLIFParameters()
-        check_size(n_units, dt)
-        super().__init__(
-            n_units,
-            dt,
-            cell=AdaptiveLIFCell(n_units, dt, p, spike or FastSigmoid()),
-            synapses=synapses_of(p.lif, n_units, dt, mask, seed, synapses),
-            tau_mem=p.lif.tau_mem,
-            noise_sd=p.lif.noise_sd,
-            escape_width=p.lif.escape_width,
-        )
-        self.fixed = p
+    usual = AdaptiveLIFParameters()
+    cell_type = AdaptiveLIFCell

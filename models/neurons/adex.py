@@ -1,21 +1,4 @@
-r"""Recurrent network of adaptive exponential integrate-and-fire neurons.
-
-.. math::
-
-    \tau_m \dot V = -V + \Delta\, e^{(V - 1)/\Delta} - w + \text{drive}, \qquad
-    \tau_w \dot w = a V - w, \qquad
-    V \ge V_{peak}:\; V \to V_r,\; w \to w + B
-
-Potentials are measured from rest in units of the threshold (the paper's :math:`V_T - E_L`), currents in those of
-:math:`g_L (V_T - E_L)`. With the defaults, those of the paper, one unit is 20.2 mV or 0.606 nA. The jump :math:`B`
-is trained for each unit. Integrated by exponential Euler in parts of a step; a spike ends its step, and while a cell
-is refractory its potential stands still.
-
-References
-----------
-Brette and Gerstner (2005), Adaptive exponential integrate-and-fire model as an effective description of neuronal
-activity, Journal of Neurophysiology 94.
-"""
+"""Adaptive exponential integrate-and-fire neurons: parameters, a cell, and the recurrent network."""
 
 from __future__ import annotations
 
@@ -27,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from organoid.errors import ModelError
-from organoid.models.neurons.lif import LIFParameters, synapses_of
-from organoid.models.recurrent import RecurrentNetwork, check_size, loop
-from organoid.models.surrogate import FastSigmoid, SpikeFunction
-from organoid.models.synapses.exponential import ExponentialSynapses, steps
+from organoid.models.neurons.lif import LIFParameters
+from organoid.models.recurrent import NetworkConstants, RecurrentNetwork, loop
+from organoid.models.surrogate import SpikeFunction
+from organoid.models.synapses.exponential import steps
 from organoid.models.trainable import check_trainable, decay, trained
 
 
@@ -88,6 +71,11 @@ class AdExParameters:
         if self.lif.reset != "hard":
             raise ModelError(f"an AdEx cell has a hard reset, got reset={self.lif.reset!r}")
 
+    @property
+    def network(self) -> NetworkConstants:
+        """What the network needs to know beside its cells."""
+        return self.lif.network
+
 
 class AdExState(NamedTuple):
     """Potential and adaptation, thresholds, and refractory steps left; all (batch, unit)."""
@@ -98,7 +86,7 @@ class AdExState(NamedTuple):
 
 
 class AdExCell(nn.Module):
-    """AdEx neurons without synapses; see the module docstring for the equation.
+    """AdEx neurons without synapses; see `AdEx` for the equation.
 
     Parameters
     ----------
@@ -159,48 +147,31 @@ class AdExCell(nn.Module):
         return torch.where(below & ready, v_next, v), torch.where(below, w_next, w)
 
 
-class AdEx(RecurrentNetwork):
-    """Recurrent network of AdEx cells.
+class AdEx(RecurrentNetwork[AdExParameters]):
+    r"""Recurrent network of adaptive exponential integrate-and-fire neurons.
 
-    Parameters
+    .. math::
+
+        \tau_m \dot V = -V + \Delta\, e^{(V - 1)/\Delta} - w + \text{drive}, \qquad
+        \tau_w \dot w = a V - w, \qquad
+        V \ge V_{peak}:\; V \to V_r,\; w \to w + B
+
+    :math:`V` is the potential and :math:`w` the adaptation current (batch, unit); :math:`\tau_m` and :math:`\tau_w`
+    the time constants of membrane and adaptation, s; :math:`\Delta` the sharpness of spike initiation; :math:`a` the
+    adaptation by the potential, leak conductances; :math:`V_{peak}` the potential at which a spike is counted,
+    :math:`V_r` that after it; :math:`B` the jump of adaptation per spike, thresholds (unit,), trained.
+    The drive (batch, unit) is that of `RecurrentNetwork`, which has the parameters of the constructor, too.
+
+    Potentials are measured from rest in units of the threshold (the paper's :math:`V_T - E_L`), currents in those of
+    :math:`g_L (V_T - E_L)`. With the defaults, those of the paper, one unit is 20.2 mV or 0.606 nA. Integrated by
+    exponential Euler in parts of a step; a spike ends its step, and while a cell is refractory its potential stands
+    still.
+
+    References
     ----------
-    n_units : int
-        Number of units.
-    dt : float
-        Step, s.
-    parameters : AdExParameters
-        Fixed properties.
-    spike : SpikeFunction
-        Spike function with its surrogate gradient.
-    mask : Tensor of bool, shape (unit, unit), optional
-        Allowed (pre, post) connections; all but self-connections if not given.
-    synapses : ExponentialSynapses, optional
-        Synapses of another kind (sparse, with delays of their own, depressing, under Dale's law) instead of those
-        that the parameters and the mask describe.
-    seed : int
-        Seed of the initial weights.
+    Brette and Gerstner (2005), Adaptive exponential integrate-and-fire model as an effective description of neuronal
+    activity, Journal of Neurophysiology 94.
     """
 
-    def __init__(
-        self,
-        n_units: int,
-        dt: float,
-        parameters: AdExParameters | None = None,
-        *,
-        spike: SpikeFunction | None = None,
-        mask: Tensor | None = None,
-        synapses: ExponentialSynapses | None = None,
-        seed: int = 0,
-    ) -> None:
-        p = parameters or AdExParameters()
-        check_size(n_units, dt)
-        super().__init__(
-            n_units,
-            dt,
-            cell=AdExCell(n_units, dt, p, spike or FastSigmoid()),
-            synapses=synapses_of(p.lif, n_units, dt, mask, seed, synapses),
-            tau_mem=p.lif.tau_mem,
-            noise_sd=p.lif.noise_sd,
-            escape_width=p.lif.escape_width,
-        )
-        self.fixed = p
+    usual = AdExParameters()
+    cell_type = AdExCell

@@ -1,20 +1,4 @@
-r"""Recurrent network of LIF neurons with escape noise: a spike is drawn, more likely the nearer the threshold.
-
-.. math:: z[t] \sim \text{Bernoulli}(p[t]), \qquad p[t] = \sigma\big((V[t] - \theta)/\Delta\big)
-
-Potential, reset and refractoriness are those of `organoid.models.neurons.lif`. The derivative of a spike is that of its
-probability, :math:`p' = p (1-p) / \Delta`, so for a single step the expected gradient is the gradient of the
-expectation; through resets and recurrence it is a surrogate like any other. The logits of a trajectory are the
-log-odds with which the network really spikes: what a likelihood shapes is what runs freely.
-
-Draws come from counters in the state (stream, step, unit), so the same state gives the same spikes.
-
-References
-----------
-Gerstner, Kistler, Naud and Paninski (2014), Neuronal Dynamics, chapter 9 (escape noise).
-Gygax and Zenke (2025), Elucidating the theoretical underpinnings of surrogate gradient learning in spiking neural
-networks, Neural Computation 37.
-"""
+"""LIF neurons with escape noise: draws, a cell, and the recurrent network."""
 
 from __future__ import annotations
 
@@ -26,10 +10,9 @@ from torch import Tensor
 
 from organoid.models.compiled.recurrent.arrays import Outputs
 from organoid.models.dispatch import CanonicalCells
-from organoid.models.neurons.lif import LIFCell, LIFParameters, LIFState, synapses_of
-from organoid.models.recurrent import NetworkState, RecurrentNetwork, check_size
+from organoid.models.neurons.lif import LIFCell, LIFParameters, LIFState
+from organoid.models.recurrent import NetworkState, RecurrentNetwork
 from organoid.models.surrogate import Sigmoid, SpikeFunction, Surrogate
-from organoid.models.synapses.exponential import ExponentialSynapses
 
 # The constants of `organoid.models.rng`, as signed 64-bit integers.
 _GOLDEN, _MIX_A, _MIX_B = -7046029254386353131, -4658895280553007687, -7723592293110705685
@@ -78,7 +61,7 @@ def _right(x: Tensor, n: int) -> Tensor:
 
 
 class EscapeNoiseCell(LIFCell):
-    """LIF neurons with escape noise, without synapses; see the module docstring for the equation.
+    """LIF neurons with escape noise, without synapses; see `EscapeNoiseLIF` for the equation.
 
     Parameters
     ----------
@@ -124,52 +107,36 @@ class EscapeNoiseCell(LIFCell):
         return draw_spikes(spike.smooth(distance), uniform)
 
 
-class EscapeNoiseLIF(RecurrentNetwork):
-    """Recurrent network of LIF cells with escape noise.
+class EscapeNoiseLIF(RecurrentNetwork[LIFParameters]):
+    r"""Recurrent network of LIF cells with escape noise: a spike is drawn, more likely the nearer the threshold.
 
-    Parameters
+    .. math:: z[t] \sim \text{Bernoulli}(p[t]), \qquad p[t] = \sigma\big((V[t] - \theta)/\Delta\big)
+
+    :math:`z` are the spikes, :math:`p` their probabilities and :math:`V` the potentials (batch, unit), :math:`\theta`
+    the threshold, 1 or (unit,), :math:`\Delta` the ``escape_width``, thresholds, and :math:`\sigma` the logistic
+    function; `spike` is any other function of the distance to threshold. Potential, reset and refractoriness are those
+    of `LIF`, the parameters of the constructor those of `RecurrentNetwork`.
+
+    The derivative of a spike is that of its probability, :math:`p' = p (1-p) / \Delta`, so for a single step the
+    expected gradient is the gradient of the expectation; through resets and recurrence it is a surrogate like any
+    other. The logits of a trajectory are the log-odds with which the network really spikes: what a likelihood shapes is
+    what runs freely. Draws come from counters in the state (stream, step, unit), so the same state gives the same
+    spikes.
+
+    References
     ----------
-    n_units : int
-        Number of units.
-    dt : float
-        Step, s.
-    parameters : LIFParameters
-        Fixed properties; ``escape_width`` is the width of the soft threshold.
-    spike : SpikeFunction
-        Probability of a spike as a function of the distance to threshold; the logistic of ``escape_width`` if not
-        given.
-    mask : Tensor of bool, shape (unit, unit), optional
-        Allowed (pre, post) connections; all but self-connections if not given.
-    synapses : ExponentialSynapses, optional
-        Synapses of another kind (sparse, with delays of their own, depressing, under Dale's law) instead of those
-        that the parameters and the mask describe.
-    seed : int
-        Seed of the initial weights.
+    Gerstner, Kistler, Naud and Paninski (2014), Neuronal Dynamics, chapter 9 (escape noise).
+    Gygax and Zenke (2025), Elucidating the theoretical underpinnings of surrogate gradient learning in spiking neural
+    networks, Neural Computation 37.
     """
 
-    def __init__(
-        self,
-        n_units: int,
-        dt: float,
-        parameters: LIFParameters | None = None,
-        *,
-        spike: SpikeFunction | None = None,
-        mask: Tensor | None = None,
-        synapses: ExponentialSynapses | None = None,
-        seed: int = 0,
-    ) -> None:
-        p = parameters or LIFParameters(noise_sd=0.05)
-        check_size(n_units, dt)
-        super().__init__(
-            n_units,
-            dt,
-            cell=EscapeNoiseCell(n_units, dt, p, spike or Sigmoid(1 / p.escape_width)),
-            synapses=synapses_of(p, n_units, dt, mask, seed, synapses),
-            tau_mem=p.tau_mem,
-            noise_sd=p.noise_sd,
-            escape_width=p.escape_width,
-        )
-        self.fixed = p
+    usual = LIFParameters(noise_sd=0.05)
+    cell_type = EscapeNoiseCell
+
+    @staticmethod
+    def usual_spike(parameters: LIFParameters) -> SpikeFunction:
+        """Return the logistic function of the escape width."""
+        return Sigmoid(1 / parameters.escape_width)
 
     def seeded_state(self, batch: int, generator: torch.Generator) -> NetworkState:
         """Return the state at rest with streams of draws taken from a generator."""

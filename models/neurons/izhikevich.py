@@ -1,20 +1,4 @@
-r"""Recurrent network of Izhikevich neurons.
-
-.. math::
-
-    \dot v = 0.04 v^2 + 5 v + 140 - u + I, \qquad \dot u = a (b v - u), \qquad
-    v \ge 30:\; v \to c,\; u \to u + d
-
-with :math:`v` in mV, time in ms and all numbers as in the paper. Around them, the units of the other networks: the
-drive counts in rheobases, :math:`I = I_{rh}\,\text{drive}` with :math:`I_{rh} = (5 - b)^2 / 0.16 - 140` (4 for b =
-0.2), so that a constant drive of 1 takes a resting cell just to threshold; the distance to a spike is
-:math:`(v - 30)` over the way from rest to there. The jump :math:`d` is trained for each unit. Integrated by Euler
-in parts of a step; a spike ends its step.
-
-References
-----------
-Izhikevich (2003), Simple model of spiking neurons, IEEE Transactions on Neural Networks 14.
-"""
+"""Izhikevich's quadratic integrate-and-fire neurons: parameters, a cell, and the recurrent network."""
 
 from __future__ import annotations
 
@@ -26,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from organoid.errors import ModelError
-from organoid.models.recurrent import RecurrentNetwork, check_size, loop
-from organoid.models.surrogate import FastSigmoid, SpikeFunction
-from organoid.models.synapses.exponential import ExponentialSynapses, fitting_synapses
+from organoid.models.recurrent import NetworkConstants, RecurrentNetwork, loop
+from organoid.models.surrogate import SpikeFunction
 from organoid.models.trainable import check_trainable, trained
 
 _PEAK = 30.0
@@ -103,6 +86,19 @@ class IzhikevichParameters:
         """Time constant of the potential near rest, recovery held, s."""
         return -_MS / (0.08 * self.rest + 5)
 
+    @property
+    def network(self) -> NetworkConstants:
+        """What the network needs to know beside its cells."""
+        return NetworkConstants(
+            tau_mem=self.tau_rest,
+            tau_syn=self.tau_syn,
+            delay=self.delay,
+            noise_sd=self.noise_sd,
+            weight_scale=self.weight_scale,
+            escape_width=self.escape_width,
+            trainable=self.trainable,
+        )
+
 
 class IzhikevichState(NamedTuple):
     """Potential, mV, and recovery, mV/ms; both (batch, unit)."""
@@ -112,7 +108,7 @@ class IzhikevichState(NamedTuple):
 
 
 class IzhikevichCell(nn.Module):
-    """Izhikevich neurons without synapses; see the module docstring for the equation.
+    """Izhikevich neurons without synapses; see `Izhikevich` for the equation.
 
     Parameters
     ----------
@@ -158,60 +154,29 @@ class IzhikevichCell(nn.Module):
         return loop(self, drive, state)
 
 
-class Izhikevich(RecurrentNetwork):
-    """Recurrent network of Izhikevich cells.
+class Izhikevich(RecurrentNetwork[IzhikevichParameters]):
+    r"""Recurrent network of Izhikevich neurons.
 
-    Parameters
+    .. math::
+
+        \dot v = 0.04 v^2 + 5 v + 140 - u + I, \qquad \dot u = a (b v - u), \qquad
+        v \ge 30:\; v \to c,\; u \to u + d
+
+    :math:`v` is the potential, mV, and :math:`u` the recovery, mV/ms (batch, unit); :math:`I` the input, mV/ms;
+    :math:`a` the rate of recovery, 1/ms, :math:`b` the recovery by the potential, 1/ms; :math:`c` the potential after a
+    spike, mV; :math:`d` the jump of recovery per spike, mV/ms (unit,), trained. Time is in ms and all numbers are as in
+    the paper.
+
+    Around the cells, the units are those of other networks: the drive (batch, unit) of `RecurrentNetwork` counts in
+    rheobases, :math:`I = I_{rh}\,\text{drive}` with :math:`I_{rh} = (5 - b)^2 / 0.16 - 140` (4 for b = 0.2), so that a
+    constant drive of 1 takes a resting cell just to threshold; the distance to a spike is :math:`v - 30` over the way
+    from rest to there. Integrated by Euler in parts of a step; a spike ends its step. The parameters of the
+    constructor are those of `RecurrentNetwork`.
+
+    References
     ----------
-    n_units : int
-        Number of units.
-    dt : float
-        Step, s.
-    parameters : IzhikevichParameters
-        Fixed properties.
-    spike : SpikeFunction
-        Spike function with its surrogate gradient.
-    mask : Tensor of bool, shape (unit, unit), optional
-        Allowed (pre, post) connections; all but self-connections if not given.
-    synapses : ExponentialSynapses, optional
-        Synapses of another kind (sparse, with delays of their own, depressing, under Dale's law) instead of those
-        that the parameters and the mask describe.
-    seed : int
-        Seed of the initial weights.
+    Izhikevich (2003), Simple model of spiking neurons, IEEE Transactions on Neural Networks 14.
     """
 
-    def __init__(
-        self,
-        n_units: int,
-        dt: float,
-        parameters: IzhikevichParameters | None = None,
-        *,
-        spike: SpikeFunction | None = None,
-        mask: Tensor | None = None,
-        synapses: ExponentialSynapses | None = None,
-        seed: int = 0,
-    ) -> None:
-        p = parameters or IzhikevichParameters()
-        check_size(n_units, dt)
-        if synapses is None:
-            synapses = ExponentialSynapses(
-                n_units,
-                dt,
-                tau=p.tau_syn,
-                delay=p.delay,
-                mask=mask,
-                scale=p.weight_scale,
-                generator=torch.Generator().manual_seed(seed),
-                trainable=p.trainable,
-            )
-            mask = None
-        super().__init__(
-            n_units,
-            dt,
-            cell=IzhikevichCell(n_units, dt, p, spike or FastSigmoid()),
-            synapses=fitting_synapses(synapses, n_units, dt, mask),
-            tau_mem=p.tau_rest,
-            noise_sd=p.noise_sd,
-            escape_width=p.escape_width,
-        )
-        self.fixed = p
+    usual = IzhikevichParameters()
+    cell_type = IzhikevichCell

@@ -1,20 +1,4 @@
-r"""Recurrent network of leaky integrate-and-fire neurons, trained by surrogate gradients.
-
-.. math::
-
-    V[t] = \beta V^+[t-1] + (1-\beta)\,\text{drive}[t], \quad \beta = e^{-dt/\tau_{mem}}, \qquad
-    z[t] = H(V[t] - 1), \qquad
-    V^+[t] = V[t](1 - z[t]) \text{ (hard)} \quad\text{or}\quad V[t] - z[t] \text{ (subtract)}
-
-While a cell is refractory its potential stands still and it cannot spike. Potentials are in units of the
-threshold, measured from rest.
-
-References
-----------
-Gerstner, Kistler, Naud and Paninski (2014), Neuronal Dynamics, chapter 1.
-Neftci, Mostafa and Zenke (2019), Surrogate gradient learning in spiking neural networks, IEEE Signal
-Processing Magazine 36.
-"""
+"""Leaky integrate-and-fire neurons: parameters, a cell, and the recurrent network trained by surrogate gradients."""
 
 from __future__ import annotations
 
@@ -27,9 +11,9 @@ from torch import Tensor, nn
 from organoid.errors import ModelError
 from organoid.models.compiled.recurrent.arrays import Outputs
 from organoid.models.dispatch import CanonicalCells, scan_compiled
-from organoid.models.recurrent import RecurrentNetwork, check_size, loop
-from organoid.models.surrogate import FastSigmoid, SpikeFunction
-from organoid.models.synapses.exponential import ExponentialSynapses, fitting_synapses, steps
+from organoid.models.recurrent import NetworkConstants, RecurrentNetwork, loop
+from organoid.models.surrogate import SpikeFunction
+from organoid.models.synapses.exponential import steps
 from organoid.models.trainable import check_trainable, decay, trained
 
 
@@ -80,6 +64,19 @@ class LIFParameters:
         if self.reset not in ("hard", "subtract"):
             raise ModelError(f"reset must be 'hard' or 'subtract', got {self.reset!r}")
 
+    @property
+    def network(self) -> NetworkConstants:
+        """What the network needs to know beside its cells."""
+        return NetworkConstants(
+            tau_mem=self.tau_mem,
+            tau_syn=self.tau_syn,
+            delay=self.delay,
+            noise_sd=self.noise_sd,
+            weight_scale=self.weight_scale,
+            escape_width=self.escape_width,
+            trainable=self.trainable,
+        )
+
 
 class LIFState(NamedTuple):
     """Potential after reset, thresholds, and refractory steps left; both (batch, unit)."""
@@ -89,7 +86,7 @@ class LIFState(NamedTuple):
 
 
 class LIFCell(nn.Module):
-    """Leaky integrate-and-fire neurons without synapses; see the module docstring for the equation.
+    """Leaky integrate-and-fire neurons without synapses; see `LIF` for the equation.
 
     Parameters
     ----------
@@ -187,72 +184,27 @@ class LIFCell(nn.Module):
         return LIFState(voltage, refractory)
 
 
-class LIF(RecurrentNetwork):
-    """Recurrent LIF network.
+class LIF(RecurrentNetwork[LIFParameters]):
+    r"""Recurrent network of leaky integrate-and-fire neurons.
 
-    Parameters
+    .. math::
+
+        V[t] = \alpha V^+[t-1] + (1-\alpha)\,\text{drive}[t], \quad \alpha = e^{-dt/\tau_{mem}}, \qquad
+        z[t] = H(V[t] - \theta), \qquad
+        V^+[t] = V[t](1 - z[t]) \text{ (hard)} \quad\text{or}\quad V[t] - z[t]\,\theta \text{ (subtract)}
+
+    :math:`V` is the potential before the reset of its step and :math:`V^+` after it (batch, unit), from rest in units
+    of the threshold; :math:`z` the spikes, 0 or 1 (batch, unit); :math:`\tau_{mem}` the membrane time constant, s;
+    :math:`\theta` the threshold, 1 or, where it is trained, (unit,); :math:`H` the Heaviside step, with a surrogate
+    gradient. The drive (batch, unit) is that of `RecurrentNetwork`, which has the parameters of the constructor, too.
+    For the refractory period after a spike the potential stands still and the cell cannot spike.
+
+    References
     ----------
-    n_units : int
-        Number of units.
-    dt : float
-        Step, s.
-    parameters : LIFParameters
-        Fixed properties.
-    spike : SpikeFunction
-        Spike function with its surrogate gradient.
-    mask : Tensor of bool, shape (unit, unit), optional
-        Allowed (pre, post) connections; all but self-connections if not given.
-    synapses : ExponentialSynapses, optional
-        Synapses of another kind (sparse, with delays of their own, depressing, under Dale's law) instead of those
-        that the parameters and the mask describe.
-    seed : int
-        Seed of the initial weights.
+    Gerstner, Kistler, Naud and Paninski (2014), Neuronal Dynamics, chapter 1.
+    Neftci, Mostafa and Zenke (2019), Surrogate gradient learning in spiking neural networks, IEEE Signal
+    Processing Magazine 36.
     """
 
-    def __init__(
-        self,
-        n_units: int,
-        dt: float,
-        parameters: LIFParameters | None = None,
-        *,
-        spike: SpikeFunction | None = None,
-        mask: Tensor | None = None,
-        synapses: ExponentialSynapses | None = None,
-        seed: int = 0,
-    ) -> None:
-        p = parameters or LIFParameters()
-        check_size(n_units, dt)
-        super().__init__(
-            n_units,
-            dt,
-            cell=LIFCell(n_units, dt, p, spike or FastSigmoid()),
-            synapses=synapses_of(p, n_units, dt, mask, seed, synapses),
-            tau_mem=p.tau_mem,
-            noise_sd=p.noise_sd,
-            escape_width=p.escape_width,
-        )
-        self.fixed = p
-
-
-def synapses_of(
-    p: LIFParameters,
-    n_units: int,
-    dt: float,
-    mask: Tensor | None,
-    seed: int,
-    own: ExponentialSynapses | None = None,
-) -> ExponentialSynapses:
-    """Return the synapses that `LIFParameters` describe, with seeded initial weights, or those given instead."""
-    if own is not None:
-        return fitting_synapses(own, n_units, dt, mask)
-    generator = torch.Generator().manual_seed(seed)
-    return ExponentialSynapses(
-        n_units,
-        dt,
-        tau=p.tau_syn,
-        delay=p.delay,
-        mask=mask,
-        scale=p.weight_scale,
-        generator=generator,
-        trainable=p.trainable,
-    )
+    usual = LIFParameters()
+    cell_type = LIFCell

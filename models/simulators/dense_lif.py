@@ -220,7 +220,7 @@ def _copied(state: FreeLIFState) -> FreeLIFState:
     )
 
 
-def free_lif(model: RecurrentNetwork, rate_limit: float = math.inf) -> LIFSimulator:
+def free_lif(model: RecurrentNetwork[Any], rate_limit: float = math.inf) -> LIFSimulator:
     """Return a trained `LIF` or `AdaptiveLIF` left alone; see `organoid.models.simulators.stepwise.free_network`."""
     if not isinstance(model.cell, LIFCell | AdaptiveLIFCell):
         raise ModelError(f"cells of {type(model).__name__} are {type(model.cell).__name__}; expected (adaptive) LIF")
@@ -245,7 +245,7 @@ def free_lif(model: RecurrentNetwork, rate_limit: float = math.inf) -> LIFSimula
     )
 
 
-def noise_sd(model: RecurrentNetwork) -> Array:
+def noise_sd(model: RecurrentNetwork[Any]) -> Array:
     """Return the standard deviation of the white input of a step, thresholds, shape (n_units,)."""
     return numbers(model.log_noise.exp() * model._input_per_sd)
 

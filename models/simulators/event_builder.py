@@ -94,7 +94,7 @@ def event_lif(
     )
 
 
-def to_event_driven(model: RecurrentNetwork, rate_limit: float = math.inf) -> EventDrivenLIF:
+def to_event_driven(model: RecurrentNetwork[Any], rate_limit: float = math.inf) -> EventDrivenLIF:
     """Return a trained network as an event-driven one, weights in single precision, those of 0 left out.
 
     Parameters
@@ -135,7 +135,7 @@ def to_event_driven(model: RecurrentNetwork, rate_limit: float = math.inf) -> Ev
     )
 
 
-def _rows_of_model(model: RecurrentNetwork) -> Rows:
+def _rows_of_model(model: RecurrentNetwork[Any]) -> Rows:
     synapses = model.synapses
     weight = numbers(synapses.effective_weight())
     if type(synapses) is SparseSynapses:

@@ -60,7 +60,7 @@ def free_network(model: Any, rate_limit: float = math.inf) -> FreeRunningNetwork
     return StepwiseSimulator(model, rate_limit)
 
 
-def _has_compiled_form(model: RecurrentNetwork) -> bool:
+def _has_compiled_form(model: RecurrentNetwork[Any]) -> bool:
     return type(model.cell) in (LIFCell, AdaptiveLIFCell) and type(model.synapses) is ExponentialSynapses
 
 

@@ -340,7 +340,7 @@ class PlasticNetwork(torch.nn.Module):
 
     def __init__(
         self,
-        network: RecurrentNetwork,
+        network: RecurrentNetwork[Any],
         rule: PlasticityRule,
         *,
         plastic: Tensor | None = None,

@@ -206,7 +206,7 @@ def free_form(
         return None, (f"the fit can predict, not simulate: {error}",)
 
 
-def _drawing(model: RecurrentNetwork, rate_limit: float) -> EventDrivenLIF:
+def _drawing(model: RecurrentNetwork[Any], rate_limit: float) -> EventDrivenLIF:
     """Return the network whose spikes are drawn with the log-odds of `RecurrentNetwork.forced_voltages`."""
     sharp = to_event_driven(model, rate_limit)
     soft = sharp.parameters._replace(noise_sd=np.zeros(model.n_units), escape_width=float(model.escape_width))

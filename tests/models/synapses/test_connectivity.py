@@ -24,9 +24,7 @@ from organoid.models import (
     random_mask,
     small_world_mask,
 )
-from organoid.models.neurons.lif import LIFCell
-from organoid.models.recurrent import RecurrentNetwork
-from organoid.models.surrogate import FastSigmoid, Sigmoid
+from organoid.models.surrogate import Sigmoid
 
 DT = 0.001
 
@@ -159,7 +157,7 @@ def test_facilitation_first_raises() -> None:
     assert released[4] > 2 * released[0]
 
 
-def network(spike: Any = None, n: int = 4, release: ShortTermPlasticity | None = None) -> RecurrentNetwork:
+def network(spike: Any = None, n: int = 4, release: ShortTermPlasticity | None = None) -> LIF:
     p = LIFParameters(tau_syn=(0.005,), refractory=0.0, weight_scale=2.0)
     synapses = ShortTermSynapses(
         n,
@@ -171,10 +169,7 @@ def network(spike: Any = None, n: int = 4, release: ShortTermPlasticity | None =
         scale=2.0,
         generator=torch.Generator().manual_seed(0),
     )
-    cell = LIFCell(n, DT, p, spike or FastSigmoid())
-    return RecurrentNetwork(
-        n, DT, cell=cell, synapses=synapses, tau_mem=p.tau_mem, noise_sd=p.noise_sd, escape_width=p.escape_width
-    )
+    return LIF(n, DT, p, spike=spike, synapses=synapses)
 
 
 def test_a_network_with_short_term_plasticity_keeps_the_contract() -> None:
