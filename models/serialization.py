@@ -25,7 +25,7 @@ from organoid.models.simulators.stepwise import StepwiseSimulator
 from organoid.models.spike_response.dose import Dose
 from organoid.models.spike_response.fatigue import Resource
 from organoid.models.spike_response.network import SpikeResponseNetwork, SpikeResponseParameters
-from organoid.models.spike_response.terms.registry import TERMS
+from organoid.models.spike_response.terms.registry import ADDED_TERMS, TERMS, name_of
 from organoid.models.spike_response.terms.stimulus import NO_FATIGUE, StimulusKernels
 from organoid.models.surrogate import SURROGATES
 from organoid.models.synapses.serialization import described, rebuilt
@@ -34,6 +34,7 @@ _MODEL = "model"
 _STIMULUS = "stimulus"  # absent where no pulses were fitted
 _ROWS = "rows"
 _JSON_PARTS = {"resource", "dose", "scores"}  # of the responses to pulses
+_ADDED = "added"  # terms; absent where there are none
 _STATE = "state"
 _TRAINED = "trained"
 
@@ -79,12 +80,31 @@ def read_network(group: h5py.Group) -> Any:
 def _put_terms(group: h5py.Group, network: SpikeResponseNetwork | CultureLIFNetwork) -> None:
     for name, value in network.parameters._asdict().items():
         if name in TERMS:
-            for part, constants in value._asdict().items():
-                group.create_dataset(f"{name}/{part}", data=constants)
+            _put_term(group.create_group(name), value)
+        elif name == _ADDED:
+            for term in value:
+                _put_term(group.create_group(f"{_ADDED}/{name_of(term)}"), term)
         else:
             group.create_dataset(name, data=value)
     if network.stimulus is not None:
         _put_kernels(group.create_group(_STIMULUS), network.stimulus)
+
+
+def _put_term(group: h5py.Group, constants: Any) -> None:
+    for part, value in constants._asdict().items():
+        group.create_dataset(part, data=value)
+
+
+def _take_added(group: h5py.Group) -> tuple[Any, ...]:
+    """Return the constants of added terms, in the order of their names: the one they are saved in."""
+    unknown = [name for name in group if name not in ADDED_TERMS]
+    if unknown:
+        raise ModelError(
+            f"the network has the term {unknown[0]!r}, which is not registered here; put it into "
+            "organoid.models.spike_response.terms.registry.ADDED_TERMS before loading"
+        )
+    kinds = {name: ADDED_TERMS[name].constants for name in group}
+    return tuple(kind(*(_value(group[name][part]) for part in kind._fields)) for name, kind in kinds.items())
 
 
 def _take_escape(group: h5py.Group) -> SpikeResponseNetwork:
@@ -98,7 +118,9 @@ def _take_culture(group: h5py.Group) -> CultureLIFNetwork:
 
 
 def _take_terms(group: h5py.Group, parameters: Any) -> tuple[dict[str, Any], StimulusKernels | None]:
-    values = {name: _value(group[name]) for name in _stored(group, parameters, "", TERMS)}
+    values = {name: _value(group[name]) for name in _stored(group, parameters, "", {*TERMS, _ADDED})}
+    if _ADDED in group:
+        values[_ADDED] = _take_added(group[_ADDED])
     for name, kind in TERMS.items():
         if name in group or name in set(parameters._fields) - set(parameters._field_defaults):
             values[name] = kind(**{part: _value(group[name][part]) for part in _stored(group, kind, f"{name}/")})

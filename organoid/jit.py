@@ -17,9 +17,11 @@ from types import FunctionType
 from typing import Any
 
 import numba
+from numba.core import types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.dispatcher import Dispatcher
 
+_PACKAGE = __name__.split(".")[0]
 _FROZEN = (bool, int, float, str, tuple)  # globals that numba writes into the compiled code
 
 
@@ -71,6 +73,11 @@ class _Cache(FunctionCache):  # type: ignore[misc]  # numba has no types
             cache_path=self._cache_path, filename_base=self._impl.filename_base, source_stamp=stamp(function)
         )
 
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep what was compiled, but not for classes of another package: their files are not looked at."""
+        if all(_at_home(part) for part in sig):
+            super().save_overload(sig, data)
+
 
 class _Index(IndexDataCacheFile):  # type: ignore[misc]  # numba has no types
     """numba's index of what is on disk; one that names classes of another version counts as empty."""
@@ -80,6 +87,13 @@ class _Index(IndexDataCacheFile):  # type: ignore[misc]  # numba has no types
             return super()._load_index()
         except (AttributeError, ImportError, EOFError, pickle.UnpicklingError):
             return {}
+
+
+def _at_home(kind: Any) -> bool:
+    """Return whether a type that numba knows is made of classes of this package only."""
+    if isinstance(kind, types.BaseNamedTuple) and kind.instance_class.__module__.split(".")[0] != _PACKAGE:
+        return False
+    return not isinstance(kind, types.BaseTuple) or all(_at_home(part) for part in kind.types)
 
 
 def stamp(function: Callable[..., Any]) -> str:

@@ -51,7 +51,7 @@ def run_windows(
     done : ndarray of int64, shape (n_windows,)
         Bins run: fewer than `n_steps` where a window was given up.
     """
-    parameters = parameters._replace(brake=NO_BRAKE)  # recorded states hold no traces of it
+    parameters = parameters._replace(brake=NO_BRAKE, added=())  # recorded states hold no memory of them
     n_tau, n = parameters.tau.size, parameters.bias.size
     start = np.ascontiguousarray(traces.transpose(1, 0, 2), dtype=np.float64)
     drive = np.stack([start[k] @ parameters.weights[k] for k in range(n_tau)])

@@ -30,7 +30,7 @@ from organoid.models.rng import stream_key
 from organoid.models.spike_response.terms.brake import NO_BRAKE, Brake, braked
 from organoid.models.spike_response.terms.latent_drive import NO_DRIVE, LatentDrive
 from organoid.models.spike_response.terms.population import PopulationFields, no_fields
-from organoid.models.spike_response.terms.registry import TERMS, Memory, resting_memory
+from organoid.models.spike_response.terms.registry import TERMS, Memory, name_of, resting_memory
 from organoid.models.spike_response.terms.stimulus import NO_PULSES, StimulusKernels, pulse_input
 
 Array = NDArray[np.float64]
@@ -72,6 +72,9 @@ class SpikeResponseParameters(NamedTuple):
         Shared by all units; felt in free runs only, predictions know its mean effect.
     brake : Brake
         Felt in free runs only.
+    added : tuple of NamedTuple
+        Constants of terms of `organoid.models.spike_response.terms.registry.ADDED_TERMS`, added to ``V`` after all
+        clipping.
     """
 
     dt: float
@@ -90,6 +93,7 @@ class SpikeResponseParameters(NamedTuple):
     lag_weights: Array = np.empty((0, 0, 0))
     latent: LatentDrive = NO_DRIVE
     brake: Brake = NO_BRAKE
+    added: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -233,8 +237,12 @@ class SpikeResponseNetwork:
     def _hash(self) -> str:
         digest, parameters = hashlib.sha256(), self.parameters._asdict()
         terms = [parameters.pop(name) for name in TERMS]
-        for value in (*parameters.values(), *(value for term in terms if term.present for value in term)):
+        added = parameters.pop("added")
+        values = (value for term in (*(term for term in terms if term.present), *added) for value in term)
+        for value in (*parameters.values(), *values):
             digest.update(np.ascontiguousarray(value).tobytes())
+        for term in added:
+            digest.update(name_of(term).encode())
         return digest.hexdigest()
 
 
@@ -256,7 +264,8 @@ def _input(injection: Injection, key: int, n_units: int) -> Input:
 
 def _copied(memory: Any) -> Any:
     """Return a copy of what terms remember."""
-    return type(memory)(*(part.copy() if isinstance(part, np.ndarray) else _copied(part) for part in memory))
+    parts = [part.copy() if isinstance(part, np.ndarray) else _copied(part) for part in memory]
+    return type(memory)(*parts) if hasattr(memory, "_fields") else tuple(parts)
 
 
 def plain_parameters(
@@ -310,5 +319,8 @@ def _check(p: SpikeResponseParameters) -> None:
             raise ModelError(f"{name} holds NaN or infinite values")
     for name in TERMS:
         getattr(p, name).check(n)
+    for term in p.added:
+        name_of(term)
+        term.check(n)
     if not (p.dt > 0 and np.all(p.tau > 0) and p.saturation > 1 and np.all(p.capacity >= 1)):
         raise ModelError("dt and tau must be positive (s), saturation above 1, capacity 1 or more")

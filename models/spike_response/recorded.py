@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from organoid.models.compiled.spike_response import recorded
 from organoid.models.compiled.spike_response.step import Input, State
 from organoid.models.spike_response.network import SpikeResponseParameters, plain_parameters
-from organoid.models.spike_response.terms.population import PopulationFields
+from organoid.models.spike_response.terms.population import PopulationFields, no_fields
 from organoid.models.spike_response.terms.registry import resting_memory
 from organoid.models.spike_response.terms.stimulus import NO_PULSES, pulse_input
 
@@ -109,10 +109,39 @@ class Follower:
         return traces, population
 
     def _inputs(self) -> Input:
-        spikes, none = self.spikes, pulse_input(NO_PULSES, None, 0)
-        key = np.zeros(1, dtype=np.uint64)
-        nothing: Any = np.empty(0), _NOWHERE, np.empty((0, 0)), none, _NOWHERE
-        return Input(key, spikes.bins, spikes.units, 1.0, *nothing)
+        return _inputs(self.spikes)
+
+
+class AddedContributions:
+    """What added terms add to the potentials on recorded spikes, bin after bin.
+
+    Parameters
+    ----------
+    spikes : RecordedSpikes
+    n_units : int
+    dt : float, s
+    added : tuple of NamedTuple
+        Constants of the terms.
+    """
+
+    def __init__(self, spikes: RecordedSpikes, n_units: int, dt: float, added: tuple[Any, ...]) -> None:
+        self.spikes, self.n_units, self.bin = spikes, n_units, 0
+        self.parameters = _silent(n_units, dt, np.empty(0), np.inf, no_fields())._replace(added=added)
+        self.state = State(np.empty((0, n_units)), np.empty((0, 0)), resting_memory(self.parameters, [0]))
+
+    def until(self, first: int, stop: int) -> Array:
+        """Return it for the bins ``[first, stop)``, which follow those of the last call; shape (n_bins, n_units)."""
+        out = np.zeros((stop - self.bin, self.n_units))
+        recorded.contributions(self.parameters, self.state, _inputs(self.spikes), self.bin, out)
+        out, self.bin = out[first - self.bin :], stop
+        return out
+
+
+def _inputs(spikes: RecordedSpikes) -> Input:
+    """Return what the compiled step takes: the spikes, and nothing else from outside."""
+    key, none = np.zeros(1, dtype=np.uint64), pulse_input(NO_PULSES, None, 0)
+    nothing: Any = np.empty(0), _NOWHERE, np.empty((0, 0)), none, _NOWHERE
+    return Input(key, spikes.bins, spikes.units, 1.0, *nothing)
 
 
 def _silent(

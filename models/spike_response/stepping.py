@@ -60,6 +60,8 @@ def _joined(values: Sequence[Any], name: str) -> Any:
     """Join the memories of copies."""
     if hasattr(values[0], "_fields"):
         return type(values[0])(*(_joined(part, inner) for inner, part in zip(values[0]._fields, zip(*values))))
+    if isinstance(values[0], tuple):
+        return tuple(_joined(part, name) for part in zip(*values))
     if name in _COPY_BY_COPY:
         return np.ascontiguousarray(np.stack(values, axis=1).ravel())
     if np.ndim(values[0]) == 0:
@@ -70,6 +72,8 @@ def _joined(values: Sequence[Any], name: str) -> Any:
 def _split(value: Any, name: str, copy: int, n_copies: int) -> Any:
     if hasattr(value, "_fields"):
         return type(value)(*(_split(part, inner, copy, n_copies) for inner, part in zip(value._fields, value)))
+    if isinstance(value, tuple):
+        return tuple(_split(part, name, copy, n_copies) for part in value)
     if name in _COPY_BY_COPY:
         return value.reshape(-1, n_copies)[:, copy].copy()
     if np.ndim(value) == 0:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from organoid.jit import borrowing, kernel
 from organoid.models.compiled.spike_response.step import end_step, prepare, take_recorded
 from organoid.models.spike_response.terms.population import write_features
+from organoid.models.spike_response.terms.registry import add_added
 
 
 class Span(NamedTuple):
@@ -112,3 +113,13 @@ def _copy_state(state: Any, span: Any, t: int, row: int, out_traces: NDArray[Any
     for m in range(out_population.shape[1]):
         out_population[row, m] = state.memory.population[m]
     return row + 1
+
+
+@kernel(nogil=True)
+def contributions(par: Any, state: Any, inputs: Any, start: int, out: NDArray[Any]) -> None:
+    """Step through the bins from `start` on, and add what added terms add to the potentials to the rows of `out`."""
+    scratch = prepare(par, inputs, start, 0.0)
+    for row in range(out.shape[0]):
+        add_added(par.added, state.memory.added, 1, out[row])
+        take_recorded(inputs, start + row, scratch)
+        end_step(par, state, start + row, scratch)

@@ -1,16 +1,20 @@
 """The terms of the network: what each remembers, and where the compiled step calls it.
 
-A further term is a file beside this one, and lines here: its class, its memory, its room, and calls of what it adds
-and of what spikes change. Where it adds decides what it is bounded by: the drive of units is clipped to its recorded
-range, the sum of drive and inputs to its ceiling; what is added to the potential itself is not bounded.
+A further term is a `Term` and a line in `ADDED_TERMS`; the constants of those a network has stand in its parameters,
+``added``. Where a term adds decides what it is bounded by: the drive of units is clipped to its recorded range, the sum
+of drive and inputs to its ceiling; what is added to the potential itself, as by the terms of `ADDED_TERMS`, is not
+bounded.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba.core import types
+from numba.extending import overload
 from numpy.typing import NDArray
 
+from organoid.errors import ModelError
 from organoid.jit import borrowing, inner
 from organoid.models.spike_response.terms.brake import Brake, brake_potential, resting_brake, update_brake
 from organoid.models.spike_response.terms.coupling_filters import (
@@ -39,6 +43,52 @@ from organoid.models.spike_response.terms.population import (
 TERMS: dict[str, type] = {"fields": PopulationFields, "latent": LatentDrive, "brake": Brake}
 
 
+class Term(NamedTuple):
+    """One thing that is added to the potential of every unit.
+
+    Parameters
+    ----------
+    constants : type
+        A NamedTuple of numbers and arrays, with a method ``check(n_units)`` that raises `ModelError`. They are hashed
+        and saved as they are.
+    resting : callable
+        ``resting(constants, copies)`` returns what copies of a network without recent spikes remember: an array whose
+        last axis holds the copies side by side.
+    add : callable
+        ``add(constants, memory, copies, v)`` adds to the potentials, shape (copies * n_units,); compiled with
+        `organoid.jit.borrowing`.
+    update : callable
+        ``update(constants, spikes, memory)`` lets a step pass and its `Spikes` enter the memory; compiled likewise. In
+        teacher-forced passes ``spikes.counts`` is not filled: go by ``which`` and ``begin``.
+    """
+
+    constants: type
+    resting: Callable[[Any, int], NDArray[Any]]
+    add: Any
+    update: Any
+
+
+ADDED_TERMS: dict[str, Term] = {}
+"""Terms a network may have beside those that every network has, by name."""
+
+
+def name_of(constants: Any) -> str:
+    """Return the name under which a term is registered.
+
+    Raises
+    ------
+    ModelError
+        If it is not.
+    """
+    for name, term in ADDED_TERMS.items():
+        if term.constants is type(constants):
+            return name
+    raise ModelError(
+        f"constants of a term {type(constants).__name__!r} that is not in ADDED_TERMS ({', '.join(ADDED_TERMS)}); "
+        "register it before the network is made or loaded"
+    )
+
+
 class Memory(NamedTuple):
     """What terms remember from step to step, of one network or of several copies; changed in place."""
 
@@ -46,6 +96,7 @@ class Memory(NamedTuple):
     future: NDArray[np.float64]
     latent: LatentMemory
     brake: NDArray[np.float64]
+    added: tuple[NDArray[Any], ...]
 
 
 class Room(NamedTuple):
@@ -62,7 +113,58 @@ def resting_memory(parameters: Any, keys: Sequence[int]) -> Memory:
         resting_future(parameters.lags, parameters.bias.size, len(keys)),
         resting_latent(parameters.latent, keys),
         resting_brake(parameters.brake, len(keys)),
+        tuple(ADDED_TERMS[name_of(constants)].resting(constants, len(keys)) for constants in parameters.added),
     )
+
+
+def add_added(terms: Any, memories: Any, copies: int, v: NDArray[Any]) -> None:
+    """Add to the potentials what every added term does; for compiled code."""
+
+
+def update_added(terms: Any, memories: Any, spikes: Any) -> None:
+    """Let the spikes of a step enter the memory of every added term; for compiled code."""
+
+
+# Compiled for the terms a network has, one after the other; nothing is left of it where there are none.
+@overload(add_added, jit_options={"_nrt": False, "forceinline": True})
+def _add_added(terms: Any, memories: Any, copies: Any, v: Any) -> Any:
+    first = _first(terms)
+    if first is None:
+
+        def nothing(terms: Any, memories: Any, copies: Any, v: Any) -> None: ...
+
+        return nothing
+    add = first.add
+
+    def one_and_others(terms: Any, memories: Any, copies: Any, v: Any) -> None:
+        add(terms[0], memories[0], copies, v)
+        add_added(terms[1:], memories[1:], copies, v)
+
+    return one_and_others
+
+
+@overload(update_added, jit_options={"_nrt": False, "forceinline": True})
+def _update_added(terms: Any, memories: Any, spikes: Any) -> Any:
+    first = _first(terms)
+    if first is None:
+
+        def nothing(terms: Any, memories: Any, spikes: Any) -> None: ...
+
+        return nothing
+    update = first.update
+
+    def one_and_others(terms: Any, memories: Any, spikes: Any) -> None:
+        update(terms[0], spikes, memories[0])
+        update_added(terms[1:], memories[1:], spikes)
+
+    return one_and_others
+
+
+def _first(terms: types.BaseTuple) -> Term | None:
+    """Return the first of the terms of which numba knows the types."""
+    if not len(terms):
+        return None
+    return next(term for term in ADDED_TERMS.values() if term.constants is terms.types[0].instance_class)
 
 
 @inner()
@@ -91,6 +193,7 @@ def write_inputs(par: Any, room: Any, memory: Any, copies: int, out: NDArray[Any
 def add_unbounded(par: Any, memory: Any, driven: bool, copies: int, v: NDArray[Any]) -> None:
     """Add to the potential itself; `driven` tells whether pulses act through fitted responses in this step."""
     brake_potential(par.brake, memory.brake, driven, copies, v)
+    add_added(par.added, memory.added, copies, v)
 
 
 @borrowing()
@@ -100,3 +203,4 @@ def update_terms(par: Any, room: Any, spikes: Any, step: int, memory: Any) -> No
     add_spikes_to_population(par.fields, room.population, spikes, memory.population)
     update_latent(par.latent, room.latent, step, memory.latent)
     update_brake(par.brake, spikes.entering, memory.brake)
+    update_added(par.added, memory.added, spikes)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from organoid.fitting.data.stimuli import RecordedPulses, recorded_pulses
+from organoid.models.spike_response.recorded import RecordedSpikes
 from organoid.recording import SpikeRecording
 from organoid.recording.ticks import to_ticks
 
@@ -45,6 +46,11 @@ class History:
     def n_train(self) -> int:
         """Number of bins in the training part: the first 80 %."""
         return int(self.n_bins * TRAINING_PART)
+
+    @property
+    def recorded(self) -> RecordedSpikes:
+        """The spikes, for a network that follows them."""
+        return RecordedSpikes(self.bins, self.units, self.observed)
 
     def counts(self, start: int, stop: int) -> NDArray[np.int64]:
         """Return spike counts of the bins ``[start, stop)``, shape (n, n_units)."""

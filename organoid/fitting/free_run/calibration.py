@@ -106,7 +106,7 @@ def choose_free_weights(
     best = _uncorrected(forced.parameters, first)
     if first.passes:
         return best
-    if design.basis.lags.size:
+    if design.basis.lags.size or forced.parameters.added:
         return best if first.alive else replace(best, choice="forced, other basis")
     if longest_stretch(training.observed) * training.bin_width < settings.min_segment:
         return best

@@ -31,6 +31,7 @@ from organoid.fitting.free_run.settings import DEFAULT
 from organoid.fitting.result import FitResult
 from organoid.fitting.settings import LikelihoodSettings
 from organoid.fitting.teacher_forced import notes as fit_notes
+from organoid.fitting.teacher_forced.added_terms import notes_of_terms, with_added_terms
 from organoid.fitting.teacher_forced.coupling_basis import check_basis
 from organoid.fitting.teacher_forced.coupling_drive import MAX_COUPLED
 from organoid.fitting.teacher_forced.design import Design, forced_design
@@ -147,7 +148,7 @@ def _checked(rec: SpikeRecording, options: LikelihoodSettings) -> _Couplings:
 def _fitted(history: History, seed: int, couplings: _Couplings) -> "_Fitted":
     """Fit on recorded history: on the training part, or again on the whole recording."""
     design = forced_design(history, np.random.default_rng(seed), **couplings.design)
-    return _Fitted(design, fit_forced(history, design, **couplings.estimate))
+    return _Fitted(design, with_added_terms(history, fit_forced(history, design, **couplings.estimate)))
 
 
 def _notes(
@@ -163,6 +164,7 @@ def _notes(
     yield from summary.get("reasons", ())
     yield from summary.get("drift", ())
     yield from fit_notes.of_response(history, used)
+    yield from notes_of_terms(used.parameters)
     if options.latent_drive:
         yield described(weights.parameters.latent)
     yield from fit_notes.of_fit(rec, history, forced, options.refit)
@@ -243,7 +245,7 @@ def _candidate(
     runs = options.free_runs
     if runs is None or weights.passes or not runs.culture_lif:
         return None
-    if options.latent_drive or fitted.forced.stimulus is not None:  # it has no such terms
+    if options.latent_drive or fitted.forced.stimulus is not None or fitted.forced.parameters.added:  # it has none
         return None
     found = fit_candidate(training_part(rec, seen), seen, seed=seed, settings=runs, progress=progress)
     return found if found is not None and found.weights.discrepancy < weights.discrepancy else None

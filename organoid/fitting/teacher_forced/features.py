@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from organoid.fitting.data.history import History
 from organoid.fitting.teacher_forced.coupling_basis import lagged_rows, lagged_spike_term
 from organoid.fitting.teacher_forced.stimulus import PulseColumns, near_pulses
-from organoid.models.spike_response.recorded import Follower, RecordedSpikes
+from organoid.models.spike_response.recorded import Follower
 from organoid.models.spike_response.terms.population import PopulationFields
 
 Array = NDArray[np.float64]
@@ -56,8 +56,7 @@ class Basis:
 
     def follower(self, history: History) -> Follower:
         """Return what follows the spikes of a history: traces and fields, but not the functions of finite length."""
-        spikes = RecordedSpikes(history.bins, history.units, history.observed)
-        return Follower(spikes, history.n_units, history.bin_width, self.tau, self.saturation, self.fields)
+        return Follower(history.recorded, history.n_units, history.bin_width, self.tau, self.saturation, self.fields)
 
 
 @dataclass(frozen=True)

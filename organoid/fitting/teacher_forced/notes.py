@@ -24,7 +24,7 @@ CHOICES = {
     "was not",
     "between": "`network` (for simulation) lies part of the way from the forced weights to those corrected in free run",
     "forced, other basis": f"{_NOT_NEAR}, and corrections in free run are made for plain traces (basis='traces', no "
-    f"delays) only: {NOT_CALIBRATED}",
+    f"delays, no added terms) only: {NOT_CALIBRATED}",
     "simpler": f"{_NOT_NEAR}; `network` (for simulation) has no products of population features and was "
     "corrected in free run, `forced` (for prediction and edges) was not",
     "culture_lif": f"{_NOT_NEAR}, nor is it after correction; `network` (for simulation) is a culture LIF network "

@@ -11,10 +11,20 @@ from organoid.fitting.evaluation.goodness_of_fit import Goodness, GoodnessMeter,
 from organoid.fitting.teacher_forced.coupling_drive import coupling_drive, own_history
 from organoid.fitting.teacher_forced.features import Basis, forced_features
 from organoid.models.spike_response.network import SpikeResponseParameters
+from organoid.models.spike_response.recorded import AddedContributions
 from organoid.models.spike_response.terms.stimulus import PulseTrack, StimulusKernels
 from organoid.parallel import in_threads
 
-__all__ = ["assess", "bits_per_spike", "expected_counts", "expected_counts_of", "push", "score_gain", "training_means"]
+__all__ = [
+    "assess",
+    "bits_per_spike",
+    "expected_counts",
+    "expected_counts_of",
+    "potentials_of",
+    "push",
+    "score_gain",
+    "training_means",
+]
 
 Array = NDArray[np.float64]
 
@@ -48,6 +58,31 @@ def expected_counts_of(
 
     `responses` are how pulses act on each network.
     """
+    kernels = [None] * len(networks) if responses is None else responses
+    for first, potentials in _potentials_of(history, networks, start, stop, kernels):
+        yield first, [np.asarray(p.capacity * expit(v)) for p, v in zip(networks, potentials)]
+
+
+def potentials_of(
+    history: History,
+    parameters: SpikeResponseParameters,
+    start: int,
+    stop: int,
+    stimulus: StimulusKernels | None = None,
+) -> Iterator[tuple[int, Array]]:
+    """Yield ``V`` of the bins ``[start, stop)``, as `expected_counts` does expected counts."""
+    for first, (potential,) in _potentials_of(history, [parameters], start, stop, [stimulus]):
+        yield first, potential
+
+
+def _potentials_of(
+    history: History,
+    networks: Sequence[SpikeResponseParameters],
+    start: int,
+    stop: int,
+    kernels: Sequence[StimulusKernels | None],
+) -> Iterator[tuple[int, list[Array]]]:
+    """Yield the potentials of several networks with the same traces and fields, in one sweep."""
     p = networks[0]
     n = p.bias.size
     weights = [
@@ -55,13 +90,16 @@ def expected_counts_of(
     ]
     weights = [w.astype(np.float32) for w in weights]
     alone = [own_history(w[: w.shape[0] - p.field_weights.shape[0]]) for w in weights]
-    kernels = [None] * len(networks) if responses is None else responses
+    added = [AddedContributions(history.recorded, n, p.dt, p.added) if p.added else None for p in networks]
     tracks = [None if k is None else history.pulses.track(k) for k in kernels]
     for first, rows in forced_features(history, Basis(p.tau, p.saturation, p.fields, p.lags), start, stop):
         v = [_potential(p, w, own, rows) for p, w, own in zip(networks, weights, alone)]
         for potential, k, track in zip(v, kernels, tracks):
             push(potential, k, track, first)
-        yield first, [np.asarray(p.capacity * expit(potential)) for p, potential in zip(networks, v)]
+        for potential, terms in zip(v, added):
+            if terms is not None:
+                potential += terms.until(first, first + len(potential))
+        yield first, v
 
 
 def push(potential: Array, stimulus: StimulusKernels | None, track: PulseTrack | None, first: int) -> None:
