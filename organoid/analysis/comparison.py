@@ -7,14 +7,8 @@ import numpy as np
 import pandas as pd
 
 from organoid._version import __version__
-from organoid.analysis.groups import (
-    compare_groups,
-    culture_means,
-    dose_response,
-    hill_curve,
-    paired_changes,
-    with_groups,
-)
+from organoid.analysis.dose_response import dose_response, hill_curve
+from organoid.analysis.groups import compare_groups, culture_means, paired_changes, with_groups
 from organoid.analysis.tables import write_table
 from organoid.errors import OrganoidError, RecordingError
 from organoid.figures.groups import age_trajectories, dose_response_curve, group_feature

@@ -1,23 +1,17 @@
-"""Groups of cultures: tests that take the culture, not the recording, as the unit; changes and dose-response."""
+"""Groups of cultures: tests that take the culture, not the recording, as the unit; changes within cultures."""
 
 from collections.abc import Sequence
-from functools import lru_cache
-from itertools import combinations
-from math import comb
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from organoid.analysis.effect_sizes import MIN_CULTURES, mixed_model, two_groups
 from organoid.errors import RecordingError
 from organoid.statistics.connectivity import benjamini_hochberg
 
 KEYS = ("file", "well", "group", "age", "culture", "dose")
-_EXACT = 20_000  # arrangements up to which a permutation test goes through all
-_N_PERMUTATIONS = 9_999
-_MIN_CULTURES = 3
 
 
 def read_groups(path: str | Path) -> pd.DataFrame:
@@ -169,9 +163,9 @@ def compare_groups(
         means = culture_means(table, feature, group=group, culture=culture, age=age)
         for first, second in ((a, b) for k, a in enumerate(names) for b in names[k + 1 :]):
             a, b = (means.loc[means[group] == name, feature].to_numpy(dtype=float) for name in (first, second))
-            row: dict[str, Any] = {"feature": feature, "a": first, "b": second, **_two_groups(a, b, rng)}
+            row: dict[str, Any] = {"feature": feature, "a": first, "b": second, **two_groups(a, b, rng)}
             if mixed:
-                row |= _mixed_model(table, feature, (first, second), group, culture, age)
+                row |= mixed_model(table, feature, (first, second), group, culture, age)
             rows.append(row)
     found = pd.DataFrame(rows)
     found.insert(
@@ -207,109 +201,6 @@ def culture_means(
         common = per_group.groupby(level=0).mean()
         values[feature] += float(common.mean()) - ages.map(common)
     return pd.DataFrame(values.groupby([group, culture], as_index=False)[feature].mean())
-
-
-def _two_groups(a: NDArray[np.float64], b: NDArray[np.float64], rng: np.random.Generator) -> dict[str, Any]:
-    from scipy.stats import mannwhitneyu
-
-    known = min(a.size, b.size) >= _MIN_CULTURES
-    g, low, high = hedges_g(a, b) if known else (np.nan, np.nan, np.nan)
-    varied = known and np.ptp(np.concatenate([a, b])) > 0
-    return {
-        "n_a": a.size,
-        "n_b": b.size,
-        "mean_a": float(a.mean()) if a.size else np.nan,
-        "mean_b": float(b.mean()) if b.size else np.nan,
-        "difference": float(b.mean() - a.mean()) if a.size and b.size else np.nan,
-        "hedges_g": g,
-        "g_low": low,
-        "g_high": high,
-        "p_mann_whitney": float(mannwhitneyu(a, b).pvalue) if varied else np.nan,
-        "p_permutation": permutation_p(a, b, rng) if varied else np.nan,
-    }
-
-
-def hedges_g(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Return the standardised difference ``b - a``, corrected for small samples, and its 95 % interval.
-
-    Parameters
-    ----------
-    a, b : ndarray
-        Two values or more each.
-
-    Returns
-    -------
-    g, low, high : float
-    """
-    n, m = a.size, b.size
-    pooled = np.sqrt(((n - 1) * a.var(ddof=1) + (m - 1) * b.var(ddof=1)) / (n + m - 2))
-    if not pooled > 0:
-        return float("nan"), float("nan"), float("nan")
-    g = float((1 - 3 / (4 * (n + m) - 9)) * (b.mean() - a.mean()) / pooled)
-    error = np.sqrt((n + m) / (n * m) + g**2 / (2 * (n + m)))
-    return g, float(g - 1.96 * error), float(g + 1.96 * error)
-
-
-def permutation_p(a: NDArray[np.float64], b: NDArray[np.float64], rng: np.random.Generator) -> float:
-    """Return the two-sided probability of so large a difference of means when values change groups.
-
-    Parameters
-    ----------
-    a, b : ndarray
-    rng : Generator
-
-    Returns
-    -------
-    float
-        Exact where there are 20,000 arrangements or fewer, otherwise from 9,999 random ones.
-    """
-    values = np.concatenate([a, b])
-    n_all = comb(values.size, a.size)
-    if n_all <= _EXACT:
-        chosen = _arrangements(values.size, a.size)
-    else:
-        chosen = np.argsort(rng.random((_N_PERMUTATIONS, values.size)), axis=1)[:, : a.size]
-    inside = values[chosen].sum(axis=1)
-    difference = np.abs((values.sum() - inside) / b.size - inside / a.size)
-    seen = abs(b.mean() - a.mean())
-    beyond = int(np.sum(difference >= seen - 1e-12 * max(float(np.abs(values).max()), 1e-300)))
-    return beyond / n_all if n_all <= _EXACT else (beyond + 1) / (_N_PERMUTATIONS + 1)
-
-
-@lru_cache(maxsize=4)
-def _arrangements(n: int, n_first: int) -> NDArray[np.int64]:
-    """Return all ways to choose the first group; shape (n_ways, n_first)."""
-    return np.array(list(combinations(range(n), n_first)), dtype=np.int64)
-
-
-def _mixed_model(
-    table: pd.DataFrame, feature: str, pair: tuple[str, str], group: str, culture: str, age: str | None
-) -> dict[str, float]:
-    """Fit feature ~ group (+ age), a random intercept per culture."""
-    try:
-        from statsmodels.regression.mixed_linear_model import MixedLM
-    except ImportError:
-        raise RecordingError('mixed models need statsmodels; pip install "organoid[analysis]"') from None
-    import warnings
-
-    undefined = {"mixed_difference": float("nan"), "mixed_p": float("nan")}
-    columns = [group, culture, feature, *([age] if age is not None and age in table else [])]
-    rows = table[table[group].isin(pair)][columns].dropna()
-    design = pd.DataFrame({"intercept": 1.0, "second": (rows[group] == pair[1]).astype(float)})
-    if age is not None and age in rows and rows[age].nunique() > 1:
-        design["age"] = rows[age] - rows[age].mean()
-    counts = rows.groupby(group)[culture].nunique()
-
-    repeated = len(rows) > rows[culture].nunique()  # else there is nothing to separate within from between
-    if len(counts) < 2 or counts.min() < _MIN_CULTURES or rows[feature].nunique() < 2 or not repeated:
-        return undefined
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            fitted = MixedLM(rows[feature].astype(float), design, groups=rows[culture]).fit(reml=True)
-    except (np.linalg.LinAlgError, ValueError):
-        return undefined
-    return {"mixed_difference": float(fitted.params["second"]), "mixed_p": float(fitted.pvalues["second"])}
 
 
 def paired_changes(
@@ -373,103 +264,11 @@ def paired_changes(
                         "mean": float(after.mean()) if len(both) else np.nan,
                         "change": float((after - before).mean()) if len(both) else np.nan,
                         "ratio": float(np.exp(np.log(after / before).mean())) if positive else np.nan,
-                        "p": float(wilcoxon(after, before).pvalue) if moved and len(both) >= _MIN_CULTURES else np.nan,
+                        "p": float(wilcoxon(after, before).pvalue) if moved and len(both) >= MIN_CULTURES else np.nan,
                     }
                 )
     found = pd.DataFrame(rows)
     return found.assign(q=benjamini_hochberg(found["p"].to_numpy(float))) if len(found) else found
-
-
-def dose_response(
-    dose: NDArray[np.float64], response: NDArray[np.float64], *, n_bootstrap: int = 200, seed: int = 0
-) -> dict[str, float]:
-    """Fit a Hill curve to responses at several doses.
-
-    ``y = bottom + (top - bottom) / (1 + (EC50 / dose)^h)``, with y = bottom at dose 0; intervals by resampling the
-    residuals.
-
-    Parameters
-    ----------
-    dose : ndarray, shape (n,)
-        0 or more, in any unit.
-    response : ndarray, shape (n,)
-    n_bootstrap, seed : int
-
-    Returns
-    -------
-    dict
-        ec50, ec50_low, ec50_high (95 %), hill, bottom, top, r2, n. NaN where there are fewer than 4 doses, the fit
-        does not converge, or the curve explains nothing; the interval reaches to 0 or beyond the doses where data do
-        not bound it.
-
-    Raises
-    ------
-    RecordingError
-        If a dose is negative.
-    """
-    x, y = np.asarray(dose, dtype=np.float64), np.asarray(response, dtype=np.float64)
-    keep = np.isfinite(x) & np.isfinite(y)
-    x, y = x[keep], y[keep]
-    if (x < 0).any():
-        raise RecordingError(f"a dose is {x.min():g}; expected doses of 0 or more")
-    names = ("ec50", "ec50_low", "ec50_high", "hill", "bottom", "top", "r2")
-    found = {**dict.fromkeys(names, float("nan")), "n": float(x.size)}
-    if np.unique(x).size < 4 or np.ptp(y) == 0:
-        return found
-    best = _hill_fit(x, y)
-    if best is None:
-        return found
-    expected = _hill(x, *best)
-    r2 = 1 - float(np.sum((y - expected) ** 2) / np.sum((y - y.mean()) ** 2))
-    rng = np.random.default_rng(seed)
-    residuals = (y - expected) * np.sqrt(x.size / max(x.size - 4, 1))
-    again = [_hill_fit(x, expected + rng.choice(residuals, x.size), best) for _ in range(n_bootstrap)]
-    ec50 = np.exp([fit[2] for fit in again if fit is not None])
-    low, high = (np.quantile(ec50, [0.025, 0.975]).tolist()) if len(ec50) >= n_bootstrap / 2 else (np.nan, np.nan)
-    bottom, top, log_ec50, hill = best
-    values = (float(np.exp(log_ec50)), low, high, hill, bottom, top, r2)
-    return {**dict(zip(names, values)), "n": float(x.size)}
-
-
-def hill_curve(fit: dict[str, float], dose: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return doses and fitted values to draw; empty where there is no fit.
-
-    Parameters
-    ----------
-    fit : dict
-        As `dose_response` returns.
-    dose : ndarray
-
-    Returns
-    -------
-    x, y : ndarray
-    """
-    above = dose[dose > 0]
-    if not np.isfinite(fit["ec50"]) or not above.size:
-        return np.zeros(0), np.zeros(0)
-    x = np.geomspace(above.min() / 10, above.max() * 1.5, 100)
-    return x, _hill(x, fit["bottom"], fit["top"], float(np.log(fit["ec50"])), fit["hill"])
-
-
-def _hill(x: NDArray[np.float64], bottom: float, top: float, log_ec50: float, hill: float) -> NDArray[np.float64]:
-    with np.errstate(divide="ignore", over="ignore"):
-        out: NDArray[np.float64] = bottom + (top - bottom) / (1 + np.exp(-hill * (np.log(x) - log_ec50)))
-    return out
-
-
-def _hill_fit(x: NDArray[np.float64], y: NDArray[np.float64], start: Any = None) -> tuple[float, ...] | None:
-    from scipy.optimize import curve_fit
-
-    above = x[x > 0]
-    low, high, room = np.log(above.min()), np.log(above.max()), 3 * np.ptp(y)
-    bounds = ([y.min() - room, y.min() - room, low - 3, 0.2], [y.max() + room, y.max() + room, high + 3, 10.0])
-    first, last = y[x == x.min()].mean(), y[x == x.max()].mean()
-    begin = (first, last, float(np.median(np.log(above))), 1.5) if start is None else start
-    try:
-        values, _ = curve_fit(_hill, x, y, np.clip(begin, *bounds), bounds=bounds, max_nfev=2000)
-    except RuntimeError:
-        return None
-    return tuple(float(value) for value in values)
 
 
 def _need(table: pd.DataFrame, columns: Sequence[str]) -> None:

@@ -8,14 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from organoid._version import __version__
+from organoid.cli import simulation
+from organoid.cli.arguments import Json, Recorded, Report, Seed, Well, Which
 from organoid.cli.options import with_settings
 from organoid.cli.reading import as_metadata, reads
-from organoid.cli.support import check_output, make_folder, print_anywhere, print_json, sentence, shows_progress
+from organoid.cli.support import check_output, make_folder, print_anywhere, print_json, sentence, show, shows_progress
 from organoid.errors import OrganoidError, RecordingError
 from organoid.io.supplied import ReadOptions
 
-BAD_INPUT, BUG, DIFFERENT, NOT_COMPARABLE = 2, 1, 3, 4
-_LARGEST_SEED = 2**63 - 1
+BAD_INPUT, BUG = 2, 1
 
 app = typer.Typer(
     name="organoid",
@@ -25,13 +26,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
-Seed = Annotated[int, typer.Option(min=0, max=_LARGEST_SEED, help="Same seed, same result.")]
-Well = Annotated[str | None, typer.Option(help="Which well, where the file holds several.")]
-Which = Annotated[str | None, typer.Option("--recording", help="Which recording, where the file holds several.")]
-Report = Annotated[Path | None, typer.Option("--report", help="Also write a report, one HTML page.")]
-Recorded = Annotated[Path, typer.Argument(metavar="FILE", help="A recording, in any format read.")]
 
 
 def _version(wanted: bool) -> None:
@@ -77,9 +71,9 @@ def tutorial(
 
     if name is None:
         rows = [{"name": known, "title": title(page)} for known, page in tutorials().items()]
-        _show(rows, as_json, lambda found: "\n".join(f"{row['name']:20} {row['title']}" for row in found))
+        show(rows, as_json, lambda found: "\n".join(f"{row['name']:20} {row['title']}" for row in found))
     else:
-        _show({"notebook": copy_tutorial(name, Path.cwd())}, as_json, lambda found: f"{found['notebook']}")
+        show({"notebook": copy_tutorial(name, Path.cwd())}, as_json, lambda found: f"{found['notebook']}")
 
 
 @app.command()
@@ -94,7 +88,7 @@ def info(file: Recorded, *, reading: ReadOptions, as_json: Json = False) -> None
         from organoid.closed_loop.journal.reader import session_summary
 
         found["session"] = session_summary(file)
-    _show(found, as_json, info_text)
+    show(found, as_json, info_text)
 
 
 @app.command()
@@ -104,7 +98,7 @@ def formats(as_json: Json = False) -> None:
     from organoid.io.registry import formats as known
 
     rows = [{"name": fmt.name, "title": fmt.title, "evidence": str(fmt.evidence)} for fmt in known()]
-    _show(rows, as_json, lambda found: table(("name", "title", "evidence"), [tuple(row.values()) for row in found]))
+    show(rows, as_json, lambda found: table(("name", "title", "evidence"), [tuple(row.values()) for row in found]))
 
 
 @app.command()
@@ -135,7 +129,7 @@ def convert(
     rec = rec.replace(metadata={**rec.metadata, **added})
     write_as(rec, out)
     found = {"out": out, "n_units": rec.n_units, "n_spikes": rec.n_spikes, "n_stimuli": len(rec.stimuli)}
-    _show(found, as_json, lambda _: f"{out}: {rec.n_units} units, {rec.n_spikes} spikes")
+    show(found, as_json, lambda _: f"{out}: {rec.n_units} units, {rec.n_spikes} spikes")
 
 
 @app.command("map")
@@ -190,7 +184,7 @@ def detect(
 
     settings = DetectionSettings(threshold, (low, high), sign=sign, dead_time=dead_time, blank_artefacts=artefacts)
     request = DetectRequest(file, out, well, recording, settings, blank, workers, report)
-    _show(detect_file(request, shows_progress(as_json)), as_json, detection_text)
+    show(detect_file(request, shows_progress(as_json)), as_json, detection_text)
 
 
 @app.command()
@@ -227,7 +221,7 @@ def analyze(
 
     request = {"table_format": tables, "workers": workers, "scheduler": scheduler, "again": again}
     found = analyze_files(files, out, shows_progress(as_json), reading, groups, parameters, **request)
-    _show(found, as_json, analysis_text)
+    show(found, as_json, analysis_text)
     failed = [row for row in found["cultures"] if row["status"] != "analysed"]
     if failed:
         names = ", ".join(sorted({Path(row["file"]).name for row in failed}))
@@ -254,7 +248,7 @@ def compare(
     from organoid.cli.statistics import compare_files
     from organoid.cli.text import comparison_text
 
-    _show(compare_files(first, second, well, recording, reading), as_json, comparison_text)
+    show(compare_files(first, second, well, recording, reading), as_json, comparison_text)
 
 
 @app.command()
@@ -302,101 +296,12 @@ def fit(
         from organoid.cli.wells import fit_all
 
         found = fit_all(request, shows_progress(as_json), workers=workers, scheduler=scheduler)
-        _show(found, as_json, wells_text)
+        show(found, as_json, wells_text)
         return
-    _show(fit_file(request, shows_progress(as_json)), as_json, fit_text)
+    show(fit_file(request, shows_progress(as_json)), as_json, fit_text)
 
 
-@app.command()
-def simulate(
-    source: Annotated[str, typer.Argument(metavar="FIT.h5", help="A fit, or preset:NAME.")],
-    duration: Annotated[float, typer.Option(metavar="S", help="Seconds to simulate.")],
-    out: Annotated[Path, typer.Option(metavar="SIM.h5", help="Where to write the simulated recording.")],
-    seed: Seed = 0,
-    report: Report = None,
-    as_json: Json = False,
-) -> None:
-    """Let a fitted network spike on its own.
-
-    What it does is written as a recording, which every other command reads.
-    """
-    from organoid.cli.text import simulation_text
-    from organoid.cli.work import simulate_file
-
-    _show(simulate_file(source, duration, out, seed, report), as_json, simulation_text)
-
-
-@app.command()
-def run(
-    protocol: Annotated[
-        str, typer.Argument(metavar="PROTOCOL", help="periodic_pulses, rate_clamp, a .toml file, or file.py:Class.")
-    ],
-    culture: Annotated[str, typer.Option(metavar="CULTURE", help="FIT.h5, or preset:NAME.")],
-    out: Annotated[Path | None, typer.Option(metavar="SESSION.h5", help="The journal; a new file.")] = None,
-    duration: Annotated[float, typer.Option(metavar="S", help="Seconds to run.")] = 60.0,
-    seed: Seed = 0,
-    latency: Annotated[str, typer.Option(help="Latency profile: ideal, cl1, maxone, finalspark.")] = "ideal",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print pulses, charge and duration; run nothing.")] = False,
-    live: Annotated[bool, typer.Option("--live", help="Follow it on a page in the browser, at real time.")] = False,
-    speed: Annotated[float, typer.Option(metavar="X", help="With --live: times real time.")] = 1.0,
-    report: Report = None,
-    as_json: Json = False,
-) -> None:
-    """Run a protocol on a simulated culture."""
-    from organoid.cli import text as cli_text
-    from organoid.cli.work import SessionRequest, plan_session, run_protocol
-
-    pace = speed if live else None
-    request = SessionRequest(protocol, culture, out, duration, seed, latency, report, pace)
-    if dry_run:
-        plan = plan_session(request)
-        _show(plan, as_json, lambda found: cli_text.dry_run_text(found, found["table"]))
-    else:
-        _show(run_protocol(request, shows_progress(as_json)), as_json, cli_text.session_text)
-
-
-@app.command()
-def experiment(
-    file: Annotated[Path, typer.Argument(metavar="FILE.toml", help="Cultures, protocol, conditions, controls, seeds.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for results; begun ones are continued.")],
-    workers: Annotated[int | None, typer.Option(min=1, help="Local processes; default: one for each core.")] = None,
-    scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help="A Dask scheduler to run on.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Run a protocol on cultures under conditions and controls.
-
-    Writes a row per session, a comparison per condition, and a report. Interrupted, it goes on where it was.
-    """
-    make_folder(out)
-    from organoid.cli.text import experiment_text
-    from organoid.cli.work import run_experiment_file
-
-    _show(run_experiment_file(file, out, workers, scheduler, shows_progress(as_json)), as_json, experiment_text)
-
-
-@app.command(epilog="Exit codes: 0 same, 3 different, 4 not comparable (other versions or processor).")
-def replay(
-    session: Annotated[Path, typer.Argument(metavar="SESSION.h5", help="The journal of a session.")],
-    as_json: Json = False,
-) -> None:
-    """Run a session again and compare.
-
-    Says whether, and where first, it differs from its journal.
-    """
-    from organoid.cli.text import replay_text
-    from organoid.cli.work import replay_file
-
-    found = replay_file(session)
-    _show(found, as_json, replay_text)
-    code = {"same": 0, "different": DIFFERENT}.get(found["status"], NOT_COMPARABLE)
-    raise typer.Exit(code)
-
-
-def _show(found: Any, as_json: bool, as_text: Any) -> None:
-    if as_json:
-        print_json(found)
-    else:
-        print(as_text(found))
+simulation.add_commands(app)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +117,11 @@ def sentence(error: BaseException) -> str:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     text = _ARGUMENT.sub(lambda match: "--" + _OPTIONS.get(match[1], match[1]), " ".join(text.split()))
     return text or type(error).__name__
+
+
+def show(found: Any, as_json: bool, as_text: Callable[[Any], str]) -> None:
+    """Print what a command found, as one JSON value or as text."""
+    if as_json:
+        print_json(found)
+    else:
+        print(as_text(found))

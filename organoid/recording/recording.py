@@ -10,10 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from organoid.errors import RecordingError
 from organoid.recording import validation as checks
+from organoid.recording.selection import rows_between, stimuli_of_well
 from organoid.recording.tables import ELECTRODE_COLUMNS, EVENT_COLUMNS, Table, conform, framed
 from organoid.recording.ticks import DEFAULT_TICK_RATE, BinGrid, holds_between, to_ticks
 
 Units = Sequence[int] | Sequence[str] | NDArray[Any]
+_TABLES = ("_units", "_electrodes", "_stimuli", "_events")
 
 
 class SpikeRecording:
@@ -295,7 +297,7 @@ class SpikeRecording:
         """
         chosen = np.arange(self._n_units) if units is None else checks.unit_indices(units, self._units["name"])
         if well is not None:
-            in_well = np.flatnonzero((self._units["well"] == self._check_well(well)).to_numpy(dtype=bool))
+            in_well = np.flatnonzero((self._units["well"] == checks.check_well(well, self.wells)).to_numpy(dtype=bool))
             chosen = chosen[np.isin(chosen, in_well)]
         start = self._t_start if t_start is None else float(t_start)
         stop = self._t_stop if t_stop is None else float(t_stop)
@@ -317,28 +319,12 @@ class SpikeRecording:
             sampling_rate=self._sampling_rate,
             units=self._units.iloc[chosen].reset_index(drop=True),
             electrodes=self._electrodes if well is None else checks.rows_of_well(self._electrodes, well),
-            stimuli=self._stimuli_in(start, stop, well),
-            events=self._events[self._within(self._events, start, stop)].reset_index(drop=True),
+            stimuli=rows_between(stimuli_of_well(self._stimuli, self._electrodes, well), start, stop, self.tick_rate),
+            events=rows_between(self._events, start, stop, self.tick_rate),
             observed=checks.clip(self._observed, start, stop),
             metadata=self._metadata,
             notes=self._notes,
         )
-
-    def _stimuli_in(self, start: float, stop: float, well: str | None) -> pd.DataFrame:
-        keep = self._within(self._stimuli, start, stop)
-        if well is not None:
-            here = (self._electrodes["well"] == well).to_numpy(dtype=bool)
-            for column in ("electrode", "channel"):
-                numbers = self._electrodes[column]
-                known = self._stimuli[column].isin(numbers[~here].dropna()) & ~self._stimuli[column].isin(numbers[here])
-                keep &= ~known.to_numpy(dtype=bool)
-        return pd.DataFrame(self._stimuli[keep].reset_index(drop=True))
-
-    def _within(self, table: pd.DataFrame, start: float, stop: float) -> NDArray[np.bool_]:
-        """Return which rows of a table of times lie in ``[start, stop)``."""
-        begin, end = to_ticks([start, stop], self.tick_rate)
-        ticks = to_ticks(table["time_s"].to_numpy(dtype=float), self.tick_rate)
-        return np.asarray((ticks >= begin) & (ticks < end), dtype=bool)
 
     def replace(self, **changes: Any) -> "SpikeRecording":
         """Return a copy in which some of what the constructor takes is different.
@@ -378,12 +364,6 @@ class SpikeRecording:
             raise RecordingError(f"a recording has no {unknown[0]!r}; it has {', '.join(held)}")
         return SpikeRecording(**{**held, **changes})
 
-    def _check_well(self, well: str) -> str:
-        if well not in self.wells:
-            choices = ", ".join(self.wells) or "none (this recording names no wells)"
-            raise RecordingError(f"no well {well!r} in this recording; choices: {choices}")
-        return well
-
     def culture(self, well: str | None = None) -> "SpikeRecording":
         """Return the recording of one culture: itself, or the well asked for.
 
@@ -394,11 +374,7 @@ class SpikeRecording:
         """
         if well is not None:
             return self.select(well=well)
-        if len(self.wells) > 1:
-            raise RecordingError(
-                f"this recording holds {len(self.wells)} wells, which are separate cultures: "
-                f"{', '.join(self.wells)}; name one with well="
-            )
+        checks.check_one_culture(self.wells)
         return self
 
     def equals(self, other: "SpikeRecording") -> bool:
@@ -410,10 +386,7 @@ class SpikeRecording:
             and np.array_equal(self._times, other._times)
             and np.array_equal(self._unit_index, other._unit_index)
             and np.array_equal(self._observed, other._observed)
-            and self._units.equals(other._units)
-            and self._electrodes.equals(other._electrodes)
-            and self._stimuli.equals(other._stimuli)
-            and self._events.equals(other._events)
+            and all(getattr(self, name).equals(getattr(other, name)) for name in _TABLES)
             and checks.same_metadata(self._metadata, other._metadata)
             and self._notes == other._notes
         )

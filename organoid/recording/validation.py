@@ -1,7 +1,7 @@
 """Checks and defaults `SpikeRecording` applies to what it is given."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -322,3 +322,20 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace")
     raise TypeError(f"{type(value).__name__} is not JSON-able")
+
+
+def check_well(well: str, wells: Sequence[str]) -> str:
+    """Return the name of a well; raise `RecordingError` where there is none of that name."""
+    if well not in wells:
+        choices = ", ".join(wells) or "none (this recording names no wells)"
+        raise RecordingError(f"no well {well!r} in this recording; choices: {choices}")
+    return well
+
+
+def check_one_culture(wells: Sequence[str]) -> None:
+    """Raise `RecordingError` where a recording holds several wells."""
+    if len(wells) > 1:
+        raise RecordingError(
+            f"this recording holds {len(wells)} wells, which are separate cultures: {', '.join(wells)}; "
+            "name one with well="
+        )

@@ -7,7 +7,8 @@ import pytest
 from organoid import RecordingError
 from organoid.analysis import compare_groups, dose_response, paired_changes, read_groups
 from organoid.analysis.comparison import compare_summary
-from organoid.analysis.groups import culture_means, hedges_g, with_groups
+from organoid.analysis.effect_sizes import hedges_g
+from organoid.analysis.groups import culture_means, with_groups
 
 
 def simulated(rng, *, n=8, ages=(7, 14, 21), effect=0.0, of_recording=0.5):
