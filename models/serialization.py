@@ -103,7 +103,7 @@ def _take_added(group: h5py.Group) -> tuple[Any, ...]:
             f"the network has the term {unknown[0]!r}, which is not registered here; put it into "
             "organoid.models.spike_response.terms.registry.ADDED_TERMS before loading"
         )
-    kinds = {name: ADDED_TERMS[name].constants for name in group}
+    kinds: dict[str, Any] = {name: ADDED_TERMS[name].constants for name in group}
     return tuple(kind(*(_value(group[name][part]) for part in kind._fields)) for name, kind in kinds.items())
 
 

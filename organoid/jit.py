@@ -17,7 +17,6 @@ from types import FunctionType
 from typing import Any
 
 import numba
-from numba.core import types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.dispatcher import Dispatcher
 
@@ -91,9 +90,10 @@ class _Index(IndexDataCacheFile):  # type: ignore[misc]  # numba has no types
 
 def _at_home(kind: Any) -> bool:
     """Return whether a type that numba knows is made of classes of this package only."""
-    if isinstance(kind, types.BaseNamedTuple) and kind.instance_class.__module__.split(".")[0] != _PACKAGE:
+    of_class = getattr(kind, "instance_class", None)
+    if of_class is not None and of_class.__module__.split(".")[0] != _PACKAGE:
         return False
-    return not isinstance(kind, types.BaseTuple) or all(_at_home(part) for part in kind.types)
+    return all(_at_home(part) for part in getattr(kind, "types", ()))
 
 
 def stamp(function: Callable[..., Any]) -> str:

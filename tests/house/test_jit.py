@@ -49,3 +49,15 @@ def test_what_another_version_kept_is_made_again(tmp_path):
         index.write_bytes(version + b"corganoid.jit\nNoSuchClass\n.")  # a class that is not there any more
     assert run(tmp_path) == ["4.0", "0"]
     assert run(tmp_path) == ["4.0", "1"]
+
+
+@pytest.mark.slow
+def test_what_was_compiled_for_a_class_of_another_package_is_not_kept(tmp_path):
+    (tmp_path / "outer.py").write_text(
+        "from typing import NamedTuple\nfrom organoid.jit import kernel\n"
+        "class Pair(NamedTuple):\n    a: float\n    b: float\n"
+        "@kernel()\ndef outer(pairs):\n    return pairs[0].a * pairs[0].b\n"
+        "print(outer((Pair(2.0, 3.0),)), sum(outer.stats.cache_hits.values()))\n"
+    )
+    for _ in range(2):
+        assert run(tmp_path) == ["6.0", "0"]

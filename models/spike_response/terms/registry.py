@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.core import types
 from numba.extending import overload
 from numpy.typing import NDArray
 
@@ -160,7 +159,7 @@ def _update_added(terms: Any, memories: Any, spikes: Any) -> Any:
     return one_and_others
 
 
-def _first(terms: types.BaseTuple) -> Term | None:
+def _first(terms: Any) -> Term | None:
     """Return the first of the terms of which numba knows the types."""
     if not len(terms):
         return None
