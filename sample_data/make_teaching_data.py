@@ -15,19 +15,9 @@ from typing import Any
 
 import h5py
 import numpy as np
-from make_sample_data import (
-    SAMPLES_PER_STEP,
-    SAMPLING_RATE_HZ,
-    Culture,
-    Network,
-    Units,
-    grow,
-    record,
-    recording_datasets,
-    run,
-    write,
-)
+from make_sample_data import recording_datasets, write
 from numpy.typing import NDArray
+from simulated_culture import SAMPLES_PER_STEP, SAMPLING_RATE_HZ, Culture, Network, Units, grow, record, run
 
 # The stimulated recording: the network of the sample culture, five more minutes, a pulse every 3 to 4 s.
 STIMULATED = replace(Culture(), seed=20)

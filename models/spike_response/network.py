@@ -30,8 +30,9 @@ from organoid.models.rng import stream_key
 from organoid.models.spike_response.terms.brake import NO_BRAKE, Brake, braked
 from organoid.models.spike_response.terms.latent_drive import NO_DRIVE, LatentDrive
 from organoid.models.spike_response.terms.population import PopulationFields, no_fields
+from organoid.models.spike_response.terms.pulse_track import NO_PULSES
 from organoid.models.spike_response.terms.registry import TERMS, Memory, name_of, resting_memory
-from organoid.models.spike_response.terms.stimulus import NO_PULSES, StimulusKernels, pulse_input
+from organoid.models.spike_response.terms.stimulus import StimulusKernels, pulse_input
 
 Array = NDArray[np.float64]
 

@@ -13,8 +13,9 @@ from organoid.models.compiled.spike_response import recorded
 from organoid.models.compiled.spike_response.step import Input, State
 from organoid.models.spike_response.network import SpikeResponseParameters, plain_parameters
 from organoid.models.spike_response.terms.population import PopulationFields, no_fields
+from organoid.models.spike_response.terms.pulse_track import NO_PULSES
 from organoid.models.spike_response.terms.registry import resting_memory
-from organoid.models.spike_response.terms.stimulus import NO_PULSES, pulse_input
+from organoid.models.spike_response.terms.stimulus import pulse_input
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]

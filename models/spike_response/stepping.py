@@ -19,7 +19,8 @@ from organoid.models.compiled.spike_response.step import (
     sample,
 )
 from organoid.models.spike_response.network import EscapeLIFState, SpikeResponseNetwork
-from organoid.models.spike_response.terms.stimulus import NO_PULSES, pulse_input
+from organoid.models.spike_response.terms.pulse_track import NO_PULSES
+from organoid.models.spike_response.terms.stimulus import pulse_input
 from organoid.models.spike_response.terms.traces import NOTHING
 
 _COPY_BY_COPY = ("population", "brake")  # one row per trace, the copies side by side in it

@@ -7,7 +7,8 @@ from organoid.culture.recruitment import Recruitment
 from organoid.culture.serialization import can_store, read_network, write_network
 from organoid.culture.simulation import simulate
 from organoid.culture.source import Source, find_source
-from organoid.culture.tissue import Tissue, TissueBlock, TissueState
+from organoid.culture.tissue import Tissue
+from organoid.culture.tissue_state import TissueBlock, TissueState
 
 __all__ = [
     "Geometry",

@@ -4,10 +4,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from organoid.errors import StimulationError
 from organoid.models.rng import stream_key, uniform
+from organoid.models.spike_response.terms.stimulus import StimulusKernels
 
 
 @dataclass(frozen=True)
@@ -89,3 +91,21 @@ def drawn_calibration(calibration: StimulationCalibration, seed: int) -> Stimula
     """Return an uncalibrated response whose gain is drawn from `GAINS`; same seed, same gain."""
     drawn = float(uniform(stream_key(seed, "gain of responses"), np.zeros(1, dtype=np.int64))[0])
     return replace(calibration, gamma=calibration.gamma * GAINS.at(min(max(drawn, 1e-6), 1 - 1e-6)))
+
+
+def response_warnings(
+    kernels: StimulusKernels | None, electrodes: NDArray[np.int64], calibration: StimulationCalibration
+) -> tuple[str, ...]:
+    """Return what is not known of the responses to pulses on some electrodes, by number."""
+    if kernels is None:
+        return calibration.warnings
+    missing = int(np.sum(~np.isin(electrodes, kernels.electrodes)))
+    if not missing:
+        return ()
+    if kernels.default_curve >= 0:
+        return (
+            f"{missing} electrodes have no pulses of their own and answer with the mean of the others: how much "
+            "cannot be known",
+        )
+    others = f"{missing} electrodes have no fitted response to pulses; on them "
+    return tuple(others + warning for warning in calibration.warnings)

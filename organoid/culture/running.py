@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from organoid.culture import ticks as compiled
 from organoid.culture.ticks import BEGUN, FORCED, FRAME, SAMPLED, STEP, VOLLEYS, Ticks
-from organoid.culture.tissue import Tissue, TissueState
+from organoid.culture.tissue import Tissue
+from organoid.culture.tissue_state import TissueState
 from organoid.models.spike_response import stepping
 from organoid.models.spike_response.network import SpikeResponseNetwork
 from organoid.stimulation import Pulse

@@ -15,7 +15,8 @@ from organoid.culture.energy import synaptic_operations
 from organoid.culture.geometry import place, with_stimulated
 from organoid.culture.recruitment import TIRING, Recruitment
 from organoid.culture.source import find_source
-from organoid.culture.tissue import AnyPulse, Tissue, TissueBlock, TissueState
+from organoid.culture.tissue import AnyPulse, Tissue
+from organoid.culture.tissue_state import TissueBlock, TissueState
 from organoid.errors import ModelError, StimulationError
 from organoid.recording import SpikeRecording
 from organoid.recording.ticks import to_ticks

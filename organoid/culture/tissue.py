@@ -15,103 +15,29 @@ and spikes before the first pulse are the same as without it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from organoid.culture.calibration import StimulationCalibration
+from organoid.culture.calibration import StimulationCalibration, response_warnings
 from organoid.culture.frames import coprime_stride, frames_per_step, rank_among_equals
 from organoid.culture.geometry import Geometry
+from organoid.culture.pulse_checks import check_electrodes, check_frames
 from organoid.culture.recruitment import Recruitment
+from organoid.culture.tissue_state import _NEVER, Index, TissueBlock, TissueState, _no_index
 from organoid.errors import ModelError, StimulationError
 from organoid.models.free_running import FreeRunningNetwork, Injection
 from organoid.models.rng import stream_key, uniform
-from organoid.models.spike_response.terms.stimulus import NO_FATIGUE, NO_PULSES, PulseTrack, StimulusKernels
+from organoid.models.spike_response.terms.pulse_track import PulseTrack
+from organoid.models.spike_response.terms.stimulus import NO_FATIGUE, StimulusKernels
 from organoid.stimulation import Pulse, RecordedPulse
 
-Index = NDArray[np.int64]
 AnyPulse = Pulse | RecordedPulse
 FRAME_RATE = Fraction(20_000)
-_NEVER = np.iinfo(np.int64).min // 4
 _CACHED_PULSES = 4096
-
-
-def _no_index() -> Index:
-    return np.empty(0, dtype=np.int64)
-
-
-class TissueState(NamedTuple):
-    """State of a tissue at the start of frame `frame`. Arrays are never changed in place.
-
-    Parameters
-    ----------
-    network : object
-        State of the network before step `step`.
-    step, frame : int
-        ``step`` is the step that `frame` lies in.
-    keys : tuple of int
-        Random streams: frames inside steps, recruitment, latencies, whether a pulse is answered.
-    forced_steps, forced_units : ndarray of int64
-        Direct spikes the network has not been told yet.
-    volley_steps, volleys : ndarray
-        Volleys it has not been told yet.
-    direct_frames, direct_units : ndarray of int64
-        Direct spikes that are still to come.
-    last_spike : ndarray of int64, shape (n_units,)
-        Frame of the last spike of each unit.
-    n_pulses : int
-        Pulses given so far.
-    runaway : bool
-        Whether the network ran away; nothing can follow.
-    pulses : PulseTrack
-        Pulses that act through kernels, as long as they do.
-    resource : ndarray, shape (n_electrodes,)
-        What the last pulse on each electrode left of its resource; empty before the first pulse.
-    last_pulse : ndarray of int64, shape (n_electrodes,)
-        Frame of that pulse.
-    """
-
-    network: Any
-    step: int
-    frame: int
-    keys: tuple[int, int, int, int]
-    forced_steps: Index
-    forced_units: Index
-    volley_steps: Index
-    volleys: NDArray[np.float64]
-    direct_frames: Index
-    direct_units: Index
-    last_spike: Index
-    n_pulses: int = 0
-    runaway: bool = False
-    pulses: PulseTrack = NO_PULSES
-    resource: NDArray[np.float64] = np.empty(0)
-    last_pulse: Index = np.empty(0, dtype=np.int64)
-
-
-@dataclass(frozen=True)
-class TissueBlock:
-    """What a tissue did in the frames ``[start_frame, stop_frame)``.
-
-    Parameters
-    ----------
-    spike_frames, spike_units : ndarray of int64, shape (n_spikes,)
-        In order of frames.
-    direct : ndarray of bool, shape (n_spikes,)
-        Which spikes a pulse forced.
-    state : TissueState
-        At `stop_frame`, which is earlier than asked where the network ran away.
-    """
-
-    start_frame: int
-    stop_frame: int
-    spike_frames: Index
-    spike_units: Index
-    direct: NDArray[np.bool_]
-    state: TissueState
 
 
 class Tissue:
@@ -170,20 +96,7 @@ class Tissue:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a user must know: assumptions about positions, missing calibration."""
-        if self.kernels is None:
-            return self.geometry.warnings + self.calibration.warnings
-        known = np.isin(self._numbers, self.kernels.electrodes)
-        missing = int(np.sum(~known))
-        if not missing:
-            return self.geometry.warnings
-        if self.kernels.default_curve >= 0:
-            mean = (
-                f"{missing} electrodes have no pulses of their own and answer with the mean of the others: how much "
-                "cannot be known",
-            )
-            return self.geometry.warnings + mean
-        others = f"{missing} electrodes have no fitted response to pulses; on them "
-        return self.geometry.warnings + tuple(others + warning for warning in self.calibration.warnings)
+        return self.geometry.warnings + response_warnings(self.kernels, self._numbers, self.calibration)
 
     @property
     def status(self) -> str:
@@ -382,24 +295,9 @@ class Tissue:
 
     def check_pulses(self, pulses: Sequence[tuple[int, AnyPulse]], until_frame: int, since: int = 0) -> None:
         """Raise StimulationError where pulses are out of order, outside some frames, or on electrodes there are not."""
-        earliest = since
-        for frame, pulse in pulses:
-            if not earliest <= frame < until_frame:
-                raise StimulationError(
-                    f"a pulse at frame {frame}; expected frames in order, from {since} up to {until_frame - 1}"
-                )
-            if max(pulse.electrodes) >= self.geometry.n_electrodes:
-                raise StimulationError(
-                    f"a pulse on electrode {max(pulse.electrodes)}; there are {self.geometry.n_electrodes}"
-                )
-            if isinstance(pulse, RecordedPulse) and not all(
-                self.has_kernel(electrode) for electrode in pulse.electrodes
-            ):
-                raise StimulationError(
-                    f"a pulse of unknown amplitude on electrodes {pulse.electrodes}, whose response was not fitted; "
-                    "fill in amplitude and unit, or calibrate the fit on a recording with such pulses"
-                )
-            earliest = frame
+        check_frames([frame for frame, _ in pulses], since, until_frame)
+        for _, pulse in pulses:
+            check_electrodes(pulse, self.geometry.n_electrodes, self.has_kernel)
 
 
 class _Run:

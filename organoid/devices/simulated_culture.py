@@ -19,7 +19,8 @@ from organoid.culture.recruitment import TIRING, Recruitment
 from organoid.culture.running import RunningCultures, network_of
 from organoid.culture.serialization import can_store, read_network, read_settings, write_network, write_settings
 from organoid.culture.source import Source, find_source
-from organoid.culture.tissue import Tissue, TissueState
+from organoid.culture.tissue import Tissue
+from organoid.culture.tissue_state import TissueState
 from organoid.devices.culture_batch import CultureBatch
 from organoid.devices.pulse_queue import Planned, PulseQueue
 from organoid.errors import DeviceError

@@ -4,9 +4,7 @@ Each takes a folder and returns the path of what it wrote. `WRITERS` lists them 
 """
 
 import gzip
-import io
 import json
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,8 @@ from typing import Any
 import h5py
 import numpy as np
 import pandas as pd
+from matlab_files import mat73, mat_cell_explorer, mat_mea_nap, mat_wave_clus
+from sorted_files import phy, phy_folder, si_folder, si_npz
 
 from organoid import SpikeRecording, write_recording
 
@@ -279,42 +279,6 @@ def axion(folder: Path) -> Path:
     return path
 
 
-def phy_files() -> dict[str, bytes]:
-    templates = np.zeros((3, 10, 4), "f4")
-    templates[0, 5, 2], templates[1, 5, 0], templates[2, 5, 3] = -9, -8, -7
-    arrays = {
-        "spike_times.npy": np.array([[30], [60], [90], [3000], [29999]], dtype="u8"),
-        "spike_clusters.npy": np.array([0, 2, 0, 2, 7], dtype="i4"),
-        "templates.npy": templates,
-        "channel_map.npy": np.array([[4], [5], [6], [7]]),
-        "channel_positions.npy": np.array([[0.0, 0.0], [0.0, 20.0], [0.0, 40.0], [0.0, 60.0]]),
-    }
-    files = {"params.py": b"dat_path = 'a.dat'\nsample_rate = 30000.\nhp_filtered = False\nimport os\n"}
-    files["cluster_group.tsv"] = b"cluster_id\tgroup\n0\tgood\n2\tnoise\n9\tmua\n"
-    files["odd.tsv"] = b"a\tb\n1\t2\n"
-    for name, values in arrays.items():
-        buffer = io.BytesIO()
-        np.save(buffer, values)
-        files[name] = buffer.getvalue()
-    return files
-
-
-def phy(folder: Path) -> Path:
-    path = folder / "curated.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in phy_files().items():
-            archive.writestr(f"sorted/{name}", content)
-    return path
-
-
-def phy_folder(folder: Path) -> Path:
-    path = folder / "sorted"
-    path.mkdir()
-    for name, content in phy_files().items():
-        (path / name).write_bytes(content)
-    return path
-
-
 def bxr3(folder: Path) -> Path:
     path = folder / "results.bxr"
     settings = {"TimeConverter": {"FrameRate": 19753.775390625}, "MeaPlate": {"Model": "AccuraV2"}}
@@ -369,85 +333,6 @@ def ptrain(folder: Path) -> Path:
         rows = [(20000, 0.0), *((sample, 30.0 + sample / 1000) for sample in samples)]
         text = "".join(f"{a:16.7e}{b:16.7e}\n" for a, b in rows)
         (path / f"ptrain_20200101_01_nbasal_{channel}.txt").write_text(text)
-    return path
-
-
-def si_npz(folder: Path) -> Path:
-    path = folder / "sorting.npz"
-    held: dict[str, Any] = {"unit_ids": np.array([3, 5, 9]), "num_segment": np.array([1])}
-    held |= {"sampling_frequency": np.array([20000.0]), "spike_indexes_seg0": np.array([10, 20, 400, 4000])}
-    np.savez(path, **held, spike_labels_seg0=np.array([3, 5, 3, 3]))
-    return path
-
-
-def si_folder(folder: Path) -> Path:
-    path = folder / "numpy_folder"
-    path.mkdir()
-    kinds = [("sample_index", "i8"), ("unit_index", "i8"), ("segment_index", "i8")]
-    np.save(path / "spikes.npy", np.array([(10, 0, 0), (20, 1, 0), (400, 0, 0)], dtype=kinds))
-    info = {"sampling_frequency": 20000.0, "unit_ids": [3, 5, 9], "num_segments": 1}
-    (path / "numpysorting_info.json").write_text(json.dumps(info))
-    return path
-
-
-def _cells(values: list[Any]) -> np.ndarray:
-    cells = np.empty((1, len(values)), dtype=object)
-    cells[0, :] = values
-    return cells
-
-
-def mat_mea_nap(folder: Path) -> Path:
-    import scipy.io
-
-    trains = [{"thr4": np.array([[0.01], [0.5], [1.5]])}, {"thr4": np.empty((0, 0))}, {"thr4": np.array([[0.7]])}]
-    params = {"fs": 25000.0, "unit": "s", "duration": 2.0}
-    held = {
-        "spikeTimes": _cells(trains),
-        "channels": np.array([[12, 13, 21]]),
-        "spikeDetectionResult": {"params": params},
-    }
-    scipy.io.savemat(folder / "culture_spikes.mat", held, do_compression=True)
-    return folder / "culture_spikes.mat"
-
-
-def mat_wave_clus(folder: Path) -> Path:
-    import scipy.io
-
-    rows = np.array([[1, 10.0], [2, 12.5], [0, 600.0], [1, 800.0]])
-    scipy.io.savemat(folder / "times_ch1.mat", {"cluster_class": rows, "par": {"sr": 30000.0}}, do_compression=True)
-    return folder / "times_ch1.mat"
-
-
-def mat_cell_explorer(folder: Path) -> Path:
-    import scipy.io
-
-    trains = _cells([np.array([[0.01], [0.5], [1.5]]), np.array([[0.7]])])
-    spikes = {"times": trains, "UID": np.array([[1, 2]]), "sr": 20000.0, "total": np.array([[3, 1]]), "numcells": 2.0}
-    path = folder / "session.spikes.cellinfo.mat"
-    scipy.io.savemat(path, {"spikes": spikes}, do_compression=True)
-    return path
-
-
-def mat73(folder: Path) -> Path:
-    """Write a cell array of structs as MATLAB does in version 7.3: references to groups."""
-    path = folder / "culture73.mat"
-    trains = [np.array([[0.01, 0.5, 1.5]]), np.array([[0.7]])]
-    with h5py.File(path, "w") as h5:
-        references = np.empty((len(trains), 1), dtype=h5py.ref_dtype)
-        for k, train in enumerate(trains):
-            cell = h5.create_group(f"#refs#/{k}")
-            cell.attrs["MATLAB_class"] = np.bytes_(b"struct")
-            cell["thr4"] = train
-            cell["thr4"].attrs["MATLAB_class"] = np.bytes_(b"double")
-            references[k, 0] = cell.ref
-        h5.create_dataset("spikeTimes", data=references, dtype=h5py.ref_dtype)
-        h5["channels"] = np.array([[12.0], [13.0]])
-        unit = np.array([[ord(letter)] for letter in "ms"], dtype="u2")
-        h5["spikeDetectionResult/params/unit"], h5["spikeDetectionResult/params/fs"] = unit, np.array([[25000.0]])
-        kinds = {"spikeTimes": b"cell", "channels": b"double", "spikeDetectionResult": b"struct"}
-        kinds |= {"spikeDetectionResult/params": b"struct", "spikeDetectionResult/params/unit": b"char"}
-        for name, kind in kinds.items():
-            h5[name].attrs["MATLAB_class"] = np.bytes_(kind)
     return path
 
 

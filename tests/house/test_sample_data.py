@@ -68,12 +68,13 @@ def test_script_makes_the_same_datasets_again(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*recorded, "hashes.json"])
 
 
-def test_script_shares_no_code_with_the_package():
-    tree = ast.parse((FOLDER / "make_sample_data.py").read_text())
+@pytest.mark.parametrize("script", ["make_sample_data.py", "simulated_culture.py"])
+def test_script_shares_no_code_with_the_package(script):
+    tree = ast.parse((FOLDER / script).read_text())
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     roots = {name.split(".")[0] for name in imported}
-    assert roots <= {*sys.stdlib_module_names, "h5py", "numba", "numpy"}
+    assert roots <= {*sys.stdlib_module_names, "h5py", "numba", "numpy", "simulated_culture"}
     assert roots.isdisjoint({"io", "importlib"})
     assert not any(isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(tree))
 

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from organoid.jit import inner, kernel
+from organoid.jit import borrowing, inner, kernel
 from organoid.models.compiled.culture_lif.step import (
     add_release,
     log_odds,
     membrane,
+    read_counts,
     step_constants,
     synaptic_current,
     transmit,
@@ -25,16 +26,6 @@ from organoid.models.compiled.culture_lif.step import (
 from organoid.models.compiled.spike_response.sampling import draw, place_draws, screen
 from organoid.models.spike_response.terms.population import field_features, pack_fields
 from organoid.models.spike_response.terms.traces import NOTHING, decay_rows
-
-
-@inner()
-def read_counts(bins: NDArray[Any], units: NDArray[Any], at: int, t: int, counts: NDArray[Any]) -> int:
-    """Write how often every unit spikes in bin `t`, from entry `at` on; return the first entry behind it."""
-    counts[:] = 0
-    while at < bins.size and bins[at] == t:
-        counts[units[at]] += 1
-        at += 1
-    return at
 
 
 @kernel(nogil=True)
@@ -218,6 +209,30 @@ def collect_forced(
         pass_time(constants, par, counts, float(at - before), traces, depleted, raised, population, jump)
 
 
+@borrowing()
+def _write_row(traces: NDArray[Any], features: NDArray[Any], out: NDArray[Any]) -> None:
+    """Write a row of features: traces type by type, population features, 1."""
+    n_types, n = traces.shape
+    for k in range(n_types):
+        for j in range(n):
+            out[k * n + j] = traces[k, j]
+    for f in range(features.size):
+        out[n_types * n + f] = features[f]
+    out[n_types * n + features.size] = 1.0
+
+
+@borrowing()
+def _write_spikes(
+    counts: NDArray[Any], raised: NDArray[Any], scored: bool, counts_out: NDArray[Any], raised_sum: NDArray[Any]
+) -> None:
+    """Write the spikes of a bin, and add the threshold traces at them where they count."""
+    for i in range(counts.size):
+        counts_out[i] = counts[i]
+        if counts[i] > 0 and scored:
+            for c in range(raised.shape[0]):
+                raised_sum[c, i] += counts[i] * raised[c, i]
+
+
 @kernel(nogil=True)
 def run_window(
     par: Any,
@@ -265,10 +280,8 @@ def run_window(
         Added to: threshold traces at scored spikes.
     """
     n, constants, fields = par.bias.size, step_constants(par), pack_fields(par.fields, 1)
-    n_types, n_traces = traces.shape[0], raised.shape[0]
-    first_field, n_fields = n_types * n, par.field_weights.shape[0]
     current, u, from_fields, left = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
-    features, jump, counts = np.empty(n_fields), np.empty(n_types), np.empty(n, np.int64)
+    features, jump, counts = np.empty(par.field_weights.shape[0]), np.empty(par.tau.size), np.empty(n, np.int64)
     places, bound, may_fire = np.empty(n, np.uint64), np.empty(n, np.int32), np.empty(n, np.bool_)
     place_draws(key, n, places)
     capacity, at, total = par.capacity.astype(np.float64), int(np.searchsorted(bins, start)), 0
@@ -291,18 +304,8 @@ def run_window(
             for i in range(n):
                 counts[i] = draw(left[i], u[i], par.capacity[i]) if may_fire[i] else 0
                 entering += counts[i]
-        into = features_out[row]
-        for k in range(n_types):
-            for j in range(n):
-                into[k * n + j] = traces[k, j]
-        for f in range(n_fields):
-            into[first_field + f] = features[f]
-        into[first_field + n_fields] = 1.0
-        for i in range(n):
-            counts_out[row, i] = counts[i]
-            if counts[i] > 0 and row >= first_scored:
-                for c in range(n_traces):
-                    raised_sum[c, i] += counts[i] * raised[c, i]
+        _write_row(traces, features, features_out[row])
+        _write_spikes(counts, raised, row >= first_scored, counts_out[row], raised_sum)
         if only_recorded:
             pass_time(constants, par, counts, float(entering), traces, depleted, raised, population, jump)
         else:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from organoid.jit import inner, kernel
+from organoid.jit import borrowing, inner, kernel
 from organoid.models.compiled.spike_response.sampling import draw, place_draws, screen
 from organoid.models.spike_response.terms.brake import brake_potential, update_brake
 from organoid.models.spike_response.terms.population import field_features, pack_fields, weigh_fields
@@ -118,6 +118,40 @@ def transmit(
         population[m] = population[m] * par.fields.decay[m] + entering
 
 
+@inner()
+def read_counts(steps: NDArray[Any], units: NDArray[Any], at: int, t: int, counts: NDArray[Any]) -> int:
+    """Write how often every unit spikes in step `t`, from entry `at` on; return the first entry behind it."""
+    counts[:] = 0
+    while at < steps.size and steps[at] == t:
+        counts[units[at]] += 1
+        at += 1
+    return at
+
+
+@borrowing()
+def _draw_own(
+    capacity: NDArray[Any],
+    left: NDArray[Any],
+    u: NDArray[Any],
+    may_fire: NDArray[Any],
+    t: int,
+    counts: NDArray[Any],
+    out_steps: NDArray[Any],
+    out_units: NDArray[Any],
+    n_out: int,
+) -> int:
+    """Draw spikes beside those `counts` holds, add them there and to the output; return how far that is filled."""
+    for i in range(u.size):
+        if not may_fire[i]:
+            continue
+        own = draw(left[i], u[i], capacity[i] - counts[i])
+        for _ in range(own):
+            out_steps[n_out], out_units[n_out] = t, i
+            n_out += 1
+        counts[i] += own
+    return n_out
+
+
 @kernel(nogil=True)
 def _run(
     par: Any,
@@ -153,12 +187,9 @@ def _run(
     leak, n_out, runaway = np.exp(-par.dt / activity_tau), 0, False
     forced_at, push_at = int(np.searchsorted(inj_steps, done)), int(np.searchsorted(drive_steps, done))
     while done < n_steps and n_out < _CHUNK_SPIKES and not runaway:
-        counts[:] = 0
-        n_forced, n_own = 0, 0
-        while forced_at < inj_steps.size and inj_steps[forced_at] == done:
-            counts[inj_units[forced_at]] += 1
-            n_forced += 1
-            forced_at += 1
+        n_forced = -forced_at
+        forced_at = read_counts(inj_steps, inj_units, forced_at, done, counts)
+        n_forced += forced_at
         synaptic_current(par, fields, drive, population, features, from_fields, current)
         membrane(par.membrane_decay, current, voltage)
         log_odds(par.threshold, par.threshold_steps, raised, voltage, u)
@@ -171,15 +202,9 @@ def _run(
                 u[i] += pushed[push_at, i]
             push_at += 1
         screen(places, first_step + done, n, u, capacity, left, bound, may_fire)
-        for i in range(n):
-            if not may_fire[i]:
-                continue
-            own = draw(left[i], u[i], par.capacity[i] - counts[i])
-            for _ in range(own):
-                out_steps[n_out], out_units[n_out] = done, i
-                n_out += 1
-            counts[i] += own
-            n_own += own
+        n_own = -n_out
+        n_out = _draw_own(par.capacity, left, u, may_fire, done, counts, out_steps, out_units, n_out)
+        n_own += n_out
         entering = n_own + field_weight * n_forced + volley[done]
         transmit(par, constants, counts, entering, traces, depleted, drive, raised, population, voltage, jump)
         entered[0] = entering

@@ -139,6 +139,13 @@ def _force(par: Any, a: Arrays, unit: int, before: Array, drive: float) -> None:
 
 
 @inner(nogil=True)
+def _remember(a: Arrays, unit: int, low: int, high: int, before: Array) -> None:
+    """Write what `_force` needs to know of a unit, if it is one of the tile."""
+    if low <= unit < high:
+        before[0], before[1], before[2] = a.voltage[unit], a.adaptation[unit], a.refractory[unit]
+
+
+@inner(nogil=True)
 def _collect(fired: NDArray[np.uint8], low: int, out: NDArray[np.int32], place: int) -> int:
     """Append the units that spiked, -1 - unit where it was forced; return the new end."""
     words = fired.view(np.uint64)
@@ -174,10 +181,7 @@ def _run_tile(
     for t in range(n_steps):
         step, pushed, until = first_step + t, forced.ends[t], forced.ends[t + 1]
         for f in range(pushed, until):
-            unit = forced.units[f]
-            if low <= unit < high:
-                before[f - origin, 0], before[f - origin, 1] = a.voltage[unit], a.adaptation[unit]
-                before[f - origin, 2] = a.refractory[unit]
+            _remember(a, forced.units[f], low, high, before[f - origin])
         if way.noisy:
             gaussian(way.noise_key, step, n_pairs, low // 2, xi)
             start_drive(bias, sd, xi, drive)
@@ -209,10 +213,9 @@ def _run_tile(
             unit = forced.units[f]
             if low <= unit < high:
                 if fired[unit - low] == 0:
-                    received = 0.0 if way.rich else a.current[n_received, unit]
-                    _force(par, a, unit, before[f - origin], drive[unit - low] + received)
-                fired[unit - low] = 2
-                total += 1
+                    received = drive[unit - low] + (0.0 if way.rich else a.current[n_received, unit])
+                    _force(par, a, unit, before[f - origin], received)
+                fired[unit - low], total = 2, total + 1
         begin = place
         if total > 0:
             place = _collect(fired, low, out, place)

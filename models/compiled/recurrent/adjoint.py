@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from organoid.jit import kernel
+from organoid.models.compiled.recurrent.cell_step import Constants
 from organoid.models.compiled.recurrent.event_lists import Array, Flags, Marks, flags_for_lanes, mark, part
-from organoid.models.compiled.recurrent.forward import REORDERED, Constants, Record, flag_near, put, take
+from organoid.models.compiled.recurrent.forward import REORDERED, Record, flag_near, put, take
 from organoid.models.compiled.recurrent.short_term import Stores, release_back
 
 
@@ -195,11 +196,7 @@ def run_adjoint(
             take(record.adaptation, t, adaptation)
             for i in range(lanes):
                 threshold[i] = c.threshold[i] + c.increment[i] * adaptation[i]
-        if g_distance.shape[1] > 0:
-            take(g_distance, t, gap)
-        else:
-            for i in range(lanes):
-                gap[i] = 0
+        _from_outside(t, g_distance, gap)
         _from_spikes(t, row, n, c, near, slope, total, g_spikes, lv, la, threshold, gap)
         if sums.threshold.size > 0:
             _to_threshold(c, gap, spikes, adaptation, lv, la, sums)
@@ -211,6 +208,16 @@ def run_adjoint(
         if sums.keep.size > 0:
             _to_decay(t, c, record, initial, drive, sums)
         _to_current(t, c, slot, drive, adjoint.current, g_inject)
+
+
+@part
+def _from_outside(t: int, g_distance: Array, gap: Array) -> None:
+    """Write the gradient that the loss has at the distance to threshold; none where it does not read it."""
+    if g_distance.shape[1] > 0:
+        take(g_distance, t, gap)
+    else:
+        for i in range(gap.size):
+            gap[i] = 0
 
 
 @part

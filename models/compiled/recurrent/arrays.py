@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from organoid.models.compiled.recurrent.cell_step import Constants
 from organoid.models.compiled.recurrent.event_lists import Marks
-from organoid.models.compiled.recurrent.forward import Constants, Record
+from organoid.models.compiled.recurrent.forward import Record
 
 
 class Rule(NamedTuple):
@@ -34,7 +35,7 @@ class Inputs(NamedTuple):
     ----------
     x : Tensor, shape (batch, time, unit)
     bias, keep, take, threshold, increment, fade : Tensor, shape (unit,)
-        See `organoid.models.compiled.recurrent.forward.Constants`.
+        See `organoid.models.compiled.recurrent.cell_step.Constants`.
     weight : Tensor, shape (tau, pre, post)
     synapse_decay : Tensor, shape (tau,)
     voltage, adaptation : Tensor, shape (batch, unit)

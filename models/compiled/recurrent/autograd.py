@@ -23,9 +23,10 @@ from organoid.models.compiled.recurrent.arrays import (
     lanes_of,
 )
 from organoid.models.compiled.recurrent.backward import Backward, Kept, Saved
+from organoid.models.compiled.recurrent.cell_step import Draws
 from organoid.models.compiled.recurrent.double_backward import once
 from organoid.models.compiled.recurrent.event_lists import Marks, grown, list_spikes, room
-from organoid.models.compiled.recurrent.forward import Cells, Draws, Record, final_traces, run_forward
+from organoid.models.compiled.recurrent.forward import Cells, Record, final_traces, run_forward
 from organoid.models.compiled.recurrent.short_term import Stores
 from organoid.models.compiled.recurrent.threads import in_parallel, parts_of
 from organoid.models.surrogate import Surrogate

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from organoid.models.compiled.recurrent.adjoint import Adjoint, Sums, list_near, run_adjoint
 from organoid.models.compiled.recurrent.arrays import Block, Inputs, Rule, array, block_of, copy_of, fresh, in_lanes
+from organoid.models.compiled.recurrent.cell_step import Constants
 from organoid.models.compiled.recurrent.event_lists import Marks, room
-from organoid.models.compiled.recurrent.forward import Constants, Record
+from organoid.models.compiled.recurrent.forward import Record
 from organoid.models.compiled.recurrent.short_term import Stores
 from organoid.models.compiled.recurrent.threads import Parts, in_parallel, parts_of
 from organoid.models.compiled.recurrent.weights import run_weights

@@ -8,56 +8,33 @@ Copies never mix, so results do not depend on how a batch is cut into blocks. Al
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from organoid.jit import kernel
+from organoid.models.compiled.recurrent.cell_step import (
+    Constants,
+    Draws,
+    adapt,
+    draw,
+    fire,
+    hold,
+    integrate,
+    known,
+    refract,
+    reset,
+    silence,
+    thresholds,
+)
 from organoid.models.compiled.recurrent.event_lists import Array, Flags, Marks, flags_for_lanes, has_room, mark, part
 from organoid.models.compiled.recurrent.short_term import Stores, release
-from organoid.models.rng import uniform_at
 
 _TINY = 1e-30  # thresholds; currents below count as 0: numbers near the smallest ones take many times longer
 
 
 REORDERED = {"reassoc", "contract", "nsz"}  # for sums alone: in any order, so that they can be vectorised
-
-
-class Constants(NamedTuple):
-    """Numbers of the network.
-
-    Parameters
-    ----------
-    keep, take : ndarray, shape (lane,)
-        What is left of a potential after a step, and what it takes of the drive.
-    threshold, increment, fade : ndarray, shape (lane,)
-        Threshold, its rise per spike, what is left of the adaptation after a step.
-    synapse_decay : ndarray, shape (tau,)
-        What is left of a current after a step.
-    release : ndarray, shape (3,) or (0,)
-        See `organoid.models.compiled.recurrent.short_term.release`; empty where spikes pass unchanged.
-    n_refractory, delay : int
-        Steps.
-    hard, adaptive, detach, recorded : bool
-        Hard reset (else by subtraction); whether the threshold adapts; whether gradients pass by the reset; whether
-        known spikes reset the cells instead of their own.
-    """
-
-    keep: Array
-    take: Array
-    threshold: Array
-    increment: Array
-    fade: Array
-    synapse_decay: Array
-    release: Array
-    n_refractory: int
-    delay: int
-    hard: bool
-    adaptive: bool
-    detach: bool
-    recorded: bool
 
 
 class Cells(NamedTuple):
@@ -68,13 +45,6 @@ class Cells(NamedTuple):
     adaptation: Array
     current: Array
     stores: Stores
-
-
-class Draws(NamedTuple):
-    """Escape noise: stream and step (batch, 2), of no copies where spikes are not drawn; slope of the logistic."""
-
-    stream: NDArray[np.int64]
-    slope: float
 
 
 class Record(NamedTuple):
@@ -139,28 +109,19 @@ def run_forward(
             _put_currents(cells.current, t, record.currents)
         if c.adaptive:
             put(cells.adaptation, t, record.adaptation)
-            _thresholds(c, cells.adaptation, threshold)
-        _integrate(c, cells.voltage, total, voltage)
+            thresholds(c, cells.adaptation, threshold)
+        integrate(c, cells.voltage, total, voltage)
         if c.n_refractory > 0:
-            _hold(cells.refractory, cells.voltage, voltage, held)
+            hold(cells.refractory, cells.voltage, voltage, held)
             put(held, t, record.held)
-        _fire(voltage, threshold, distance, spikes)
-        if c.recorded:
-            _known(row, n, spiking, spikes)
-        if draws.stream.shape[0] > 0:
-            _draw(t, n, draws, distance, spikes)
-        if c.n_refractory > 0 and not c.recorded:
-            _silence(held, spikes)
+        _spike(t, row, n, c, draws, spiking, voltage, threshold, held, distance, spikes)
         if support >= 0:
-            flag_near(n, edge, distance, c.n_refractory > 0, held, words)
-            if c.release.size > 0:
-                _flag_spikes_too(n, spikes, words)
-            mark(row, n, words, distance, near)
+            _list_near(row, n, edge, c, distance, held, spikes, words, near)
         if c.n_refractory > 0:
-            _refract(c.n_refractory, spikes, cells.refractory)
-        _reset(c.hard, voltage, threshold, spikes, cells.voltage)
+            refract(c.n_refractory, spikes, cells.refractory)
+        reset(c.hard, voltage, threshold, spikes, cells.voltage)
         if c.adaptive:
-            _adapt(c.fade, spikes, cells.adaptation)
+            adapt(c.fade, spikes, cells.adaptation)
         if record.distance.shape[1] > 0:
             put(distance, t, record.distance)
         put(spikes, t, record.spikes)
@@ -289,84 +250,46 @@ def _amount(spiking: Marks, e: int) -> Any:
 
 
 @part
-def _thresholds(c: Constants, a: Array, threshold: Array) -> None:
-    for i in range(a.size):
-        threshold[i] = c.threshold[i] + c.increment[i] * a[i]
+def _spike(
+    t: int,
+    row: int,
+    n: int,
+    c: Constants,
+    draws: Draws,
+    spiking: Marks,
+    voltage: Array,
+    threshold: Array,
+    held: Flags,
+    distance: Array,
+    spikes: Array,
+) -> None:
+    """Write the distance to threshold and the spikes of a step: crossings, recorded ones, or drawn ones."""
+    fire(voltage, threshold, distance, spikes)
+    if c.recorded:
+        known(row, n, spiking, spikes)
+    if draws.stream.shape[0] > 0:
+        draw(t, n, draws, distance, spikes)
+    if c.n_refractory > 0 and not c.recorded:
+        silence(held, spikes)
 
 
 @part
-def _integrate(c: Constants, v: Array, total: Array, voltage: Array) -> None:
-    for i in range(v.size):
-        voltage[i] = c.keep[i] * v[i] + c.take[i] * total[i]
-
-
-@part
-def _hold(r: Array, v: Array, voltage: Array, held: Flags) -> None:
-    for i in range(r.size):
-        held[i] = np.uint8(1) if r[i] > 0 else np.uint8(0)
-    for i in range(r.size):
-        voltage[i] = v[i] if r[i] > 0 else voltage[i]
-
-
-@part
-def _fire(voltage: Array, threshold: Array, distance: Array, spikes: Array) -> None:
-    for i in range(voltage.size):
-        distance[i] = voltage[i] - threshold[i]
-    zero, one = spikes.dtype.type(0), spikes.dtype.type(1)
-    for i in range(voltage.size):
-        spikes[i] = one if distance[i] >= 0 else zero
-
-
-@part
-def _draw(t: int, n: int, draws: Draws, distance: Array, spikes: Array) -> None:
-    """Draw spikes with logistic probability; the numbers depend on stream, step and unit only."""
-    zero, one = spikes.dtype.type(0), spikes.dtype.type(1)
-    for b in range(draws.stream.shape[0]):
-        key, first = np.uint64(draws.stream[b, 0]), np.uint64(draws.stream[b, 1] + t) * np.uint64(n)
-        for i in range(n):
-            probability = 1 / (1 + math.exp(-draws.slope * distance[b * n + i]))
-            spikes[b * n + i] = one if uniform_at(key, first + np.uint64(i)) < probability else zero
-
-
-@part
-def _known(row: int, n: int, spiking: Marks, spikes: Array) -> None:
-    """Put the known spikes of a step in place of the cells' own; what they pass on may be more or less."""
-    for i in range(spikes.size):
-        spikes[i] = 0
-    for b in range(spikes.size // n):
-        for e in range(spiking.bounds[row + b], spiking.bounds[row + b + 1]):
-            spikes[b * n + spiking.unit[e]] = 1
-
-
-@part
-def _silence(held: Flags, spikes: Array) -> None:
-    zero = spikes.dtype.type(0)
-    for i in range(spikes.size):
-        spikes[i] = zero if held[i] > 0 else spikes[i]
-
-
-@part
-def _refract(n_refractory: int, spikes: Array, r: Array) -> None:
-    zero, one, full = spikes.dtype.type(0), spikes.dtype.type(1), spikes.dtype.type(n_refractory)
-    for i in range(r.size):
-        r[i] = full if spikes[i] > 0 else max(r[i] - one, zero)
-
-
-@part
-def _reset(hard: bool, voltage: Array, threshold: Array, spikes: Array, v: Array) -> None:
-    one = v.dtype.type(1)
-    if hard:
-        for i in range(v.size):
-            v[i] = voltage[i] * (one - spikes[i])
-    else:
-        for i in range(v.size):
-            v[i] = voltage[i] - spikes[i] * threshold[i]
-
-
-@part
-def _adapt(fade: Array, spikes: Array, a: Array) -> None:
-    for i in range(a.size):
-        a[i] = fade[i] * a[i] + spikes[i]
+def _list_near(
+    row: int,
+    n: int,
+    edge: Any,
+    c: Constants,
+    distance: Array,
+    held: Flags,
+    spikes: Array,
+    words: Any,
+    near: Marks,
+) -> None:
+    """List the units whose surrogate has a slope in a step."""
+    flag_near(n, edge, distance, c.n_refractory > 0, held, words)
+    if c.release.size > 0:
+        _flag_spikes_too(n, spikes, words)
+    mark(row, n, words, distance, near)
 
 
 @kernel(nogil=True)

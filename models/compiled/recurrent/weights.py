@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from organoid.jit import kernel
+from organoid.models.compiled.recurrent.cell_step import Constants
 from organoid.models.compiled.recurrent.event_lists import Array, Marks, part
-from organoid.models.compiled.recurrent.forward import Constants
 
 _FEW = 16  # steps summed in the precision of the network before they go into the double one
 

@@ -30,6 +30,7 @@ from organoid.errors import ModelError
 from organoid.jit import borrowing, kernel
 from organoid.models.spike_response.dose import Dose
 from organoid.models.spike_response.fatigue import Resource, strengths
+from organoid.models.spike_response.terms.pulse_track import NO_PULSES, PulseTrack
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,42 +40,6 @@ Index = NDArray[np.int64]
 
 SILENT = -30.0  # logit
 NO_FATIGUE = Resource(utilisation=0.0)
-
-
-@dataclass(frozen=True)
-class PulseTrack:
-    """Pulses that have a kernel, in order of steps.
-
-    Parameters
-    ----------
-    steps : ndarray of int64, shape (n_pulses,)
-    curves : ndarray of int64, shape (n_pulses,)
-        Which of the kernels' ``curves`` each one follows.
-    sizes : ndarray, shape (n_pulses,)
-        ``a``.
-    """
-
-    steps: Index
-    curves: Index
-    sizes: Array
-
-    @classmethod
-    def none(cls) -> "PulseTrack":
-        """Return no pulses."""
-        return cls(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0))
-
-    def since(self, step: int) -> "PulseTrack":
-        """Return the pulses after a step."""
-        first = int(np.searchsorted(self.steps, step, side="right"))
-        return PulseTrack(self.steps[first:], self.curves[first:], self.sizes[first:])
-
-    def joined(self, later: "PulseTrack") -> "PulseTrack":
-        """Return these pulses and some that do not come before them."""
-        pairs = zip((self.steps, self.curves, self.sizes), (later.steps, later.curves, later.sizes))
-        return PulseTrack(*(np.concatenate(pair) for pair in pairs))
-
-
-NO_PULSES = PulseTrack.none()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from organoid.models.spike_response.terms.stimulus import PulseTrack, StimulusKernels
+from organoid.models.spike_response.terms.pulse_track import PulseTrack
+from organoid.models.spike_response.terms.stimulus import StimulusKernels
 from organoid.recording import SpikeRecording
 from organoid.recording.ticks import BinGrid, to_ticks
 

@@ -29,7 +29,8 @@ from organoid.fitting.evoked.settings import EvokedSettings
 from organoid.fitting.fitted_networks import FittedNetwork
 from organoid.fitting.free_run.recorded_stimuli import PulsedNetwork, PulsedState
 from organoid.models.rng import stream_key
-from organoid.models.spike_response.terms.stimulus import PulseTrack, StimulusKernels
+from organoid.models.spike_response.terms.pulse_track import PulseTrack
+from organoid.models.spike_response.terms.stimulus import StimulusKernels
 from organoid.parallel import in_threads
 
 Array = NDArray[np.float64]

@@ -9,7 +9,8 @@ from organoid.errors import ModelError
 from organoid.fitting.data.history import History
 from organoid.models.free_running import Advance, FreeRunningNetwork, Injection
 from organoid.models.rng import stream_key, uniform
-from organoid.models.spike_response.terms.stimulus import PulseTrack, StimulusKernels
+from organoid.models.spike_response.terms.pulse_track import PulseTrack
+from organoid.models.spike_response.terms.stimulus import StimulusKernels
 
 _CHUNK = 20_000  # steps
 

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from organoid.fitting.data.history import History
 from organoid.fitting.teacher_forced.features import Basis
-from organoid.models.spike_response.terms.stimulus import PulseTrack, StimulusKernels
+from organoid.models.spike_response.terms.pulse_track import PulseTrack
+from organoid.models.spike_response.terms.stimulus import StimulusKernels
 
 Array = NDArray[np.float64]
 

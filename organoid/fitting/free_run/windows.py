@@ -19,7 +19,8 @@ from organoid.fitting.teacher_forced.features import Basis, add_at_spikes
 from organoid.models.rng import stream_key
 from organoid.models.spike_response.free_windows import run_windows
 from organoid.models.spike_response.network import SpikeResponseParameters
-from organoid.models.spike_response.terms.stimulus import NO_PULSES, StimulusKernels, pulse_input
+from organoid.models.spike_response.terms.pulse_track import NO_PULSES
+from organoid.models.spike_response.terms.stimulus import StimulusKernels, pulse_input
 
 Array = NDArray[np.float64]
 

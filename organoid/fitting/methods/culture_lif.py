@@ -84,21 +84,29 @@ def fit_culture_lif(
         electrodes=rec.electrodes,
         bin_width=options.bin_width,
         notes=tuple(_notes(rec, history, columns, forced, weights, summary, runs is not None)),
-        settings={
-            "model": model,
-            "loss": loss,
-            "seed": seed,
-            "bin_width": options.bin_width,
-            "t_start": rec.t_start,
-            "t_stop": rec.t_stop,
-            "training_stop": rec.t_start + training.n_bins * options.bin_width,
-            "edge_null": options.edge_null,
-            "dales_law": options.dales_law,
-            "converged": forced.converged,
-            "free_run_weights": weights.choice,
-            "free_run_loss": weights.loss,
-        },
+        settings={"model": model, "loss": loss, "seed": seed, **_settings(rec, training, options, forced, weights)},
     )
+
+
+def _settings(
+    rec: SpikeRecording,
+    training: History,
+    options: CultureLIFSettings,
+    forced: ForcedCultureFit,
+    weights: CultureWeights,
+) -> dict[str, Any]:
+    """Return options and choices as they are saved."""
+    return {
+        "bin_width": options.bin_width,
+        "t_start": rec.t_start,
+        "t_stop": rec.t_stop,
+        "training_stop": rec.t_start + training.n_bins * options.bin_width,
+        "edge_null": options.edge_null,
+        "dales_law": options.dales_law,
+        "converged": forced.converged,
+        "free_run_weights": weights.choice,
+        "free_run_loss": weights.loss,
+    }
 
 
 def _scores(

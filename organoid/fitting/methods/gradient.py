@@ -186,21 +186,11 @@ def _assemble(
     training_stop = min(rec.t_start + windows.n_train * bin_width, rec.t_stop)
     network, missing = free_form(model, rate_limit(rec.select(t_stop=training_stop)), resets)
     summary, lacks = score_free_runs(network, rec, settings.free_runs, seed, progress and sys.stderr.isatty())
-    scores = {
-        "heldout_bits_per_spike": predicted.bits,
-        "heldout_bits_per_spike_uncoupled": own,
-        "heldout_bits_per_spike_own_history": own,
-        **found.losses,
-        "n_units": rec.n_units,
-        "n_spikes": rec.n_spikes,
-        "seconds": time.perf_counter() - began,
-        "peak_rss_mb": peak_rss_mb(),
-    }
     return GradientFit(
         network=network,
         model=model,
         loss=loss,
-        scores=pd.Series(scores, dtype=object),
+        scores=_scores(rec, found, predicted.bits, own, time.perf_counter() - began),
         free_run=summary,
         edges=no_edges(),
         per_unit=per_unit(rec, predicted, own_per_unit),
@@ -230,6 +220,21 @@ def _assemble(
         },
         curve=found.curve,
     )
+
+
+def _scores(rec: SpikeRecording, found: _Found, bits: float, own: float, seconds: float) -> pd.Series[Any]:
+    """Return all scores: bits/spike of predictions and of own histories, losses, and what the fit cost."""
+    scores = {
+        "heldout_bits_per_spike": bits,
+        "heldout_bits_per_spike_uncoupled": own,
+        "heldout_bits_per_spike_own_history": own,
+        **found.losses,
+        "n_units": rec.n_units,
+        "n_spikes": rec.n_spikes,
+        "seconds": seconds,
+        "peak_rss_mb": peak_rss_mb(),
+    }
+    return pd.Series(scores, dtype=object)
 
 
 def _build_model(model: str | TrainableModel, n_units: int, bin_width: float, seed: int) -> TrainableModel:

@@ -87,16 +87,12 @@ def fit_likelihood(
             weights = replace(weights, choice=CULTURE_LIF, loss=candidate.weights.loss)
         summary = _free_runs(network, rec, history, options, seed, progress)
         bar.update()
-    seconds = time.perf_counter() - began
+    scores = _scores(rec, history, forced, coupled, alone, time.perf_counter() - began)
     return FitResult(
         network=network,
         forced=SpikeResponseNetwork(used.forced.parameters, used.forced.stimulus),
         uncoupled=SpikeResponseNetwork(used.forced.uncoupled),
-        scores=_scores(rec, history, forced, coupled, alone, seconds)
-        if options.refit
-        else _with_free_scores(
-            _scores(rec, history, forced, coupled, alone, seconds), history, forced, weights, candidate
-        ),
+        scores=scores if options.refit else _with_free_scores(scores, history, forced, weights, candidate),
         free_run=summary,
         edges=edges,
         per_unit=_per_unit(rec, forced, coupled, alone),

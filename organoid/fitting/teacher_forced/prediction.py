@@ -12,7 +12,8 @@ from organoid.fitting.teacher_forced.coupling_drive import coupling_drive, own_h
 from organoid.fitting.teacher_forced.features import Basis, forced_features
 from organoid.models.spike_response.network import SpikeResponseParameters
 from organoid.models.spike_response.recorded import AddedContributions
-from organoid.models.spike_response.terms.stimulus import PulseTrack, StimulusKernels
+from organoid.models.spike_response.terms.pulse_track import PulseTrack
+from organoid.models.spike_response.terms.stimulus import StimulusKernels
 from organoid.parallel import in_threads
 
 __all__ = [

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from organoid.fitting.data.stimuli import RecordedPulses
 from organoid.fitting.teacher_forced.raised_cosines import raised_cosines
 from organoid.jit import inner, kernel
-from organoid.models.spike_response.terms.stimulus import PulseTrack, StimulusKernels
+from organoid.models.spike_response.terms.pulse_track import PulseTrack
+from organoid.models.spike_response.terms.stimulus import StimulusKernels
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]

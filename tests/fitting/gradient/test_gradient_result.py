@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from gradient_fits import TINY, ForeignModel, culture, gradient, load
 
 import organoid
-from organoid import FitError, ModelError, OrganoidError, SpikeRecording
+from organoid import FitError, SpikeRecording
 from organoid.fitting import FitResult, FreeRunSettings, GradientFit, GradientSettings
 from organoid.fitting.connectivity.inference import EDGE_COLUMNS
 from organoid.fitting.free_run.comparison import SCORE_NAMES
@@ -27,7 +26,6 @@ from organoid.models.simulators.dense_lif import LIFSimulator
 from organoid.models.simulators.event_driven import EventDrivenLIF
 from organoid.models.surrogate import ArcTan
 
-TINY = GradientSettings(n_steps=3, batch=4, window=0.2, warmup=0.1, free_run=False)
 TABLES = ("edges", "per_unit", "units", "electrodes", "curve")
 ENTRIES = (*TABLES, "scores", "free_run", "notes", "settings", "model", "loss")
 SCORES = {
@@ -43,56 +41,6 @@ SCORES = {
     "seconds",
     "peak_rss_mb",
 }
-
-
-def culture(duration: float = 30.0, seed: int = 0) -> SpikeRecording:
-    """Four units of different rates that burst together; positions, a name that is not ASCII, a note."""
-    rng = np.random.default_rng(seed)
-    onsets = np.arange(0.5, duration - 0.5, 1.0) + rng.uniform(0, 0.3, int(duration - 1))
-    times, units = [], []
-    for unit in range(4):
-        spikes = [rng.uniform(0, duration, rng.poisson(0.5 * duration))]
-        spikes += [onset + rng.uniform(0, 0.2, rng.poisson(3 + 2 * unit)) for onset in onsets]
-        times.append(np.concatenate(spikes))
-        units.append(np.full(times[-1].size, unit))
-    table = pd.DataFrame({"name": ["a", "b", "ü", ""], "x_um": [0.0, 20.0, 40.0, np.nan], "channel": [1, None, 3, 3]})
-    return SpikeRecording(
-        np.concatenate(times) + 5.0,
-        np.concatenate(units),
-        t_start=5.0,
-        t_stop=5.0 + duration,
-        units=table,
-        notes=("made up",),
-    )
-
-
-@pytest.fixture(scope="module")
-def rec() -> SpikeRecording:
-    return culture()
-
-
-@pytest.fixture(scope="module")
-def result(rec: SpikeRecording) -> GradientFit:
-    return gradient(rec, free_run=True, settings=dataclasses.replace(TINY, n_steps=40, learning_rate=0.03))
-
-
-@pytest.fixture
-def path(result: GradientFit, tmp_path: Path) -> Path:
-    result.save(tmp_path / "fit.h5")
-    return tmp_path / "fit.h5"
-
-
-def gradient(rec: SpikeRecording, **options: Any) -> GradientFit:
-    given = {"model": "lif", "loss": "van_rossum", "free_run": False, "settings": TINY, **options}
-    found = organoid.fit(rec, **given)
-    assert isinstance(found, GradientFit)
-    return found
-
-
-def load(path: Path) -> GradientFit:
-    found = organoid.load_fit(path)
-    assert isinstance(found, GradientFit)
-    return found
 
 
 # --- the whole path -----------------------------------------------------------------------------------------------
@@ -342,134 +290,3 @@ def test_settings_that_do_not_go_together(rec: SpikeRecording, options: dict[str
 def test_other_units_are_refused(rec: SpikeRecording, result: GradientFit) -> None:
     with pytest.raises(FitError, match="3 units"):
         result.predict(rec.select(units=[0, 1, 2]))
-
-
-# --- what cannot be saved, or was damaged -------------------------------------------------------------------------
-
-
-class Unregistered(LIF):
-    """A LIF network by another name."""
-
-
-@dataclass(frozen=True)
-class OwnLoss(VanRossum):
-    """A loss nobody registered."""
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"model": Unregistered(4, 0.002)}, "Unregistered"),
-        ({"loss": OwnLoss(0.002)}, "OwnLoss"),
-    ],
-)
-def test_what_no_file_could_bring_back_is_not_saved(
-    rec: SpikeRecording, tmp_path: Path, options: dict[str, Any], message: str
-) -> None:
-    fitted = gradient(rec, **options)
-    assert organoid.simulate(fitted, 2.0).n_units == 4
-    with pytest.raises(FitError, match=message):
-        fitted.save(tmp_path / "f.h5")
-    assert list(tmp_path.iterdir()) == []
-
-
-class ForeignModel(torch.nn.Module):
-    """A model of another kind: independent units with a rate; it keeps the contract and nothing else."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.n_units, self.dt = 4, 0.002
-        self.level = torch.nn.Parameter(torch.full((4,), -2.0))
-
-    def initial_state(self, batch: int = 1) -> tuple[torch.Tensor]:
-        return (self.level.new_zeros(batch, 4),)
-
-    def trajectory(self, x: Any, state: Any = None, *, forced: Any = None) -> Any:
-        from organoid.models import Trajectory
-
-        logits = self.level + x
-        return Trajectory((logits > 0).to(x) + 0 * logits, logits, state or self.initial_state(len(x)))
-
-    def noise(self, batch: int, n_steps: int, generator: torch.Generator) -> torch.Tensor:
-        return torch.randn(batch, n_steps, 4, generator=generator)
-
-    def step(self, x: Any, state: Any) -> Any:
-        return self.trajectory(x[:, None], state).spikes[:, 0], state
-
-    def run(self, x: Any, state: Any = None) -> Any:
-        out = self.trajectory(x, state)
-        return out.spikes, out.state
-
-
-def test_any_model_that_keeps_the_contract_runs_and_predicts(rec: SpikeRecording, tmp_path: Path) -> None:
-    fitted = gradient(rec, model=ForeignModel(), loss="likelihood")
-    assert fitted.predict(rec).shape == rec.counts(0.002).shape
-    simulated = organoid.simulate(fitted, 1.0)
-    assert simulated.metadata["network"]["trained"] == "ForeignModel"
-    with pytest.raises(FitError, match="ForeignModel"):
-        fitted.save(tmp_path / "f.h5")
-
-
-def test_a_model_without_a_free_form_predicts_and_says_what_it_cannot(rec: SpikeRecording) -> None:
-    fitted = gradient(rec, model=LIF(4, 0.002, spike=ArcTan().relaxed), free_run=True)
-    assert fitted.network is None and fitted.free_run == {}
-    assert any("cannot" in note or "not simulate" in note for note in fitted.notes)
-    assert fitted.predict(rec).shape == rec.counts(0.002).shape
-    with pytest.raises(ModelError):
-        organoid.simulate(fitted, 1.0)
-
-
-@pytest.mark.parametrize("entry", ENTRIES)
-def test_an_incomplete_fit_names_what_is_missing(path: Path, entry: str) -> None:
-    with h5py.File(path, "a") as h5:
-        del h5[entry]
-    with pytest.raises(FitError, match=entry):
-        organoid.load_fit(path)
-
-
-def _rewrite(name: str, value: Any) -> Callable[[h5py.File], None]:
-    def change(h5: h5py.File) -> None:
-        del h5[name]
-        h5[name] = value
-
-    return change
-
-
-def _attribute(group: str, name: str, value: Any) -> Callable[[h5py.File], None]:
-    def change(h5: h5py.File) -> None:
-        h5[group].attrs[name] = value
-
-    return change
-
-
-DAMAGE: dict[str, Callable[[h5py.File], None]] = {
-    "scores no mapping": _rewrite("scores", "[1, 2]"),
-    "notes no list": _rewrite("notes", "3"),
-    "settings no JSON": _rewrite("settings", "{"),
-    "free_run no mapping": _rewrite("free_run", "[]"),
-    "another shape": _rewrite("model/state/bias", np.zeros(5, dtype=np.float32)),
-    "network of another shape": _rewrite("network/weights", np.zeros((2, 5, 5))),
-    "network of text": _rewrite("network/bias", np.array([b"a"] * 4)),
-    "unknown loss": _attribute("loss", "name", "nothing"),
-    "unknown model": _attribute("model", "model", "nothing"),
-    "unknown kind of network": _attribute("network", "model", "nothing"),
-    "unknown kind of fit": _attribute("/", "fit_by", "guessing"),
-    "unknown settings of the loss": _attribute("loss", "settings", '{"nothing": 1}'),
-    "settings of the loss no JSON": _attribute("loss", "settings", "{"),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_fit_is_refused_in_words(path: Path, damage: str) -> None:
-    with h5py.File(path, "a") as h5:
-        DAMAGE[damage](h5)
-    with pytest.raises(OrganoidError) as caught:
-        organoid.load_fit(path)
-    assert len(str(caught.value)) > 20
-
-
-def test_a_fit_without_its_bin_width(path: Path) -> None:
-    with h5py.File(path, "a") as h5:
-        del h5.attrs["bin_width"]
-    with pytest.raises(FitError):
-        organoid.load_fit(path)

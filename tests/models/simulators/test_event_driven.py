@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from event_networks import lively
 from free_networks import CELLS, DT, N, raster, trained
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import kstest
 
 import organoid
-from organoid import ModelError, OrganoidError
+from organoid import OrganoidError
 from organoid.culture import serialization as culture_storage
 from organoid.models import LIF, AdaptiveLIFParameters, LIFParameters
 from organoid.models import serialization as model_storage
@@ -40,25 +41,6 @@ BIG = kernels.TILE + 75  # odd, and more than a tile
 def same_states(a: EventLIFState, b: EventLIFState) -> bool:
     scalars = all(getattr(a, k) == getattr(b, k) for k in ("key", "step", "activity", "synaptic_operations"))
     return scalars and all(getattr(a, k).tobytes() == getattr(b, k).tobytes() for k in ARRAYS)
-
-
-def wires(n: int, fan_out: int, rng: np.random.Generator, delays: tuple[float, float]) -> Connections:
-    """Random connections of both signs into two currents, some pairs twice, in no order."""
-    pre, post = rng.integers(0, n, (2, n * fan_out))
-    twice = rng.integers(0, pre.size, pre.size // 10)
-    pre, post = np.append(pre, pre[twice]), np.append(post, post[twice])
-    steps = rng.integers(delays[0], delays[1] + 1, pre.size)
-    return Connections(pre, post, rng.normal(0, 3 / fan_out, pre.size), steps * DT, rng.integers(0, 2, pre.size))
-
-
-def lively(
-    n: int = N, seed: int = 0, delays: tuple[int, int] = (2, 5), soft: bool = False, adapt: bool = True, **lif: Any
-) -> EventDrivenLIF:
-    rng = np.random.default_rng(seed)
-    cells: Any = LIFParameters(**{"refractory": 0.004, **lif})
-    cells = AdaptiveLIFParameters(cells, increment=0.2) if adapt else cells
-    bias = rng.uniform(1.0, 1.8, n)
-    return event_lif(n, DT, wires(n, min(n, 8), rng, delays), cells, bias=bias, soft=soft)
 
 
 # --- it is the trained model --------------------------------------------------------------------------------------
@@ -360,74 +342,3 @@ def test_the_page_on_large_networks_runs(capsys: pytest.CaptureFixture[str]) -> 
     exec(block.replace("10_000", "1_000").replace("8_000", "800"), names)  # the same in a tenth of the time
     assert 1 < names["rec"].n_spikes / 1000 < 100
     assert "synaptic operations" in capsys.readouterr().out
-
-
-# --- refusals -----------------------------------------------------------------------------------------------------
-
-PAIR = ([0, 1], [1, 0])
-
-
-@pytest.mark.parametrize(
-    ("connections", "words"),
-    [
-        (Connections([0, 1], [1], 0.1), "pre and post"),
-        (Connections([0, 9], [1, 0], 0.1), "pre runs from 0 to 9"),
-        (Connections([0, 1], [1, -1], 0.1), "post runs from -1"),
-        (Connections([0.5, 1.0], [1, 0], 0.1), "whole numbers"),
-        (Connections(*PAIR, [0.1, np.nan]), "NaN"),
-        (Connections(*PAIR, [0.1, 0.2, 0.3]), "weight has shape"),
-        (Connections(*PAIR, 0.1, delay=-1.0), "delays"),
-        (Connections(*PAIR, 0.1, delay=np.nan), "delays"),
-        (Connections(*PAIR, 0.1, delay=1e6), "delays"),
-        (Connections(*PAIR, 0.1, current=2), "current runs from 2"),
-    ],
-)
-def test_impossible_connections(connections: Connections, words: str) -> None:
-    with pytest.raises(ModelError, match=words):
-        event_lif(2, DT, connections)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"n_units": 0},
-        {"dt": 0.0},
-        {"bias": np.zeros(3)},
-        {"bias": np.nan},
-        {"rate_limit": 0.0},
-        {"parameters": LIFParameters(noise_sd=-1.0)},
-        {"parameters": LIFParameters(tau_syn=())},
-    ],
-)
-def test_impossible_networks(options: dict[str, Any]) -> None:
-    given: dict[str, Any] = {"n_units": 2, "dt": DT, "connections": Connections(*PAIR, 0.1), **options}
-    if given["n_units"] == 0:
-        given["connections"] = Connections([], [], 0.1)
-    with pytest.raises(ModelError):
-        event_lif(**given)
-
-
-def test_rows_that_would_write_elsewhere_are_refused() -> None:
-    network = lively()
-    rows = network.rows
-    for change in (
-        {"target": np.full_like(rows.target, 2 * N)},
-        {"start": rows.start[::-1].copy()},
-        {"start": rows.start[1:]},
-        {"delay": np.zeros(1, dtype=np.uint16)},
-        {"target": rows.target.astype(np.int64)},
-        {"weight": rows.weight.astype(np.float64)},
-        {"weight": rows.weight[1:]},
-    ):
-        with pytest.raises(ModelError):
-            EventDrivenLIF(network.parameters, rows._replace(**change))
-
-
-def test_more_receivers_than_there_are() -> None:
-    with pytest.raises(ModelError, match="fan_out 5"):
-        random_connections(5, 5)
-
-
-def test_models_of_other_kinds_have_no_event_form() -> None:
-    with pytest.raises(ModelError, match="expected"):
-        to_event_driven(organoid.models.AdEx(3, DT))  # type: ignore[attr-defined]
