@@ -36,6 +36,11 @@ def check_model(model: SpikingModel, *, seed: int = 0) -> None:
     ------
     ModelError
         Naming the first rule that is broken and what was seen.
+
+    Examples
+    --------
+    >>> import organoid
+    >>> organoid.check_model(organoid.models.LIF(4, 0.001))  # raises where a rule is broken
     """
     _check_attributes(model)
     x = _input(model, seed)

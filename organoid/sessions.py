@@ -93,6 +93,17 @@ def replay(
     FileNotFoundError
     OrganoidError
         If it is no journal, or its protocol or device cannot be built again.
+
+    Examples
+    --------
+    >>> import tempfile, organoid
+    >>> from organoid.protocols.periodic_pulses import PeriodicPulses
+    >>> culture = organoid.SimulatedCulture(organoid.preset("bursting_culture"))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     session = organoid.run_session(PeriodicPulses(), culture, 2.0, journal=f"{folder}/session.h5")
+    ...     report = organoid.replay(f"{folder}/session.h5")
+    >>> report.status
+    'same'
     """
     return replay_with(
         path,
@@ -140,8 +151,11 @@ def run_sessions(
 
     Examples
     --------
-    >>> culture = organoid.SimulatedCulture(organoid.preset("bursting_culture"))  # doctest: +SKIP
-    >>> sessions = organoid.run_sessions(PeriodicPulses(), culture, 60.0, seeds=range(64))  # doctest: +SKIP
+    >>> import organoid
+    >>> from organoid.protocols.periodic_pulses import PeriodicPulses
+    >>> culture = organoid.SimulatedCulture(organoid.preset("bursting_culture"))
+    >>> len(organoid.run_sessions(PeriodicPulses(), culture, 1.0, seeds=range(4)))
+    4
     """
     given = None if seeds is None else [check_seed(seed) for seed in seeds]
     lists = {"protocols": _listed(protocols), "devices": _listed(devices), "seeds": given, "journals": journals}

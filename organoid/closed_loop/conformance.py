@@ -54,6 +54,11 @@ def check_device(device: Device, *, seconds: float = 1.0, seed: int = 0) -> None
     ------
     DeviceError
         Naming the first rule that is broken and what was seen.
+
+    Examples
+    --------
+    >>> import organoid
+    >>> organoid.check_device(organoid.SimulatedCulture(organoid.preset("bursting_culture")), seconds=0.5)
     """
     _check_info(device.info)
     end = int(Fraction(str(seconds)) * device.info.frame_rate)

@@ -138,6 +138,15 @@ def run_session(
     Ctrl-C, a termination signal and any exception empty the device's queue, close journal (outcome
     "interrupted" or "failed") and device, and are raised again. After a hard kill only the device itself
     can stop: pulses it has queued are still given.
+
+    Examples
+    --------
+    >>> import organoid
+    >>> from organoid.protocols.periodic_pulses import PeriodicPulses
+    >>> culture = organoid.SimulatedCulture(organoid.preset("bursting_culture"))
+    >>> session = organoid.run_session(PeriodicPulses(), culture, 2.0, seed=1)
+    >>> session.recording.duration
+    2.0
     """
     if on_missed not in ("record", "raise"):
         raise SessionError(f"on_missed is {on_missed!r}; choices: 'record', 'raise'")

@@ -69,6 +69,13 @@ def simulate(
     ------
     ModelError, StimulationError
         If the network, the duration or a stimulus cannot be used.
+
+    Examples
+    --------
+    >>> import organoid
+    >>> recording = organoid.simulate(organoid.preset("bursting_culture"), 2.0, seed=1)
+    >>> recording.duration
+    2.0
     """
     source = find_source(network_or_result)
     electrodes = source.electrodes

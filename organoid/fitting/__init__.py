@@ -106,9 +106,12 @@ def fit(
 
     Examples
     --------
-    >>> import organoid
-    >>> rec = organoid.read_recording("sample_data/bursting_culture.h5")  # doctest: +SKIP
-    >>> result = organoid.fit(rec, free_run=False)  # doctest: +SKIP
+    >>> import numpy as np, organoid
+    >>> rng = np.random.default_rng(0)
+    >>> rec = organoid.SpikeRecording(rng.uniform(0, 20, 400), rng.integers(0, 3, 400), t_stop=20.0)
+    >>> result = organoid.fit(rec, free_run=False)
+    >>> result.network.n_units
+    3
     """
     method = method_for(model, loss)
     options = settings_for(method, settings, by_name)

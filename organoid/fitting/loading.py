@@ -31,6 +31,18 @@ def load_fit(path: str | PathLike[str]) -> Fit:
     FileNotFoundError
     FitError
         If the file is no fit; says what it is.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, organoid
+    >>> rng = np.random.default_rng(0)
+    >>> rec = organoid.SpikeRecording(rng.uniform(0, 20, 400), rng.integers(0, 3, 400), t_stop=20.0)
+    >>> result = organoid.fit(rec, free_run=False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result.save(f"{folder}/fit.h5")
+    ...     again = organoid.load_fit(f"{folder}/fit.h5")
+    >>> again.network.describe() == result.network.describe()
+    True
     """
     file = Path(path)
     if not file.is_file():

@@ -188,6 +188,17 @@ class FitResult(Fit):
     evoked : dict
         How responses to pulses were calibrated, and how good they are on pulses that were held out (see
         `organoid.fitting.evoked.scores.score_responses`); empty where they were not.
+
+    Examples
+    --------
+    >>> import numpy as np, organoid
+    >>> rng = np.random.default_rng(0)
+    >>> rec = organoid.SpikeRecording(rng.uniform(0, 20, 400), rng.integers(0, 3, 400), t_stop=20.0)
+    >>> result = organoid.fit(rec, free_run=False)
+    >>> result.predict(rec).shape  # expected counts in bins of 1 ms
+    (20000, 3)
+    >>> list(result.edges.columns[:4])
+    ['pre', 'post', 'weight', 'se']
     """
 
     network: FittedNetwork

@@ -71,6 +71,14 @@ def write_report(
         If there is nothing to report on.
     OSError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile, organoid
+    >>> recording = organoid.simulate(organoid.preset("bursting_culture"), 20.0, seed=1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     organoid.write_report(f"{folder}/report.html", recording=recording).name
+    'report.html'
     """
     given = {"recording": recording, "fit": fit, "simulated": simulated, "gradient": gradient, "session": session}
     more: dict[str, Any] = {"methods": methods, "tables": tables, "script": script, "home": home}
