@@ -27,6 +27,7 @@ _HOME = {
     "StimulationError": "organoid.errors",
     "DeviceError": "organoid.errors",
     "DeadlineError": "organoid.errors",
+    "RunawayError": "organoid.errors",
     "ProtocolError": "organoid.errors",
     "fit": "organoid.fitting",
     "fit_wells": "organoid.wells",
@@ -80,6 +81,7 @@ if _TYPE_CHECKING:
         OrganoidError,
         ProtocolError,
         RecordingError,
+        RunawayError,
         StimulationError,
     )
     from organoid.fitting import FitResult, fit, load_fit
@@ -105,6 +107,7 @@ __all__ = [
     "Pulse",
     "PulseTrain",
     "RecordingError",
+    "RunawayError",
     "SimulatedCulture",
     "SpikeRecording",
     "StimulationError",

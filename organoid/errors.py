@@ -28,6 +28,10 @@ class DeviceError(OrganoidError, RuntimeError):
     """A device failed or breaks the device contract."""
 
 
+class RunawayError(OrganoidError, RuntimeError):
+    """A culture fires far beyond what it ever did by itself; stimulation was stopped."""
+
+
 class DeadlineError(OrganoidError, TimeoutError):
     """A closed-loop tick came too late."""
 

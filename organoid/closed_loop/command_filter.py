@@ -57,6 +57,7 @@ class CommandFilter:
         info = device.info
         self._frame_rate = info.frame_rate
         self._guard = StimulationGuard(info.profile)
+        self.warnings: dict[str, None] = {}  # of pulses that were given, each once, in order
         self._guard_frames = info.profile.frame_rate / info.frame_rate
 
     def pass_on(self, commands: Sequence[Command], now: int, latency: float) -> list[CommandOutcome]:
@@ -98,6 +99,8 @@ class CommandFilter:
         if due >= self._end and self._guard.check(command.pulse):
             return replace(fate, reason=f"due at frame {due}, but the session ends at frame {self._end}")
         verdict = self._guard.admit(command.pulse, self._on_guard_clock(due))
+        if verdict.warning:
+            self.warnings[verdict.warning] = None
         return replace(fate, accepted=verdict.accepted, stage=schema.AT_GUARD, reason=verdict.reason)
 
     def _settle(self, fate: CommandOutcome, receipt: Receipt, now: int) -> CommandOutcome:

@@ -32,9 +32,11 @@ from organoid.closed_loop.journal.reader import Session, session_from
 from organoid.closed_loop.journal.writer import Header, Journal
 from organoid.closed_loop.latency import LatencyProfile, latency_profile
 from organoid.closed_loop.random_streams import check_seed, stream
+from organoid.closed_loop.runaway import FACTOR, RunawayWatch, highest_rate
 from organoid.closed_loop.termination import termination_as_exit
 from organoid.closed_loop.ticks import TickClock
 from organoid.errors import DeadlineError, DeviceError, SessionError
+from organoid.recording import SpikeRecording
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Plan:
     latency: LatencyProfile
     deliver: bool
     raise_when_missed: bool
+    highest_rate: float | None = None  # spikes/s of all units, see `RunawayWatch`
     cut: tuple[int, int] | None = None  # (ticks, frame) at which to stop early, in a replay
 
     def with_seed(self, seed: int) -> "Plan":
@@ -71,6 +74,7 @@ class Plan:
             "frame_rate_hz": str(self.clock.frame_rate),
             "deliver": self.deliver,
             "on_missed": "raise" if self.raise_when_missed else "record",
+            "runaway_limit_hz": None if self.highest_rate is None else FACTOR * self.highest_rate,
             "latency": {
                 "name": self.latency.name,
                 "probabilities": list(self.latency.probabilities),
@@ -90,6 +94,7 @@ def run_session(
     latency: str | LatencyProfile = "ideal",
     deliver: bool = True,
     on_missed: str = "record",
+    reference: SpikeRecording | float | None = None,
     progress: bool | None = None,
 ) -> Session:
     """Run a protocol on a device.
@@ -116,6 +121,9 @@ def run_session(
         False is the control "open circuit": the protocol decides, the guard judges, no pulse is given.
     on_missed : {"record", "raise"}
         What to do when a command comes later than the next tick.
+    reference : SpikeRecording or float (spikes/s), optional
+        A recording of the culture without pulses, or the highest rate of all its units over 2 s. A session that fires
+        above five times that rate for 2 s is stopped. Without it nobody outside the device watches.
     progress : bool, optional
         Progress bar on stderr; default: where stderr is a terminal.
 
@@ -132,6 +140,8 @@ def run_session(
         and tick.
     DeviceError, DeadlineError
         If the device breaks its contract; if a deadline is missed and ``on_missed="raise"``.
+    RunawayError
+        If the culture runs away from its `reference`.
 
     Notes
     -----
@@ -151,7 +161,8 @@ def run_session(
     if on_missed not in ("record", "raise"):
         raise SessionError(f"on_missed is {on_missed!r}; choices: 'record', 'raise'")
     clock = TickClock.of(device.info.frame_rate, CheckedProtocol(protocol).tick_rate, duration)
-    plan = Plan(clock, check_seed(seed), latency_profile(latency), bool(deliver), on_missed == "raise")
+    highest = None if reference is None else highest_rate(reference)
+    plan = Plan(clock, check_seed(seed), latency_profile(latency), bool(deliver), on_missed == "raise", highest)
     return run_plan(protocol, device, plan, None if journal is None else Path(journal), observers, progress)
 
 
@@ -188,6 +199,7 @@ class _Run:
         self._rate = self._info.frame_rate.as_integer_ratio()
         self._next, self._n_ticks = plan.clock.boundary(1), 0
         self._gate = CommandFilter(device, plan.clock.end_frame, plan.deliver)
+        self._watch = None if plan.highest_rate is None else RunawayWatch(plan.highest_rate)
         self._pending: list[tuple[int, Command]] = []
         self._counts: Counter[str] = Counter()
         self._frame, self._started = 0, False
@@ -215,6 +227,8 @@ class _Run:
     def _stop(self, outcome: dict[str, Any]) -> None:
         """Stop stimulation first, then save, then let go of the device."""
         outcome |= {"n_ticks": self._n_ticks, "stop_s": self._seconds(self._frame)}
+        if self._gate.warnings:
+            outcome["warnings"] = list(self._gate.warnings)
         if self._started and isinstance(self._device, Metered) and (work := dict(self._device.work())):
             per_s = {f"{name}_per_s": value / (outcome["stop_s"] or 1.0) for name, value in work.items()}
             outcome["work"] = {**work, **per_s}
@@ -278,6 +292,8 @@ class _Run:
             self._journal.delivered(delivered, self._claim(delivered))
             self._counts["delivered"] += 1
         self._frame = block.stop_frame
+        if self._watch is not None:
+            self._watch.add(self._seconds(self._frame), block.spike_units.size)
         if block.stop_frame < until:
             self._device.advance(until)
             raise DeviceError(f"the device stopped at frame {block.stop_frame} of {until} without giving a reason")

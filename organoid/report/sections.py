@@ -91,6 +91,8 @@ def _warnings(fit: Any, gradient: Any, session: Any) -> Iterator[Note]:
     if outcome.get("status") not in (None, "completed"):
         why = f" ({outcome['error']})" if outcome.get("error") else ""
         yield Note("Session", f"The session did not complete: {outcome['status']}{why}.", True)
+    for text in outcome.get("warnings") or ():
+        yield Note("Session", str(text), True)
     yield from _command_notes(session, dict(outcome.get("commands") or {}))
     device = dict(getattr(session, "header", None) or {}).get("device")
     for text in (device or {}).get("warnings", ()) if isinstance(device, dict) else ():

@@ -1,5 +1,6 @@
 """Stimuli and their limits: pulses, trains, device profiles and the guard."""
 
+from organoid.stimulation.charge import charge_density, shannon_k
 from organoid.stimulation.guard import GuardHistory, StimulationGuard, Verdict
 from organoid.stimulation.profiles import PROFILES, DeviceProfile, device_profile, register_profile
 from organoid.stimulation.pulses import Phase, Pulse, PulseTrain, RecordedPulse
@@ -15,8 +16,10 @@ __all__ = [
     "RecordedPulse",
     "StimulationGuard",
     "Verdict",
+    "charge_density",
     "device_profile",
     "pulses_from_table",
     "register_profile",
+    "shannon_k",
     "stimulus_table",
 ]

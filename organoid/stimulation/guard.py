@@ -1,16 +1,15 @@
 """The guard: every pulse passes it before it may reach a culture, simulated or living."""
 
 from bisect import bisect_left, insort
-from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
 from organoid.errors import StimulationError
+from organoid.stimulation.charge import shannon_warning
+from organoid.stimulation.electrode_doses import ElectrodeDoses
 from organoid.stimulation.profiles import DeviceProfile, device_profile
+from organoid.stimulation.pulse_rules import RULES, SLACK
 from organoid.stimulation.pulses import Pulse
 
-_SLACK = 1e-9
-_ON_GRID = 1e-6
 _DOSE_QUANTUM = 1e-18
 _KNOWN = 256  # pulses whose shape is remembered as allowed; a protocol gives few different ones
 
@@ -26,11 +25,14 @@ class Verdict:
         One sentence with numbers where it is refused, else empty.
     limit : str
         The violated field of `DeviceProfile` where it is refused, else empty.
+    warning : str
+        One sentence where it may be given and yet deserves a thought, else empty.
     """
 
     accepted: bool
     reason: str = ""
     limit: str = ""
+    warning: str = ""
 
     def __bool__(self) -> bool:
         return self.accepted
@@ -51,11 +53,14 @@ class GuardHistory:
         Dose given so far in whole 1e-18 C (or V s), so that taking a pulse back is exact.
     net_quanta : tuple of (electrode, quanta)
         Signed sum of the pulses' net areas, electrodes in order; those at 0 are left out.
+    electrode_quanta : tuple of (electrode, second, quanta)
+        What each electrode was given in each second of the last hour.
     """
 
     pulses: tuple[tuple[int, int, tuple[int, ...]], ...] = ()
     dose_quanta: int = 0
     net_quanta: tuple[tuple[int, int], ...] = ()
+    electrode_quanta: tuple[tuple[int, int, int], ...] = ()
 
     @property
     def dose(self) -> float:
@@ -67,7 +72,7 @@ class StimulationGuard:
     """Check pulses against a device's limits.
 
     `check` only looks; `admit` checks and remembers, so that rates, overlaps, the session's
-    dose and each electrode's net charge are counted over the pulses that were admitted.
+    dose and each electrode's dose and net charge are counted over the pulses that were admitted.
 
     Parameters
     ----------
@@ -88,20 +93,22 @@ class StimulationGuard:
         self._pulses: list[tuple[int, int, tuple[int, ...]]] = []
         self._dose_quanta = 0
         self._net_quanta: dict[int, int] = {}
+        self._doses = ElectrodeDoses(self.profile, _DOSE_QUANTUM)
         self._longest = 0
-        self._allowed: set[Pulse] = set()
+        self._allowed: dict[Pulse, Verdict] = {}
 
     @property
     def history(self) -> GuardHistory:
         """What was admitted so far."""
         net = tuple(sorted((electrode, quanta) for electrode, quanta in self._net_quanta.items() if quanta))
-        return GuardHistory(tuple(self._pulses), self._dose_quanta, net)
+        return GuardHistory(tuple(self._pulses), self._dose_quanta, net, self._doses.entries())
 
     def restore(self, history: GuardHistory) -> None:
         """Put a `history` back."""
         self._pulses = list(history.pulses)
         self._dose_quanta = history.dose_quanta
         self._net_quanta = dict(history.net_quanta)
+        self._doses.restore(history.electrode_quanta)
         self._longest = max((stop - start for start, stop, _ in self._pulses), default=0)
 
     def check(self, pulse: Pulse, at_frame: int | None = None) -> Verdict:
@@ -111,29 +118,32 @@ class StimulationGuard:
         ----------
         pulse : Pulse
         at_frame : int, optional
-            Start; without it, rates and overlaps with other pulses are not looked at.
+            Start; without it, rates, overlaps with other pulses, and doses of a minute and an hour are not looked at.
 
         Returns
         -------
         Verdict
         """
-        verdict = self._check_shape(pulse) and self._check_dose(pulse) and self._check_net(pulse)
+        shape = self._check_shape(pulse)
+        verdict = shape and self._check_dose(pulse) and self._check_net(pulse)
         if verdict and at_frame is not None:
-            verdict = self._check_neighbours(pulse, at_frame)
-        return verdict
+            verdict = self._check_electrode_doses(pulse, at_frame) and self._check_neighbours(pulse, at_frame)
+        return shape if verdict else verdict
 
     def _check_shape(self, pulse: Pulse) -> Verdict:
         """Apply the rules that look at nothing but the pulse, to each pulse once."""
-        if pulse in self._allowed:
-            return _ACCEPTED
-        for limit, rule in _RULES:
+        known = self._allowed.get(pulse)
+        if known is not None:
+            return known
+        for limit, rule in RULES:
             reason = rule(pulse, self.profile)
             if reason:
                 return Verdict(False, reason, limit)
         if len(self._allowed) == _KNOWN:
             self._allowed.clear()
-        self._allowed.add(pulse)
-        return _ACCEPTED
+        warning = shannon_warning(pulse, self.profile.electrode_area_um2)
+        self._allowed[pulse] = Verdict(True, warning=warning) if warning else _ACCEPTED
+        return self._allowed[pulse]
 
     def admit(self, pulse: Pulse, at_frame: int) -> Verdict:
         """Check a pulse that starts at `at_frame` and, where it may be given, remember it."""
@@ -142,7 +152,7 @@ class StimulationGuard:
             entry = self._entry(pulse, at_frame)
             insort(self._pulses, entry)
             self._longest = max(self._longest, entry[1] - entry[0])
-            self._count(pulse, 1)
+            self._count(pulse, at_frame, 1)
         return verdict
 
     def release(self, pulse: Pulse, at_frame: int) -> None:
@@ -152,19 +162,21 @@ class StimulationGuard:
         if index == len(self._pulses) or self._pulses[index] != entry:
             raise StimulationError(f"no pulse on electrodes {pulse.electrodes} was admitted for frame {at_frame}")
         del self._pulses[index]
-        self._count(pulse, -1)
+        self._count(pulse, at_frame, -1)
 
-    def _count(self, pulse: Pulse, sign: int) -> None:
+    def _count(self, pulse: Pulse, at_frame: int, sign: int) -> None:
         self._dose_quanta += sign * _quanta(pulse.dose)
+        self._doses.add(pulse.electrodes, at_frame, sign * _electrode_quanta(pulse))
         net = sign * _quanta(pulse.net_area)
         if net:
             for electrode in pulse.electrodes:
                 self._net_quanta[electrode] = self._net_quanta.get(electrode, 0) + net
 
     def forget(self, before_frame: int) -> None:
-        """Forget pulses too old to matter for any pulse at or after `before_frame`; dose and net charge stay."""
+        """Forget pulses too old to matter for any pulse at or after `before_frame`; sums over a session stay."""
         horizon = before_frame - max(self.profile.min_interval_frames, self._longest)
         del self._pulses[: bisect_left(self._pulses, (horizon,))]
+        self._doses.forget(before_frame)
 
     def earliest_free(self, pulse: Pulse, at_frame: int) -> int:
         """Return the first frame, `at_frame` or later, when none of the pulse's electrodes is busy."""
@@ -184,13 +196,26 @@ class StimulationGuard:
     def _check_dose(self, pulse: Pulse) -> Verdict:
         limit = self.profile.max_session_dose
         after = (self._dose_quanta + _quanta(pulse.dose)) * _DOSE_QUANTUM
-        if limit is None or after <= limit * (1 + _SLACK):
+        if limit is None or after <= limit * (1 + SLACK):
             return _ACCEPTED
         return Verdict(
             False,
             f"with this pulse the session's dose would be {after:g} {self.profile.area_unit}; "
             f"{self.profile.name} allows {limit:g} {self.profile.area_unit}",
             "max_session_dose",
+        )
+
+    def _check_electrode_doses(self, pulse: Pulse, at_frame: int) -> Verdict:
+        found = self._doses.beyond(pulse.electrodes, at_frame, _electrode_quanta(pulse))
+        if found is None:
+            return _ACCEPTED
+        electrode, quanta, rule = found
+        unit = self.profile.area_unit
+        return Verdict(
+            False,
+            f"with this pulse electrode {electrode} would have been given {quanta * _DOSE_QUANTUM:g} {unit} in one "
+            f"{rule.span}; {self.profile.name} allows {rule.limit:g} {unit}",
+            rule.name,
         )
 
     def _check_net(self, pulse: Pulse) -> Verdict:
@@ -258,117 +283,6 @@ def _quanta(area: float) -> int:
     return round(area / _DOSE_QUANTUM)
 
 
-def _unit(pulse: Pulse, profile: DeviceProfile) -> str:
-    names = {"A": "current (A)", "V": "voltage (V)"}
-    if pulse.unit == profile.unit:
-        return ""
-    return f"the pulse is a {names[pulse.unit]} pulse; {profile.name} gives {names[profile.unit]}"
-
-
-def _electrode_exists(pulse: Pulse, profile: DeviceProfile) -> str:
-    if profile.allowed_electrodes is None:
-        return ""
-    missing = sorted(set(pulse.electrodes) - profile.allowed_electrodes)
-    if not missing:
-        return ""
-    return f"electrode {missing[0]} does not exist on {profile.name}, which has {len(profile.allowed_electrodes)}"
-
-
-def _electrode_forbidden(pulse: Pulse, profile: DeviceProfile) -> str:
-    refused = sorted(set(pulse.electrodes) & profile.forbidden_electrodes)
-    return f"electrode {refused[0]} of {profile.name} must not be stimulated" if refused else ""
-
-
-def _simultaneous(pulse: Pulse, profile: DeviceProfile) -> str:
-    if profile.max_simultaneous is None or len(pulse.electrodes) <= profile.max_simultaneous:
-        return ""
-    return f"the pulse uses {len(pulse.electrodes)} electrodes; {profile.name} allows {profile.max_simultaneous}"
-
-
-def _phase_count(pulse: Pulse, profile: DeviceProfile) -> str:
-    if len(pulse.phases) <= profile.max_phases:
-        return ""
-    return f"the pulse has {len(pulse.phases)} phases; {profile.name} allows {profile.max_phases}"
-
-
-def _amplitude(pulse: Pulse, profile: DeviceProfile) -> str:
-    if pulse.peak <= profile.max_amplitude * (1 + _SLACK):
-        return ""
-    return f"amplitude {pulse.peak:g} {pulse.unit}; {profile.name} allows {profile.max_amplitude:g} {profile.unit}"
-
-
-def _amplitude_grid(pulse: Pulse, profile: DeviceProfile) -> str:
-    step = profile.amplitude_step
-    if step is None:
-        return ""
-    for phase in pulse.phases:
-        if not _on_grid(phase.amplitude, step):
-            nearest = round(phase.amplitude / step) * step
-            return (
-                f"amplitude {phase.amplitude:g} {pulse.unit} is not a whole number of {step:g} {pulse.unit} steps "
-                f"of {profile.name}; the nearest is {nearest:g} {pulse.unit}"
-            )
-    return ""
-
-
-def _width(pulse: Pulse, profile: DeviceProfile, limit: str) -> str:
-    for phase in pulse.phases:
-        width = phase.width_s
-        broken = {
-            "width_grid": not _on_grid(width, profile.width_grid),
-            "min_width": width < profile.min_width * (1 - _SLACK),
-            "max_width": width > profile.max_width * (1 + _SLACK),
-        }[limit]
-        if broken:
-            return (
-                f"a phase lasts {1e6 * width:g} us; {profile.name} allows {1e6 * profile.min_width:g} to "
-                f"{1e6 * profile.max_width:g} us in steps of {1e6 * profile.width_grid:g} us"
-            )
-    return ""
-
-
-def _phase_charge(pulse: Pulse, profile: DeviceProfile) -> str:
-    limit = profile.max_phase_charge
-    largest = max(abs(area) for area in pulse.areas)
-    if limit is None or pulse.unit != "A" or largest <= limit * (1 + _SLACK):
-        return ""
-    return f"a phase carries {1e9 * largest:g} nC; {profile.name} allows {1e9 * limit:g} nC"
-
-
-def _balance(pulse: Pulse, profile: DeviceProfile) -> str:
-    largest = max(abs(area) for area in pulse.areas)
-    if abs(pulse.net_area) <= (profile.balance_tolerance + _SLACK) * largest:
-        return ""
-    return (
-        f"the pulse is not balanced: {pulse.net_area:g} {profile.area_unit} is left of a largest phase of "
-        f"{largest:g} {profile.area_unit}; {profile.name} allows {profile.balance_tolerance:g} of it"
-    )
-
-
-def _alternation(pulse: Pulse, profile: DeviceProfile) -> str:
-    signs = [phase.amplitude > 0 for phase in pulse.phases if phase.amplitude]
-    if all(a != b for a, b in pairwise(signs)):
-        return ""
-    return f"two phases in a row have the same sign; {profile.name} expects phases of alternating sign"
-
-
-def _on_grid(value: float, step: float) -> bool:
-    steps = value / step
-    return abs(steps - round(steps)) <= _ON_GRID
-
-
-_RULES: tuple[tuple[str, Callable[[Pulse, DeviceProfile], str]], ...] = (
-    ("unit", _unit),
-    ("allowed_electrodes", _electrode_exists),
-    ("forbidden_electrodes", _electrode_forbidden),
-    ("max_simultaneous", _simultaneous),
-    ("max_phases", _phase_count),
-    ("min_width", lambda pulse, profile: _width(pulse, profile, "min_width")),
-    ("max_width", lambda pulse, profile: _width(pulse, profile, "max_width")),
-    ("width_grid", lambda pulse, profile: _width(pulse, profile, "width_grid")),
-    ("max_amplitude", _amplitude),
-    ("amplitude_step", _amplitude_grid),
-    ("max_phase_charge", _phase_charge),
-    ("alternation", _alternation),
-    ("balance_tolerance", _balance),
-)
+def _electrode_quanta(pulse: Pulse) -> int:
+    """Return what a pulse gives to each of its electrodes."""
+    return _quanta(sum(abs(area) for area in pulse.areas))

@@ -47,6 +47,12 @@ class DeviceProfile:
     max_net_charge : float or None, C or V s
         Largest size of the signed sum of net areas over a session, for each electrode. It does not decay:
         how fast an electrode discharges depends on the chip, and to count none is the careful side.
+    max_minute_dose, max_hour_dose : float or None, C or V s
+        Sum of all phases' sizes through each electrode in any minute, and in any hour, of a session.
+    electrode_area_um2 : float or None, um2
+        Geometric area of an electrode; None where it is unknown. Charge density is then not judged.
+    max_charge_density_uc_cm2 : float or None, uC/cm2
+        Through one electrode in one phase; current devices only.
     """
 
     name: str
@@ -66,6 +72,10 @@ class DeviceProfile:
     max_session_dose: float | None = None
     amplitude_step: float | None = None
     max_net_charge: float | None = None
+    max_minute_dose: float | None = None
+    max_hour_dose: float | None = None
+    electrode_area_um2: float | None = None
+    max_charge_density_uc_cm2: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "frame_rate", Fraction(self.frame_rate))
@@ -86,9 +96,13 @@ class DeviceProfile:
                 f"profile {self.name!r} has widths {self.min_width} to {self.max_width} s and balance tolerance "
                 f"{self.balance_tolerance}; expected min_width <= max_width and a tolerance of 0 or more"
             )
-        if self.max_net_charge is not None and not self.max_net_charge >= 0:
+        for name in ("max_net_charge", "max_minute_dose", "max_hour_dose", "max_charge_density_uc_cm2"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise StimulationError(f"profile {self.name!r} has {name} {value}; expected 0 or more, or None")
+        if self.electrode_area_um2 is not None and not self.electrode_area_um2 > 0:
             raise StimulationError(
-                f"profile {self.name!r} has max_net_charge {self.max_net_charge}; expected 0 or more, or None"
+                f"profile {self.name!r} has electrode_area_um2 {self.electrode_area_um2}; expected more than 0, or None"
             )
 
     @property
@@ -171,6 +185,10 @@ def device_profile(name: "str | DeviceProfile") -> DeviceProfile:
 
 # Net charge, in every profile: a choice. It is what one largest phase may carry, so that what imbalance
 # leaves behind takes no electrode further from rest than a single allowed phase does.
+# Doses of a minute and an hour, in every profile: choices. About 40 of the largest biphasic pulses a second for a
+# minute, 7 a second for an hour.
+# The electrode of the first profile is a disc of 30 um, a common size on arrays of 60; its limit of charge density is a
+# choice between those given for platinum (0.4 mC/cm2) and for rough titanium nitride (several mC/cm2).
 # All other numbers of this profile are choices: wide enough for the pulses of the other current profiles.
 register_profile(
     DeviceProfile(
@@ -187,6 +205,10 @@ register_profile(
         max_rate=500.0,
         max_session_dose=10e-3,
         max_net_charge=4e-9,
+        max_minute_dose=20e-6,
+        max_hour_dose=200e-6,
+        electrode_area_um2=707.0,
+        max_charge_density_uc_cm2=1000.0,
     )
 )
 
@@ -209,6 +231,8 @@ register_profile(
         forbidden_electrodes=frozenset({0, 7, 56, 63}),
         max_session_dose=10e-3,
         max_net_charge=3e-9,
+        max_minute_dose=15e-6,
+        max_hour_dose=150e-6,
     )
 )
 
@@ -231,5 +255,7 @@ register_profile(
         max_session_dose=1_000.0,
         amplitude_step=2.9e-3,
         max_net_charge=4.5e-3,
+        max_minute_dose=1.0,
+        max_hour_dose=10.0,
     )
 )

@@ -165,8 +165,8 @@ def session_summary(path: str | PathLike[str]) -> dict[str, Any]:
     -------
     dict
         status ("completed", "failed", "interrupted", or "running" where the writer was killed or still runs), error,
-        protocol, device, seed, n_ticks, commands (counts), rejected (stage, reason, n), late, lateness_ms, missed and
-        values.
+        protocol, device, seed, n_ticks, commands (counts), rejected (stage, reason, n), late, lateness_ms, missed,
+        values, and warnings about pulses that were given.
     """
     with open_journal(Path(path)) as h5:
         header = json.loads(h5[schema.HEADER].asstr()[()])
@@ -186,6 +186,7 @@ def session_summary(path: str | PathLike[str]) -> dict[str, Any]:
         "lateness_ms": lateness(commands, header),
         "missed": int(deadlines["missed"].sum()),
         "values": outcome.get("values") or {},
+        "warnings": outcome.get("warnings") or [],
     }
 
 
