@@ -149,7 +149,7 @@ class _Target:
         """Return the bins of the pulses of an electrode in a session that were answered; of those to fit, or of all."""
         one = self.sessions[s]
         mine = one.electrodes == int(self.basis.electrodes[electrode])
-        return one.bins[mine & (self.strengths[s] > 0) & (one.training | (not fitted))]
+        return np.asarray(one.bins[mine & (self.strengths[s] > 0) & (one.training | (not fitted))])
 
     def after_pulses(self, spikes: Sequence[Spikes], electrode: int, *, fitted: bool) -> Histogram:
         """Count what follows the answered pulses of an electrode, in one copy of all sessions.
