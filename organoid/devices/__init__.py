@@ -1,6 +1,7 @@
 """Devices a protocol can run on, by name."""
 
 from organoid.closed_loop.contracts import Device
+from organoid.culture.readout import Readout
 from organoid.devices.cortical_labs import CorticalLabs
 from organoid.devices.replayed_recording import ReplayedRecording
 from organoid.devices.simulated_culture import CultureSnapshot, SimulatedCulture
@@ -11,4 +12,4 @@ DEVICES: dict[str, type[Device]] = {
     "cortical_labs": CorticalLabs,
 }
 
-__all__ = ["DEVICES", "CorticalLabs", "CultureSnapshot", "ReplayedRecording", "SimulatedCulture"]
+__all__ = ["DEVICES", "CorticalLabs", "CultureSnapshot", "Readout", "ReplayedRecording", "SimulatedCulture"]

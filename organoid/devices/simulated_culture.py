@@ -15,6 +15,7 @@ from organoid.closed_loop.contracts import Block, Command, Delivered, DeviceInfo
 from organoid.culture.calibration import GAINS, StimulationCalibration, drawn_calibration
 from organoid.culture.energy import fan_out
 from organoid.culture.geometry import place
+from organoid.culture.readout import Detector, Readout, ReadoutState
 from organoid.culture.recruitment import TIRING, Recruitment
 from organoid.culture.running import RunningCultures, network_of
 from organoid.culture.serialization import can_store, read_network, read_settings, write_network, write_settings
@@ -29,7 +30,7 @@ from organoid.recording.validation import electrode_table, unit_table
 from organoid.stimulation import DeviceProfile, GuardHistory, Pulse, device_profile
 
 _NETWORK, _UNITS, _ELECTRODES, _PROFILE, _BLANKING = "network", "units", "electrodes", "profile", "blanking_s"
-_RESPONSE = "response"
+_RESPONSE, _READOUT = "response", "readout"
 AS_GIVEN, ENSEMBLE = "as given", "ensemble"
 
 
@@ -45,6 +46,7 @@ class CultureSnapshot:
         Pulses whose blanking may still last.
     guard : GuardHistory
     n_commands, n_blanked, n_operations : int
+    readout : ReadoutState, optional
     """
 
     tissue: TissueState
@@ -54,6 +56,7 @@ class CultureSnapshot:
     n_commands: int
     n_blanked: int
     n_operations: int = 0
+    readout: ReadoutState | None = None
 
 
 class SimulatedCulture:
@@ -83,6 +86,8 @@ class SimulatedCulture:
     blanking : float, s
         After each pulse, spikes of the units nearest to a stimulated electrode go undetected for so
         long, as behind a stimulus artefact. They happen all the same, and `n_blanked` counts them.
+    readout : Readout, optional
+        What detection makes of the spikes: misses, dead time, false positives, artefacts. Default: all that happened.
 
     Examples
     --------
@@ -103,6 +108,7 @@ class SimulatedCulture:
         units: pd.DataFrame | None = None,
         blanking: float = 0.0,
         response: str = "as given",
+        readout: Readout | None = None,
     ) -> None:
         source = find_source(network_or_result)
         self._response = _checked_response(response, source)
@@ -114,8 +120,11 @@ class SimulatedCulture:
         calibration = calibration or source.calibration
         self._tissue = Tissue(source.network, geometry, recruitment or TIRING, calibration, limits.frame_rate)
         self._blanking_frames = _frames(blanking, limits.frame_rate)
-        self._nearest = geometry.nearest_electrode
-        self._info = _describe(self._tissue, limits, blanking, response)
+        self._nearest, self._readout = geometry.nearest_electrode, readout
+        self._detector: Detector | None = None
+        if readout is not None:
+            self._detector = Detector(readout, self._nearest, geometry.n_electrodes, float(limits.frame_rate))
+        self._info = _describe(self._tissue, limits, blanking, response, readout)
         self._given = self._tissue.calibration
         self._network = network_of(self._tissue)
         self._fan_out = fan_out(source.network)
@@ -154,6 +163,8 @@ class SimulatedCulture:
         self._operations = 0
         self._queue, self._recent = PulseQueue(self._info.profile), []
         self._n_blanked = 0
+        if self._detector is not None:
+            self._detector.start(seed)
 
     def advance(self, until_frame: int) -> Block:
         """Let time pass up to, not including, `until_frame`.
@@ -186,7 +197,11 @@ class SimulatedCulture:
             seen = self._seen(start, frames, units, given)
             frames, units = frames[seen], units[seen]
         self._queue.forget(stop)
-        return Block(start, stop, frames, units, given)
+        if self._detector is None:
+            return Block(start, stop, frames, units, given)
+        begins = [delivered.frame for delivered in given]
+        frames, units, blind = self._detector.detect(start, stop, frames, units, begins)
+        return Block(start, stop, frames, units, given, unobserved=blind)
 
     def _advance(self, until_frame: int, due: Sequence[Planned]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Let time pass, giving pulses on the way; returns frames and units of all spikes."""
@@ -233,6 +248,7 @@ class SimulatedCulture:
             self._queue.n_commands,
             self._n_blanked,
             self._operations,
+            None if self._detector is None else self._detector.state,
         )
 
     def restore(self, snapshot: CultureSnapshot) -> None:
@@ -241,14 +257,16 @@ class SimulatedCulture:
         self._operations = snapshot.n_operations
         self._queue.restore(snapshot.queue, snapshot.guard, snapshot.n_commands)
         self._recent, self._n_blanked = list(snapshot.recent), snapshot.n_blanked
+        if self._detector is not None and snapshot.readout is not None:
+            self._detector.state = snapshot.readout
 
     def side_by_side(self, seeds: Sequence[int]) -> CultureBatch | None:
         """Return cultures like this one, one for each seed, that advance together; None where they cannot.
 
         They can where the network is a spike-response network whose response to pulses was not fitted, nothing is
-        blanked, and the response is not drawn anew for every seed.
+        blanked, every spike is detected, and the response is not drawn anew for every seed.
         """
-        if self._network is None or self._blanking_frames or self._response == ENSEMBLE:
+        if self._network is None or self._blanking_frames or self._detector or self._response == ENSEMBLE:
             return None
         return CultureBatch(self._tissue, self._info, seeds, self._fan_out)
 
@@ -266,6 +284,8 @@ class SimulatedCulture:
         group.attrs[_RESPONSE] = self._response
         group.attrs[_PROFILE] = json.dumps(self._profile.to_dict())
         group.attrs[_BLANKING] = self._blanking
+        if self._readout is not None:
+            group.attrs[_READOUT] = json.dumps(self._readout.describe())
         for name, table in ((_UNITS, self._units), (_ELECTRODES, self._electrodes)):
             if table is not None:
                 write_table(group, name, table)
@@ -285,6 +305,7 @@ class SimulatedCulture:
             units=read_table(group, _UNITS) if _UNITS in group else None,
             blanking=float(group.attrs[_BLANKING]),
             response=str(group.attrs.get(_RESPONSE, AS_GIVEN)),  # absent in sessions of earlier versions
+            readout=Readout(**json.loads(group.attrs[_READOUT])) if _READOUT in group.attrs else None,
         )
 
     def _begin(self, state: TissueState) -> None:
@@ -344,7 +365,9 @@ def _checked_response(response: str, source: Source) -> str:
     return response
 
 
-def _describe(tissue: Tissue, profile: DeviceProfile, blanking: float, response: str) -> DeviceInfo:
+def _describe(
+    tissue: Tissue, profile: DeviceProfile, blanking: float, response: str, readout: Readout | None
+) -> DeviceInfo:
     units = tissue.geometry.units
     known = unit_table(units if len(units.columns) else None, tissue.n_units)
     warnings = tissue.warnings
@@ -352,12 +375,15 @@ def _describe(tissue: Tissue, profile: DeviceProfile, blanking: float, response:
         warnings += (f"the gain of responses is drawn at every start: {GAINS.describe()}",)
     if blanking:
         warnings += (f"spikes at stimulated electrodes go undetected for {1e3 * blanking:g} ms after each pulse",)
+    description = {**tissue.describe(), "profile": profile.name, "blanking_s": blanking, "response": response}
+    if readout is not None:
+        description["readout"] = readout.describe()
     return DeviceInfo(
         name="simulated_culture",
         frame_rate=profile.frame_rate,
         units=known,
         electrodes=electrode_table(tissue.geometry.electrodes, known),
         profile=profile,
-        description={**tissue.describe(), "profile": profile.name, "blanking_s": blanking, "response": response},
+        description=description,
         warnings=warnings,
     )
