@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from organoid.jit import borrowing, kernel
+from organoid.jit import borrowing, inner, kernel
 from organoid.models.compiled.spike_response.step import end_step, prepare, take_recorded
-from organoid.models.spike_response.terms.population import write_features
+from organoid.models.spike_response.terms.population import add_count, add_spikes_to_population, write_features
 from organoid.models.spike_response.terms.registry import add_added
+from organoid.models.spike_response.terms.traces import add_spike
 
 
 class Span(NamedTuple):
@@ -94,25 +95,59 @@ def _add_row(traces: NDArray[Any], features: NDArray[Any], out: NDArray[Any]) ->
 def collect(
     par: Any, state: Any, inputs: Any, span: Any, out_traces: NDArray[Any], out_population: NDArray[Any]
 ) -> None:
-    """Step through some bins, and keep the traces of units and of the population before the wanted ones."""
-    scratch, row = prepare(par, inputs, span.start, 0.0), 0
+    """Step through some bins, and keep the traces of units and of the population before the wanted ones.
+
+    Nothing else is asked of the step, so of its parts only those that change these run, on arrays taken out of their
+    tuples beforehand.
+    """
+    scratch, traces, population = prepare(par, inputs, span.start, 0.0), state.traces, state.memory.population
+    spikes, steps, units = scratch.spikes, inputs.steps, inputs.units
+    decay, jump, saturation = scratch.decay, scratch.jump, par.saturation
+    regions, slow = par.fields.region.size, par.fields.decay
+    at, row, wanted = scratch.cursor[0], 0, span.wanted
     for t in range(span.start, span.stop):
-        row = _copy_state(state, span, t, row, out_traces, out_population)
-        take_recorded(inputs, t, scratch)
-        end_step(par, state, t, scratch)
+        if row < wanted.size and wanted[row] == t:
+            _copy(traces, population, out_traces[row], out_population[row])
+            row += 1
+        first = at
+        _decay(traces, decay)
+        while at < steps.size and steps[at] == t:
+            add_spike(traces, units[at], saturation, jump)
+            at += 1
+        if regions:
+            _take(units, first, at, spikes)
+            add_spikes_to_population(par.fields, scratch.room.population, spikes, population)
+        else:
+            add_count(slow, float(at - first), population)
 
 
-@borrowing()
-def _copy_state(state: Any, span: Any, t: int, row: int, out_traces: NDArray[Any], out_population: NDArray[Any]) -> int:
-    """Copy the state to a row where it is wanted, and return the next row."""
-    if row == span.wanted.size or span.wanted[row] != t:
-        return row
-    for k in range(out_traces.shape[1]):
-        for j in range(out_traces.shape[2]):
-            out_traces[row, k, j] = state.traces[k, j]
-    for m in range(out_population.shape[1]):
-        out_population[row, m] = state.memory.population[m]
-    return row + 1
+@inner()
+def _take(units: NDArray[Any], first: int, end: int, spikes: Any) -> None:
+    """Take the recorded spikes from `first` on as those of a step."""
+    for k in range(first, end):
+        spikes.which[k - first], spikes.weight[k - first] = units[k], 1.0
+    spikes.begin[1] = end - first
+    spikes.entering[0] = end - first
+
+
+@inner()
+def _decay(traces: NDArray[Any], decay: NDArray[Any]) -> None:
+    """Let traces decay; none is rounded to 0, as they are kept in single precision."""
+    for k in range(traces.shape[0]):
+        row, factor = traces[k], decay[k]
+        for j in range(row.size):
+            row[j] *= factor
+
+
+@inner()
+def _copy(
+    traces: NDArray[Any], population: NDArray[Any], out_traces: NDArray[Any], out_population: NDArray[Any]
+) -> None:
+    for k in range(traces.shape[0]):
+        for j in range(traces.shape[1]):
+            out_traces[k, j] = traces[k, j]
+    for m in range(population.size):
+        out_population[m] = population[m]
 
 
 @kernel(nogil=True)

@@ -243,6 +243,9 @@ def sample(par: Any, inputs: Any, step: int, scratch: Any) -> None:
     for c in range(scratch.going.size):
         own, n_forced = 0, scratch.cursor[2] if c == 0 else 0
         for i in range(c * n, (c + 1) * n if scratch.going[c] else c * n):
+            if not scratch.may_fire[i] and forced[i] == 0:
+                spikes.counts[i] = 0
+                continue
             drawn = 0
             if scratch.may_fire[i]:
                 drawn = draw(scratch.left[i], scratch.v[i], par.capacity[i - c * n] - forced[i])

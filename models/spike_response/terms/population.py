@@ -299,6 +299,13 @@ def _count_by_region(home: NDArray[Any], room: Any, spikes: Any) -> None:
 
 
 @inner()
+def add_count(decay: NDArray[Any], entering: float, population: NDArray[Any]) -> None:
+    """Let the traces of one copy decay, then a count enter them; for a population without regions."""
+    for m in range(decay.size):
+        population[m] = population[m] * decay[m] + entering
+
+
+@inner()
 def update_population(fields: Any, entering: NDArray[Any], by_region: NDArray[Any], population: NDArray[Any]) -> None:
     """Let the traces decay, then what enters the population, and each region, enter them, copy by copy."""
     copies, n_whole = entering.size, fields.decay.size - fields.region.size
