@@ -2,7 +2,7 @@
 
 Layout (Eglen et al. 2014, doi:10.1186/2047-217X-3-3): ``/spikes`` f8 s, unit after unit; ``/sCount``
 spikes per unit; ``/epos`` (2, N) um; optional ``/names``, ``/array``, ``/recordingtime``, ``/meta``,
-``/summary``; files from 48-well plates add one row a well of ``/well``, ``/treatment``, ``/dose``, ...
+``/summary``; files from 48-well plates add one row per well of ``/well``, ``/treatment``, ``/dose``, ...
 
 No sampling rate is stored. Where ``/recordingtime`` is absent the window is inferred: it starts at 0,
 or at the first spike if that comes later than a tenth of the last spike's time (the clock did not start
@@ -108,7 +108,7 @@ def _positions(h5: h5py.File, n_units: int, notes: list[str]) -> tuple[NDArray[n
         notes.append(f"positions unknown: {error}")
         return unknown[0], unknown[1]
     if epos.shape == (n_units, 2) != (2, n_units):
-        notes.append(f"epos has shape {epos.shape}, read as one row a unit (the usual shape is (2, {n_units}))")
+        notes.append(f"epos has shape {epos.shape}, read as one row per unit (the usual shape is (2, {n_units}))")
         epos = epos.T
     if epos.shape != (2, n_units):
         notes.append(f"positions unknown: epos has shape {epos.shape}, expected (2, {n_units})")

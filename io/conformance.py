@@ -66,7 +66,7 @@ def _check_file(fmt: Format, packed: Path) -> list[Check]:
     checks = [
         _run(f"{path.name}: is recognised, and by this format only", lambda: _recognised(fmt, path)),
         _run(f"{path.name}: other content is not recognised", lambda: _not_anything(fmt)),
-        _run(f"{path.name}: a well that does not exist is refused", lambda: _refuses_well(fmt, path)),
+        _run(f"{path.name}: a well that does not exist is rejected", lambda: _refuses_well(fmt, path)),
     ]
     for entry in list(fmt.entries(path)):
         label = f"{path.name} {entry}"

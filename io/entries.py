@@ -24,7 +24,7 @@ def choose(
     held : mapping
         (well, recording) to anything.
     well, recording : str or None
-        What was asked for; None where it does not matter or need not be said.
+        What was requested; None where it does not matter or need not be said.
     titles : mapping, optional
         Titles of wells and recordings, by name.
 

@@ -43,7 +43,7 @@ def frame_times(
 
     Parameters
     ----------
-    frames : ndarray of whole numbers, one axis
+    frames : ndarray of integers, one axis
     origin : int
     rate : float, Hz
     name : str
@@ -70,7 +70,7 @@ def frame_times(
         block = frames[k : k + _BLOCK]
         if block.dtype.kind == "f" and not np.all(block == np.rint(block)):
             raise RecordingError(f"dataset {name!r} holds frame numbers that are not whole")
-        # Whole numbers below 2^53 are exact as floats, and so is their difference: one rounding, in the division.
+        # Integers below 2^53 are exact as floats, and so is their difference: one rounding, in the division.
         since = room[: block.size]
         since[:] = block
         if rising and since[0] >= high and never_fall(since):
@@ -142,7 +142,7 @@ def runs_of_frames(frame_numbers: h5py.Dataset, name: str, notes: list[str]) -> 
 
     Parameters
     ----------
-    frame_numbers : h5py.Dataset of whole numbers, one axis
+    frame_numbers : h5py.Dataset of integers, one axis
     name : str
         For errors.
     notes : list of str
@@ -220,9 +220,9 @@ def note_unobserved(
 
     Parameters
     ----------
-    frames : ndarray of whole numbers, one axis
+    frames : ndarray of integers, one axis
     seconds : Seconds
-        Their times, counted from the first run: they tell whether the frames need be gone over.
+        Their times, counted from the first run: they say whether the frames need be gone over.
     runs : list of (first frame, frame after the last)
     rate : float, Hz
     notes : list of str

@@ -86,7 +86,7 @@ def _totals(fmt: Format, found: Sequence[tuple[str | None, str | None, SpikeReco
 
 
 def _rows(well: str | None, recording: str | None, rec: SpikeRecording) -> list[dict[str, Any]]:
-    """Return one row a well of a recording, or one row where it names no wells."""
+    """Return one row per well of a recording, or one row where it names no wells."""
     names = rec.units["well"]
     units = [names.isna().to_numpy()] + [(names == name).fillna(False).to_numpy() for name in rec.wells]
     rows = []

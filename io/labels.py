@@ -40,7 +40,7 @@ def chosen(rec: SpikeRecording, labels: Sequence[str] | None, exclude: Sequence[
     Raises
     ------
     RecordingError
-        If labels are asked for that no unit has, or no unit would be left.
+        If labels are requested that no unit has, or no unit would be left.
     """
     found = labels_of(rec)
     if found is None:

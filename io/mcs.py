@@ -4,7 +4,7 @@ Spikes are time stamps in ``TimeStampStream``; in older files in an ``EventStrea
 "SpikeTimeStamp"; else the stamps of the cut-outs in ``SegmentStream``. Rows of the info tables come in
 any order and are joined by id. What the stimulator reports (sub-type "StgSideband") are stimuli; digital ports and
 marks of the user are events.
-Recordings of CMOS-MEA systems are another layout and are refused.
+Recordings of CMOS-MEA systems are another layout and are rejected.
 """
 
 from collections.abc import Sequence

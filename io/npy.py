@@ -37,7 +37,7 @@ class Files:
     prefix: str = ""
 
     def size(self, name: str) -> int:
-        """Return the size of a file, bytes; refuse an archive member that unpacks to far more than it holds."""
+        """Return the size of a file, bytes; reject an archive member that unpacks to far more than it holds."""
         if self.folder is not None:
             return (self.folder / name).stat().st_size
         assert self.archive is not None

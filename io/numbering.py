@@ -24,17 +24,17 @@ def distinct(numbers: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[Any]]:
 
     Parameters
     ----------
-    numbers : ndarray of whole numbers, one axis
+    numbers : ndarray of integers, one axis
 
     Returns
     -------
-    (ndarray of int64, ndarray of unsigned whole numbers)
+    (ndarray of int64, ndarray of unsigned integers)
     """
     return distinct_of_parts(numbers.size, lambda: iter([numbers]))
 
 
 def distinct_in(h5: h5py.Group, name: str, kinds: str = "iu") -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Return what `distinct` returns for a dataset of whole numbers, one axis.
+    """Return what `distinct` returns for a dataset of integers, one axis.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def distinct_in(h5: h5py.Group, name: str, kinds: str = "iu") -> tuple[NDArray[n
 
 
 def as_integers(held: Iterable[NDArray[Any]], name: str) -> Iterator[NDArray[Any]]:
-    """Yield the parts again, refusing numbers that are not whole."""
+    """Yield the parts again, rejecting numbers that are not whole."""
     for part in held:
         if not are_whole(part):
             raise RecordingError(f"{name!r} holds numbers that are not whole")
@@ -95,7 +95,7 @@ def _shortest(size: int, held: Iterator[NDArray[Any]]) -> NDArray[Any] | None:
 
 
 def _used(numbers: NDArray[Any]) -> NDArray[np.bool_]:
-    """Tell which of the numbers from 0 to the largest occur: usually the first of them show it."""
+    """Return which of the numbers from 0 to the largest occur: usually the first of them show it."""
     used: NDArray[np.bool_] = np.zeros(highest(numbers) + 1, dtype=bool)
     used[numbers[:_FIRST]] = True
     if not used.all():
@@ -104,7 +104,7 @@ def _used(numbers: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def are_whole(numbers: NDArray[Any]) -> bool:
-    """Tell whether all are whole numbers that fit 64 bits, whatever their type."""
+    """Return whether all are integers that fit 64 bits, whatever their type."""
     return numbers.dtype.kind in "iub" or bool(np.all((numbers == np.rint(numbers)) & (np.abs(numbers) < 2.0**62)))
 
 

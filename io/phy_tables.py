@@ -107,7 +107,7 @@ def _rows(files: Files, name: str, notes: list[str]) -> dict[int, dict[str, str]
 
 
 def whole(cell: Any) -> int | None:
-    """Return the whole number in a cell, or None."""
+    """Return the integer in a cell, or None."""
     try:
         number = int(str(cell))
     except ValueError:

@@ -17,7 +17,7 @@ def ragged_ends(h5: h5py.Group, name: str, n_values: int, n_rows: int | None, no
     ----------
     h5 : h5py.Group
     name : str
-        Dataset of the ends, any type of whole number.
+        Dataset of the ends, any type of integer.
     n_values : int
         Length of the flat dataset.
     n_rows : int or None

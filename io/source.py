@@ -42,11 +42,11 @@ class Source:
         return frozenset() if self.h5 is None else frozenset(members(self.h5))
 
     def marked(self, *names: str) -> bool:
-        """Tell whether an HDF5 file has a root attribute of one of these names."""
+        """Return whether an HDF5 file has a root attribute of one of these names."""
         return self.h5 is not None and any(h5py.h5a.exists(self.h5.id, name.encode()) for name in names)
 
     def has_datasets(self, *names: str) -> bool:
-        """Tell whether an HDF5 file has all these datasets at its top."""
+        """Return whether an HDF5 file has all these datasets at its top."""
         h5 = self.h5
         return h5 is not None and self.names.issuperset(names) and all(is_dataset(h5, name) for name in names)
 
@@ -144,12 +144,12 @@ def _unopened(path: Path, error: BaseException) -> str:
 
 
 def is_dataset(h5: h5py.Group, name: str) -> bool:
-    """Tell whether a member is a dataset."""
+    """Return whether a member is a dataset."""
     return isinstance(member(h5, name), h5py.Dataset)
 
 
 def holds(h5: h5py.Group, name: str) -> bool:
-    """Tell whether a group has a member of this name, whatever it is: also a link that leads nowhere."""
+    """Return whether a group has a member of this name, whatever it is: also a link that leads nowhere."""
     try:
         return bool(h5.id.links.exists(name.encode()))
     except DAMAGE:
@@ -190,7 +190,7 @@ def numeric(h5: h5py.Group, name: str, *, ndim: int, kinds: str = "fiu") -> h5py
     ndim : int
         Expected number of axes.
     kinds : str
-        Allowed numpy type kinds ("f" floats, "i" and "u" whole numbers, "S" and "O" text, ...).
+        Allowed numpy type kinds ("f" floats, "i" and "u" integers, "S" and "O" text, ...).
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""SpikeLab / SpikeData HDF5: ragged, paired, one dataset a unit, and workspace groups.
+"""SpikeLab / SpikeData HDF5: ragged, paired, one dataset per unit, and workspace groups.
 
 The unit of time is not stored. SpikeLab writes seconds by default for ragged and per-unit files and
 milliseconds for paired ones and workspaces; ``length_ms`` tells them apart where it is there.

@@ -131,7 +131,7 @@ def _electrical(rows: list[dict[str, str]], notes: list[str]) -> pd.DataFrame:
 
 
 def _electrodes(cell: str) -> list[int] | None:
-    """Return the whole numbers of a list written as text."""
+    """Return the integers of a list written as text."""
     try:
         value = ast.literal_eval(cell.strip())
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):

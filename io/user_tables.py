@@ -130,7 +130,7 @@ def _named(table: pd.DataFrame, what: str) -> pd.DataFrame:
 
 
 def _integers(values: Any, column: str) -> Any:
-    """Return whole numbers; of names that differ by their number alone (ch_33, ch_36) the number."""
+    """Return integers; of names that differ by their number alone (ch_33, ch_36) the number."""
     named = [_NUMBERED.match(str(value).strip()) for value in values]
     prefixes = {match[1].lower() for match in named if match and match[1]}
     numbers = [

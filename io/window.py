@@ -99,7 +99,7 @@ def inferred_window(
 ) -> tuple[float, float]:
     """Infer a window from the first and last spike (NaN if there are none), with notes that say so."""
     if not np.isnan(first):
-        to_ticks([first, last], tick_rate)  # refuses times that cannot be seconds
+        to_ticks([first, last], tick_rate)  # rejects times that cannot be seconds
     if np.isnan(first):
         notes.append("the file holds no spikes and no recording time: the window is empty")
         return 0.0, 0.0

@@ -39,7 +39,7 @@ SUPPORT = (
     ("GPU, other precision than 32 or 64 bits", "torch", "torch"),
     ("second derivatives: with backend('torch')", "torch", "torch"),
     ("forced_voltages wherever the table says torch", "torch, a scan over time", "a scan over time"),
-    ("escape-noise LIF left alone (SpikeResponseNetwork)", "compiled", "closed form in organoid.fit"),
+    ("escape-noise LIF in free run (SpikeResponseNetwork)", "compiled", "closed form in organoid.fit"),
 )
 """What runs where: case, forward, backward."""
 
@@ -75,7 +75,7 @@ def support_table() -> str:
 
 
 def refused(what: str, reason: str | None) -> bool:
-    """Tell whether plain torch runs this: because it was chosen, or for a reason, which is said once.
+    """Return whether plain torch runs this: because it was chosen, or for a reason, which is said once.
 
     Parameters
     ----------

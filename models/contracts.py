@@ -22,7 +22,7 @@ __all__ = ["SpikingModel", "TrainableModel", "Trajectory", "check_model"]
 
 
 class Trajectory(NamedTuple):
-    """What a trainable model did over a stretch of time.
+    """What a trainable model did over a segment of time.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The contract of a network that can be left alone: advance it and it spikes."""
+"""The contract of a network that runs freely: advance it and it spikes."""
 
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -37,9 +37,9 @@ class Injection:
 
 
 def check_injection(injection: Injection, n_steps: int, n_units: int, takes_drive: bool = False) -> Injection:
-    """Return the injection; refuse one that does not fit `n_steps` steps of `n_units` units.
+    """Return the injection; reject one that does not fit `n_steps` steps of `n_units` units.
 
-    Networks that say so take a drive of the membrane; others refuse it.
+    Networks that say so take a drive of the membrane; others reject it.
     """
     steps, units = injection.steps, injection.units
     if injection.volley.shape != (n_steps,):
@@ -60,7 +60,7 @@ def _check_drive(injection: Injection, n_steps: int, n_units: int, takes_drive: 
         return
     if not takes_drive:
         raise ModelError(
-            "this network cannot be driven through its membranes; of those left alone SpikeResponseNetwork can"
+            "this network cannot be driven through its membranes; of the free-running ones SpikeResponseNetwork can"
         )
     if drive.shape != (steps.size, n_units):
         raise ModelError(f"the drive has shape {drive.shape}; expected ({steps.size}, {n_units}), a row a driven step")
@@ -93,7 +93,7 @@ class Advance:
 
 
 class FreeRunningNetwork(Protocol):
-    """A network that spikes when left alone. State is passed in and handed out, never stored."""
+    """A network that spikes in free run. State is passed in and handed out, never stored."""
 
     @property
     def n_units(self) -> int:

@@ -232,7 +232,7 @@ class RecurrentNetwork(nn.Module, Generic[P]):
         Recorded spikes travel along the synapses, reset their units, keep them refractory and raise their thresholds;
         the units' own crossings do nothing. So nothing has to wait for the step before: synapses, resets and
         membranes are linear filters, solved in parallel over time; `organoid.models.teacher_forcing.voltages` has the
-        equations. On a CPU compiled code does the same sums step by step, which is quicker on one core.
+        equations. On a CPU compiled code does the same sums step by step, which is faster on one core.
 
         Parameters
         ----------

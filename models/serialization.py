@@ -1,4 +1,4 @@
-"""Networks and trained models in HDF5 groups: one dataset a parameter.
+"""Networks and trained models in HDF5 groups: one dataset per parameter.
 
 A free-running network is stored by its kind, the attribute ``model``; kinds are registered in `_KINDS`. A trained
 model is stored by its name in `organoid.models.MODELS`, its fixed properties and the state of its parameters.

@@ -34,7 +34,7 @@ def decay(dt: float, tau: float, log_tau: Tensor | None) -> float | Tensor:
 
 
 def check_trainable(trainable: tuple[str, ...], known: tuple[str, ...], what: str) -> None:
-    """Raise `ModelError` where a constant is asked for that `what` cannot train."""
+    """Raise `ModelError` where a constant is requested that `what` cannot train."""
     unknown = sorted(set(trainable) - set(known))
     if isinstance(trainable, str) or unknown:
         raise ModelError(f"{what} can train {', '.join(known)}; got trainable={trainable!r}")

@@ -1,4 +1,4 @@
-"""Organoid: from a recording of cultured neurons to a living, stimulable twin.
+"""Organoid: from a recording of cultured neurons to a fitted network that can be stimulated.
 
 Names are imported when first used, so that `import organoid` and the command line stay quick.
 """

@@ -26,7 +26,7 @@ SESSION_S = 60.0
 TARGET_FACTOR = 1.1  # of the recorded mean rate
 TRAINING = GradientSettings(n_steps=60, free_run=False)  # few: the demo shows the path, not the best fit
 SEED = 0
-N_SEEDS = 8  # sessions with pulses, and as many with them withheld
+N_SEEDS = 8  # sessions with pulses, and as many with them omitted
 
 NEXT = """next:
   open the report in a browser (it needs no network)
@@ -45,7 +45,7 @@ def run_demo(out: Path, *, say: Say = print, progress: bool = False) -> dict[str
     out : Path
         An existing folder; results of an earlier demo in it are replaced.
     say : callable
-        Told one line a step.
+        Told one line per step.
     progress : bool
         Whether to show progress bars.
 
@@ -118,14 +118,14 @@ def _simulate(result: FitResult, rec: SpikeRecording, out: Path, say: Say) -> Sp
     simulated = simulate(result, rec.duration, seed=SEED)
     write_recording(simulated, out / "simulation.h5")
     rates = [float(firing_rates(each).mean()) for each in (simulated, rec)]
-    say(f"4 simulate  {simulated.duration:g} s on its own: {rates[0]:.2f} Hz a unit, recorded {rates[1]:.2f} Hz")
+    say(f"4 simulate  {simulated.duration:g} s in free run: {rates[0]:.2f} Hz per unit, recorded {rates[1]:.2f} Hz")
     return simulated
 
 
 def _close_loop(
     result: FitResult, rec: SpikeRecording, out: Path, say: Say, progress: bool
 ) -> tuple[Session, dict[str, Any]]:
-    """Clamp the rate of the twin on paired seeds, with its pulses given and withheld; replay the first journal."""
+    """Clamp the rate of the network on paired seeds, with pulses delivered and omitted; replay the first journal."""
     journal = out / "session.h5"
     journal.unlink(missing_ok=True)
     target = round(TARGET_FACTOR * float(firing_rates(rec).mean()), 2)
@@ -140,7 +140,7 @@ def _close_loop(
     stopped = sum(bool(verdict) for verdict in verdicts)
     say(
         f"5 clamp     {N_SEEDS} paired seeds towards {target:.2f} Hz: off by {np.mean(errors[0]):.2f} Hz with pulses, "
-        f"{np.mean(errors[1]):.2f} Hz with them withheld (nearer with them in {better}); "
+        f"{np.mean(errors[1]):.2f} Hz with them omitted (nearer with them in {better}); "
         f"{stopped} said that they cannot hold it (pulse response {result.calibration_status})"
     )
     say(f"6 replay    {again}")

@@ -37,7 +37,7 @@ class DeadlineError(OrganoidError, TimeoutError):
 
 
 class SessionError(OrganoidError, ValueError):
-    """A session was asked for that cannot be run; nothing has been started."""
+    """A session was requested that cannot be run; nothing has been started."""
 
 
 class ProtocolError(SessionError):

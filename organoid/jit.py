@@ -42,7 +42,7 @@ def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
         dispatcher = numba.njit(**options)(function)
         try:
             dispatcher._cache = _Cache(function)
-        except RuntimeError:  # no folder can be written: compiled anew in every process
+        except RuntimeError:  # no folder can be written: compiled again in every process
             pass
         return dispatcher
 

@@ -69,7 +69,7 @@ def replay(
 ) -> ReplayReport:
     """Run a session again from its journal and say whether, and where first, it differs.
 
-    A session on a simulated culture is simulated anew with the seed, network and protocol the journal
+    A session on a simulated culture is simulated again with the seed, network and protocol the journal
     holds, and every dataset but the wall clock's is compared. On the journal of a rig the protocol is fed
     the recorded spikes, and its decisions are compared.
 
@@ -86,7 +86,7 @@ def replay(
     -------
     ReplayReport
         ``status`` is "same", "different" (with the first difference) or, under other versions or on another
-        processor, "not comparable".
+        CPU, "not comparable".
 
     Raises
     ------
@@ -142,7 +142,7 @@ def run_sessions(
     Returns
     -------
     sequence of Session
-        After a batch, a session's tables are put together when it is asked for; ``outcomes`` has all outcomes.
+        After a batch, a session's tables are put together when it is requested; ``outcomes`` has all outcomes.
 
     Raises
     ------

@@ -133,7 +133,7 @@ def fit_wells(
 
 
 def _check(options: dict[str, Any]) -> None:
-    """Reject options of the fit that nobody knows, before any work."""
+    """Reject unknown options of the fit, before any work."""
     own = {name: value for name, value in options.items() if name not in ("model", "loss", "seed", "settings")}
     if "well" in own:
         raise FitError(f"fit_wells fits every well; for well {own['well']!r} alone use fit(rec, well=...)")

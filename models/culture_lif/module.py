@@ -27,7 +27,7 @@ from organoid.models.trainable import check_trainable
 
 TRAINABLE = ("tau_mem", "tau_synapse", "use", "recovery", "tau_threshold")
 RESETS = ("hard", "none")
-USUAL_RATE = 1.0  # Hz a unit, that population features are standardised for where no recording is known
+USUAL_RATE = 1.0  # Hz per unit, that population features are standardised for where no recording is known
 THRESHOLD = 4.0  # logit, of an untrained network
 
 

@@ -166,7 +166,7 @@ class CultureLIFNetwork:
     ----------
     parameters : CultureLIFParameters
     stimulus : StimulusKernels, optional
-        How pulses act on the membranes, where that is known; whoever gives pulses passes the drive to `advance`.
+        How pulses act on the membranes, where that is known; who delivers them passes the drive to `advance`.
 
     Raises
     ------

@@ -44,7 +44,7 @@ class IzhikevichParameters:
         Width of the soft threshold behind the logits, in ways from rest to peak.
     detach_reset : bool
         Whether the gradient passes by the reset (its value is the same). A reset takes the potential down by a
-        hundred mV; the gradient through it, at every spike again, drowns the rest, and training with it fails.
+        hundred mV; the gradient through it, at every spike again, dominates the rest, and training with it fails.
     max_part : float
         Longest part of a step that is integrated at once, s.
     trainable : tuple of str

@@ -1,4 +1,4 @@
-r"""A trained (adaptive) LIF network left alone: the numbers of the torch model, compiled, one step after another.
+r"""A trained (adaptive) LIF network in free run: the numbers of the torch model, compiled, one step after another.
 
 .. math::
 
@@ -221,7 +221,7 @@ def _copied(state: FreeLIFState) -> FreeLIFState:
 
 
 def free_lif(model: RecurrentNetwork[Any], rate_limit: float = math.inf) -> LIFSimulator:
-    """Return a trained `LIF` or `AdaptiveLIF` left alone; see `organoid.models.simulators.stepwise.free_network`."""
+    """Return a trained (adaptive) LIF network in free run; see `organoid.models.simulators.stepwise.free_network`."""
     if not isinstance(model.cell, LIFCell | AdaptiveLIFCell):
         raise ModelError(f"cells of {type(model).__name__} are {type(model.cell).__name__}; expected (adaptive) LIF")
     adaptive = model.cell if isinstance(model.cell, AdaptiveLIFCell) else None

@@ -93,7 +93,7 @@ def random_connections(n_units: int, fan_out: int, *, seed: int | np.random.Gene
     rng = np.random.default_rng(seed)
     post = np.empty((n_units, fan_out), dtype=np.int64)
     if fan_out > n_units // 2:
-        # Nearly everybody: a shuffle is cheaper than drawing again and again.
+        # Nearly all units: a shuffle is cheaper than drawing again and again.
         for pre in range(n_units):
             post[pre] = np.sort(rng.permutation(n_units - 1)[:fan_out])
     else:
@@ -108,7 +108,7 @@ def random_connections(n_units: int, fan_out: int, *, seed: int | np.random.Gene
             again = again[same.any(axis=1)]
     senders = np.repeat(np.arange(n_units), fan_out)
     receivers = post.ravel()
-    return senders, receivers + (receivers >= senders)  # nobody receives from itself
+    return senders, receivers + (receivers >= senders)  # no unit receives from itself
 
 
 def rows_of(connections: Connections, n_units: int, n_currents: int, dt: float, usual_delay: float) -> Rows:
@@ -171,7 +171,7 @@ def _order(pre: Index, post: Index, n_units: int) -> Index | None:
 
 
 def _ordered(values: NDArray[Any], order: Index | None) -> NDArray[Any]:
-    # Writable, though nobody writes: kernels are compiled anew for arrays of another kind.
+    # Writable, though nothing writes: loops are compiled again for arrays of another kind.
     return np.require(values if order is None else values[order], requirements=["C", "W"])
 
 

@@ -1,4 +1,4 @@
-"""Trained models left alone: compiled where there is a form for it, else step by step in torch."""
+"""Trained models in free run: compiled where there is a form for it, else step by step in torch."""
 
 import copy
 import hashlib

@@ -60,7 +60,7 @@ def strengths(resource: Resource, times: NDArray[np.floating[Any]], sites: NDArr
     resource : Resource
     times : ndarray, shape (n_pulses,), s
     sites : ndarray of int64, shape (n_pulses,)
-        What tires on its own: electrodes.
+        What tires by itself: electrodes.
 
     Returns
     -------

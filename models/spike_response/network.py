@@ -124,7 +124,7 @@ class EscapeLIFState:
 
     @property
     def population(self) -> Array:
-        """Traces of the summed spike count, one a field time constant, shape (n_fields,)."""
+        """Traces of the summed spike count, one per field time constant, shape (n_fields,)."""
         return self.memory.population
 
     @property
@@ -145,8 +145,8 @@ class SpikeResponseNetwork:
     ----------
     parameters : SpikeResponseParameters
     stimulus : StimulusKernels, optional
-        How pulses act on the membranes, where that is known. The network itself does not know of pulses: whoever gives
-        them works out the drive and passes it to `advance`.
+        How pulses act on the membranes, where that is known. The network itself does not know of pulses: the caller
+        that delivers them works out the drive and passes it to `advance`.
 
     Raises
     ------

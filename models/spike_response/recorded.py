@@ -148,7 +148,7 @@ def _inputs(spikes: RecordedSpikes) -> Input:
 def _silent(
     n_units: int, dt: float, tau: Array, saturation: float, fields: PopulationFields
 ) -> SpikeResponseParameters:
-    """Return a network whose units reach nobody."""
+    """Return a network whose units reach no other."""
     p = plain_parameters(dt=dt, tau=tau, weights=np.empty((0, 0, 0)), bias=np.zeros(n_units), saturation=saturation)
     return p._replace(
         weights=np.empty((tau.size, n_units, 0)), fields=fields, field_weights=np.empty((fields.n_features, 0))

@@ -209,7 +209,7 @@ class ExponentialSynapses(nn.Module):
 def fitting_synapses(
     synapses: ExponentialSynapses, n_units: int, dt: float, mask: Tensor | None
 ) -> ExponentialSynapses:
-    """Return synapses made beforehand for a network; refuse those made for another size or step."""
+    """Return synapses made beforehand for a network; reject those made for another size or step."""
     if synapses.n_units != n_units or not math.isclose(synapses.dt, dt) or mask is not None:
         raise ModelError(
             f"the synapses are made for {synapses.n_units} units and steps of {synapses.dt} s, the network has "

@@ -18,7 +18,7 @@ from organoid.errors import ModelError
 from organoid.models.synapses.dales_law import DalesLaw
 from organoid.models.synapses.exponential import ExponentialSynapses, exponential_trace
 
-_DENSE = 0.1  # share of weights that are not 0 from which a matrix product is quicker
+_DENSE = 0.1  # fraction of weights that are not 0 from which a matrix product is faster
 _ENTRIES = 1 << 22  # products held at once
 
 
@@ -134,7 +134,7 @@ class SparseSynapses(ExponentialSynapses):
         return SparseState(self.weight.new_zeros(batch, len(self.tau), self.delay, self.n_units))
 
     def arriving(self, state: Any) -> Tensor:
-        """Refuse: with a delay for each connection, no spike of a unit arrives everywhere at once."""
+        """Reject: with a delay for each connection, no spike of a unit arrives everywhere at once."""
         raise ModelError("SparseSynapses have a delay for each connection: spikes of a unit arrive at several times")
 
     def arrive(self, state: Any, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -151,7 +151,7 @@ class SparseSynapses(ExponentialSynapses):
         """Return the current (batch, time, unit) of spikes that are known beforehand, and the state after them."""
         batch, n_steps, n = emitted.shape
         new = [exponential_trace(emitted, a, state.history[:, k, 0]) for k, a in enumerate(self.decays)]
-        # Oldest first: what was there before, then the traces after each step of this stretch.
+        # Oldest first: what was there before, then the traces after each step of this segment.
         line = torch.cat([state.history.flip(2), torch.stack(new, 1)], dim=2)
         lagged = line.unfold(2, self.delay, 1).flip(-1)[:, :, :n_steps]  # (batch, tau, time, unit, delay)
         rows = lagged.permute(0, 2, 1, 4, 3).reshape(batch * n_steps, -1)

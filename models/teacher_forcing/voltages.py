@@ -88,7 +88,7 @@ def forced_thresholds(form: CanonicalCells, spikes: Tensor) -> tuple[Tensor, Ten
     at_rest = torch.as_tensor(form.threshold, dtype=spikes.dtype, device=spikes.device).expand(1, 1, n)
     if not form.adaptive:
         return at_rest, form.adaptation
-    if isinstance(form.fade, float):  # one for all: products of triangular matrices, which are quicker
+    if isinstance(form.fade, float):  # one for all: products of triangular matrices, which are faster
         after = exponential_trace(spikes, form.fade, form.adaptation)
     else:
         after = affine_scan(form.fade * torch.ones_like(spikes), spikes, form.adaptation)

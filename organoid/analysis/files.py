@@ -305,7 +305,7 @@ def _collected(folder: Path) -> pd.DataFrame:
 
 
 def _write_overview(folder: Path, table: pd.DataFrame, settings: AnalysisSettings, table_format: str) -> None:
-    write_table(table.convert_dtypes(), folder / "summary", "csv")  # counts beside missing ones stay whole numbers
+    write_table(table.convert_dtypes(), folder / "summary", "csv")  # counts beside missing ones stay integers
     if table_format != "csv":
         write_table(table, folder / "summary", table_format)
     used = {"organoid": __version__, "parameters": settings.as_mapping()}

@@ -39,7 +39,7 @@ def _organoid(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of every error.")] = False,
 ) -> None:
-    """From a recording of cultured neurons to a network that lives like it and rehearses closed-loop protocols."""
+    """From a recording of cultured neurons to a network that matches it and rehearses closed-loop protocols."""
 
 
 @app.command()

@@ -19,7 +19,7 @@ from organoid.recording import SpikeRecording
 
 @dataclass(frozen=True)
 class DetectRequest:
-    """What ``organoid detect`` was asked for."""
+    """What ``organoid detect`` was asked to do."""
 
     file: Path
     out: Path

@@ -15,7 +15,7 @@ def add_commands(app: typer.Typer) -> None:
     """Add the commands of this file to the command line."""
     for command in (simulate, run, experiment):
         app.command()(command)
-    app.command(epilog="Exit codes: 0 same, 3 different, 4 not comparable (other versions or processor).")(replay)
+    app.command(epilog="Exit codes: 0 same, 3 different, 4 not comparable (other versions or CPU).")(replay)
 
 
 def simulate(
@@ -26,7 +26,7 @@ def simulate(
     report: Report = None,
     as_json: Json = False,
 ) -> None:
-    """Let a fitted network spike on its own.
+    """Simulate a fitted network in free run.
 
     What it does is written as a recording, which every other command reads.
     """

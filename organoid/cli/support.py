@@ -18,7 +18,7 @@ _ARGUMENT = re.compile(r"\b(well|recording|stimuli|events|sampling_rate|labels|m
 
 
 class OutputError(OrganoidError, OSError):
-    """A file cannot be written where it was asked for; nothing has been done."""
+    """A file cannot be written where it was requested; nothing has been done."""
 
 
 class UsageError(OrganoidError, ValueError):
@@ -26,7 +26,7 @@ class UsageError(OrganoidError, ValueError):
 
 
 def check_output(path: Path | None, *, new: bool = False, inputs: tuple[Path, ...] = ()) -> None:
-    """Refuse an output that cannot be written, before any work is done.
+    """Reject an output that cannot be written, before any work is done.
 
     The folder is tried by making a temporary file in it: permissions alone do not tell.
 
@@ -35,7 +35,7 @@ def check_output(path: Path | None, *, new: bool = False, inputs: tuple[Path, ..
     path : Path or None
         None is fine: there is no output.
     new : bool
-        Refuse an existing file.
+        Reject an existing file.
     inputs : tuple of Path
         Files the output must not replace.
 
@@ -55,7 +55,7 @@ def check_output(path: Path | None, *, new: bool = False, inputs: tuple[Path, ..
 
 
 def check_folder(folder: Path, path: Path) -> None:
-    """Refuse a folder in which no file can be made."""
+    """Reject a folder in which no file can be made."""
     if not folder.is_dir():
         raise OutputError(f"cannot write {path}: there is no folder {folder}")
     try:
@@ -106,7 +106,7 @@ def print_anywhere() -> None:
 
 
 def shows_progress(as_json: bool) -> bool:
-    """Tell whether progress bars are wanted: on a terminal, and not for machines."""
+    """Return whether progress bars are wanted: on a terminal, and not for machines."""
     return not as_json and sys.stderr.isatty()
 
 

@@ -26,7 +26,7 @@ from organoid.wells import described, fit_page
 
 @dataclass(frozen=True)
 class FitRequest:
-    """What ``organoid fit`` was asked for."""
+    """What ``organoid fit`` was asked to do."""
 
     file: Path
     well: str | None
@@ -47,7 +47,7 @@ class FitRequest:
 
 @dataclass(frozen=True)
 class SessionRequest:
-    """What ``organoid run`` was asked for."""
+    """What ``organoid run`` was asked to do."""
 
     protocol: str
     culture: str
@@ -80,7 +80,7 @@ def fit_file(request: FitRequest, progress: bool) -> dict[str, Any]:
 
 
 def _check_fit(request: FitRequest) -> None:
-    """Refuse, before any work, names nobody knows and outputs that cannot be written."""
+    """Reject, before any work, unknown names and outputs that cannot be written."""
     check_names(request)
     method = method_for(request.model, request.loss)
     settings_for(method, None, request.settings)
@@ -92,7 +92,7 @@ def _check_fit(request: FitRequest) -> None:
 
 
 def check_names(request: FitRequest) -> None:
-    """Refuse a model or a loss nobody knows."""
+    """Reject an unknown model or loss."""
     from organoid.losses import LOSSES
     from organoid.models import MODELS
 

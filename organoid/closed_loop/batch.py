@@ -98,7 +98,7 @@ class BatchDevice(TypingProtocol):
 
 
 class Sessions(Sequence[Session]):
-    """The sessions of a batch; one is put together when it is asked for, its tables those of `run_session`.
+    """The sessions of a batch; one is put together when it is requested, its tables those of `run_session`.
 
     Attributes
     ----------

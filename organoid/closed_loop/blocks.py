@@ -16,7 +16,7 @@ def check_block(block: Block, start: int, until: int, n_units: int) -> None:
     ----------
     block : Block
     start, until : int
-        The frames ``[start, until)`` that were asked for.
+        The frames ``[start, until)`` that were requested.
     n_units : int
     """
     if block.start_frame != start or not start <= block.stop_frame <= until:

@@ -19,7 +19,7 @@ class CommandOutcome:
     command : Command
         With `at_frame` set to the frame it is due.
     asked_frame : int or None
-        What the protocol asked for.
+        What the protocol requested.
     late : bool
         Whether the latency moved it.
     accepted : bool
@@ -28,7 +28,7 @@ class CommandOutcome:
     planned_frame : int or None
         The frame the device plans it for.
     reason : str
-        Why it was refused.
+        Why it was rejected.
     """
 
     command: Command
@@ -47,7 +47,7 @@ class CommandFilter:
     ----------
     device : Device
     end_frame : int
-        First frame after the session: what is due then or later is refused.
+        First frame after the session: what is due then or later is rejected.
     deliver : bool
         False cuts the stimulus path: everything is judged as ever, nothing reaches the device.
     """

@@ -33,14 +33,14 @@ class _Trace:
 def check_device(device: Device, *, seconds: float = 1.0, seed: int = 0) -> None:
     """Check that a device keeps the contract of `organoid.closed_loop.contracts`.
 
-    The rules, in the order they are checked: `info` makes sense; blocks cover the frames asked for, with spikes in
+    The rules, in the order they are checked: `info` makes sense; blocks cover the frames requested, with spikes in
     order, inside, on units there are; the same seed gives the same spikes, however time is cut into blocks, also
-    after `close`; every command gets one receipt, planned for no frame before now or before the one asked for;
+    after `close`; every command gets one receipt, planned for no frame before now or before the one requested;
     what is accepted is delivered once, at its frame; a pulse changes nothing before it; `interrupt` empties the
     queue; a device that can be built again from a journal gives the same spikes. For devices on which time
     passes by itself (``info.real_time``), what needs the same spikes twice is left out.
 
-    Pulses are given: on a rig, only check with nothing living in it.
+    Pulses are delivered: on a rig, only check without tissue in it.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ class _Pulser:
         earliest = max(now, command.at_frame or 0)
         if not receipt.accepted:
             if not receipt.reason:
-                raise _broken("a refusal has a reason", f"{command} was refused without one")
+                raise _broken("a rejection has a reason", f"{command} was rejected without one")
             return
         if receipt.frame is None or receipt.frame < earliest:
             raise _broken("pulses come at the frame asked for or later", f"{receipt.frame} for {earliest}")

@@ -30,7 +30,7 @@ class DeviceInfo:
     frame_rate : Fraction
         Frames per second, exact.
     units : DataFrame
-        One row a unit, as `SpikeRecording.units`; columns left out are filled in.
+        One row per unit, as `SpikeRecording.units`; columns left out are filled in.
     electrodes : DataFrame
         One row an electrode, as `SpikeRecording.electrodes`; row number = electrode index in pulses.
     profile : DeviceProfile
@@ -106,7 +106,7 @@ def _is_integer(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a device says to a command: the frame the pulse is planned for, or why it is refused."""
+    """What a device says to a command: the frame the pulse is planned for, or why it is rejected."""
 
     accepted: bool
     frame: int | None
@@ -234,7 +234,7 @@ class Device(TypingProtocol):
         """Drop queued pulses (of these electrodes, or all); a pulse under way is completed."""
 
     def close(self) -> None:
-        """Stop stimulation and let go of the device; a later `start` begins anew at frame 0."""
+        """Stop stimulation and let go of the device; a later `start` begins again at frame 0."""
 
 
 @runtime_checkable
@@ -258,7 +258,7 @@ class Planned(TypingProtocol):
     """A protocol that knows before the start what it will give, or at most give."""
 
     def plan(self, info: DeviceInfo, duration: float) -> pd.DataFrame:
-        """Return one row a pulse kind and site: site, electrodes, pulse, n_pulses, upper_bound."""
+        """Return one row per pulse kind and site: site, electrodes, pulse, n_pulses, upper_bound."""
 
 
 @runtime_checkable

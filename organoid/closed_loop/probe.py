@@ -19,7 +19,7 @@ def default_pulse(profile: DeviceProfile, electrodes: tuple[int, ...]) -> Pulse:
 
 
 def stimulable(info: DeviceInfo) -> NDArray[np.bool_]:
-    """Tell for each electrode whether it may be stimulated; shape (n_electrodes,)."""
+    """Return for each electrode whether it may be stimulated; shape (n_electrodes,)."""
     allowed = info.electrodes["can_stimulate"].to_numpy(dtype=bool).copy()
     profile = info.profile
     for index in range(len(allowed)):

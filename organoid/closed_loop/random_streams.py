@@ -8,7 +8,7 @@ _STREAMS = {"protocol": 1, "latency": 2, "tick": 3}
 
 
 def check_seed(seed: int) -> int:
-    """Return the seed as int; refuse anything that is not a whole number of 0 or more, below 2**63."""
+    """Return the seed as int; reject anything that is not a whole number of 0 or more, below 2**63."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= int(seed) < 2**63:
         raise SessionError(f"seed is {seed!r}; expected a whole number from 0 to 2**63 - 1")
     return int(seed)

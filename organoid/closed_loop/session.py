@@ -300,7 +300,7 @@ class _Run:
         return block
 
     def _claim(self, delivered: Delivered) -> int:
-        """Return the row of the command a delivered pulse belongs to, or -1 where nobody commanded it."""
+        """Return the row of the command a delivered pulse belongs to, or -1 where no command did."""
         command = delivered.command
         same = [k for k, (_, other) in enumerate(self._pending) if other is command]
         same = same or [k for k, (_, other) in enumerate(self._pending) if other == command]

@@ -9,7 +9,7 @@ from types import FrameType
 
 @contextmanager
 def termination_as_exit() -> Iterator[None]:
-    """Turn the termination signal into SystemExit where nobody else handles it (main thread only)."""
+    """Turn the termination signal into SystemExit where nothing else handles it (main thread only)."""
     ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     if ours:
         signal.signal(signal.SIGTERM, _leave)

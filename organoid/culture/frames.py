@@ -11,7 +11,7 @@ Index = NDArray[np.int64]
 
 
 def frames_per_step(dt: float, frame_rate: Fraction) -> int:
-    """Return the frames of a step; refuse a step that is not a whole number of them."""
+    """Return the frames of a step; reject a step that is not a whole number of them."""
     frames = dt * float(frame_rate)
     whole = round(frames)
     if whole < 1 or abs(frames - whole) > 1e-6 * frames:

@@ -15,7 +15,7 @@ _POSITION = ["x_um", "y_um"]
 
 @dataclass(frozen=True)
 class OwnElectrodes:
-    """Distances where electrode `k` reaches unit `k` and no other; a row is made when it is asked for.
+    """Distances where electrode `k` reaches unit `k` and no other; a row is made when it is requested.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Geometry:
     Parameters
     ----------
     units : DataFrame
-        One row a unit; see `SpikeRecording.units`.
+        One row per unit; see `SpikeRecording.units`.
     electrodes : DataFrame
         One row an electrode; row number = electrode index in pulses.
     distances : ndarray of float64, shape (n_electrodes, n_units), um, or OwnElectrodes

@@ -1,9 +1,9 @@
-r"""Cultures for users without a recording: invented networks with the manners of real ones.
+r"""Cultures for users without a recording: synthetic networks with culture-like activity.
 
 60 units on an 8 x 8 grid of electrodes (200 um apart, no units at the corners; the organoid has all 64), one in five
 inhibitory, wired at random with a probability that falls with distance. The drive every unit gets
 from the population (see `organoid.models.spike_response.terms.population`) is excitatory on a fast field and, in the
-bursting culture, inhibitory on slow ones: a chance crowd of spikes ignites a network burst, which
+bursting culture, inhibitory on slow ones: chance coincidence of spikes starts a network burst, which
 depresses the culture for seconds. A brake (`organoid.models.spike_response.terms.brake`) holds down what the culture
 never does by itself, however it is stimulated. Every number is a choice, tuned by free runs, not fitted to any
 recording.
@@ -40,7 +40,7 @@ _DT = 1e-3
 _TAU = np.array([0.004, 0.015, 0.12, 1.5])  # s: refractoriness, synapses, two after-currents
 _FIELD_TAU = np.array([0.02, 1.0, 3.0])  # s: ignition, two of depression
 _REFRACTORY_LOGIT = -8.0
-_LARGEST_RATE = 150.0  # Hz a unit over about 2 s; above it the network counts as run away
+_LARGEST_RATE = 150.0  # Hz per unit over about 2 s; above it the network counts as run away
 
 
 @dataclass(frozen=True)

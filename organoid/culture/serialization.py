@@ -37,7 +37,7 @@ class NetworkKind(NamedTuple):
 
 
 def can_store(network: FreeRunningNetwork) -> bool:
-    """Tell whether `write_network` knows the kind of this network."""
+    """Return whether `write_network` knows the kind of this network."""
     return _kind_of(network) is not None
 
 

@@ -28,7 +28,7 @@ Index = NDArray[np.int64]
 
 _CHUNK_S = 2.0
 _PROGRESS_AFTER_S = 2.0
-_IMPOSSIBLE_RATE = 500.0  # Hz a unit, over a whole chunk; a choice far above any culture
+_IMPOSSIBLE_RATE = 500.0  # Hz per unit, over a whole chunk; a choice far above any culture
 
 
 def simulate(
@@ -40,7 +40,7 @@ def simulate(
     recruitment: Recruitment | None = None,
     calibration: StimulationCalibration | None = None,
 ) -> SpikeRecording:
-    """Let a network run on its own for some time.
+    """Run a network freely for some time.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def _run(tissue: Tissue, n_frames: int, planned: Planned, seed: int) -> Iterator
 
 
 def _is_impossible(tissue: Tissue, block: TissueBlock, chunk: int) -> bool:
-    """Tell whether a whole chunk was spent above any culture's rate (memory would not last)."""
+    """Return whether a whole chunk was spent above any culture's rate (memory would not last)."""
     return block.spike_frames.size > _IMPOSSIBLE_RATE * tissue.n_units * chunk / tissue.rate
 
 

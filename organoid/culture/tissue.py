@@ -161,7 +161,7 @@ class Tissue:
     def effect(self, pulse: AnyPulse) -> tuple[NDArray[np.float64], float]:
         """Return the recruitment probability of each rested unit and the volley of a pulse.
 
-        Electrodes whose response was fitted recruit nobody.
+        Electrodes whose response was fitted recruit no unit.
         """
         found = self._effects.get(pulse)
         if found is None:
@@ -189,7 +189,7 @@ class Tissue:
         return float(np.exp(-network.braked(state.network))) if self.brakes else 1.0
 
     def has_kernel(self, electrode: int) -> bool:
-        """Tell whether the response to pulses on an electrode (a row of the table) was fitted."""
+        """Return whether the response to pulses on an electrode (a row of the table) was fitted."""
         return self.kernels is not None and self.kernels.has(self._numbers[electrode])
 
     def with_pulse(

@@ -26,7 +26,7 @@ class ReplayedRecording:
     recording : SpikeRecording
         Of one culture.
     profile : DeviceProfile or str
-        Whose electrodes and grids protocols see; every pulse is refused all the same.
+        Whose electrodes and grids protocols see; every pulse is rejected all the same.
     """
 
     def __init__(self, recording: SpikeRecording, *, profile: DeviceProfile | str = "simulated") -> None:
@@ -81,7 +81,7 @@ class ReplayedRecording:
         return Block(start, until_frame, self._frames[begin:end].copy(), units.copy())
 
     def stimulate(self, commands: Sequence[Command]) -> Sequence[Receipt]:
-        """Refuse every pulse, saying why."""
+        """Reject every pulse, saying why."""
         self._running()
         return [Receipt(False, None, _REFUSAL) for _ in commands]
 

@@ -60,10 +60,10 @@ class CultureSnapshot:
 
 
 class SimulatedCulture:
-    """A culture made of a network: it spikes on its own and answers pulses.
+    """A culture made of a network: it runs freely and responds to pulses.
 
     Pulses are given at their exact frame; the network feels them from its next step on. A pulse
-    for an electrode that is busy waits until it is free; everything else the guard refuses, pulses
+    for an electrode that is busy waits until it is free; everything else the guard rejects, pulses
     that follow each other too fast included. If the network runs away, the block ends early and
     the next `advance` raises.
 
@@ -264,7 +264,7 @@ class SimulatedCulture:
         """Return cultures like this one, one for each seed, that advance together; None where they cannot.
 
         They can where the network is a spike-response network whose response to pulses was not fitted, nothing is
-        blanked, every spike is detected, and the response is not drawn anew for every seed.
+        blanked, every spike is detected, and the response is not drawn again for every seed.
         """
         if self._network is None or self._blanking_frames or self._detector or self._response == ENSEMBLE:
             return None
@@ -337,7 +337,7 @@ class SimulatedCulture:
     def _seen(
         self, start: int, frames: NDArray[np.int64], units: NDArray[np.int64], given: Sequence[Delivered]
     ) -> NDArray[np.bool_]:
-        """Tell which spikes are detected, and remember pulses whose blanking goes on."""
+        """Return which spikes are detected, and remember pulses whose blanking goes on."""
         seen = np.ones(frames.size, dtype=bool)
         self._recent += [(delivered.frame, delivered.command.pulse) for delivered in given]
         self._recent = [(frame, pulse) for frame, pulse in self._recent if frame + self._blanking_frames > start]

@@ -18,7 +18,7 @@ _SHORT = 1e-3  # s: less than a neuron's refractory time
 def rates_comparison(recorded: SpikeRecording, simulated: SpikeRecording) -> go.Figure:
     """Draw each unit's simulated rate over its recorded one, both logarithmic, with the line of equality.
 
-    Units silent in either are drawn hollow at half the lowest rate.
+    Units silent in either are drawn as open markers at half the lowest rate.
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ def aligned_rates(
 
 
 def _around_peak(bursts: pd.DataFrame) -> tuple[tuple[float, float], float]:
-    """Return the stretch around a peak that shows a burst of usual length, and a bin width for it."""
+    """Return the segment around a peak that shows a burst of usual length, and a bin width for it."""
     span = float(np.clip(_mean_length(bursts), 0.3, 20.0))
     return (-1.5 * span, 2.5 * span), float(np.ceil(20 * span)) / 1000
 

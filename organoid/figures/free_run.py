@@ -1,4 +1,4 @@
-"""A culture and its network left alone, one above the other, and how alike their pairs of units are."""
+"""A culture and its network in free run, one above the other, and how alike their pairs of units are."""
 
 import numpy as np
 import plotly.graph_objects as go
@@ -18,7 +18,7 @@ _STTC_DT = 0.05  # s
 
 
 def side_by_side(recorded: SpikeRecording, simulated: SpikeRecording) -> go.Figure:
-    """Draw typical stretches of equal length: spikes and population rate, recorded above, simulated below.
+    """Draw typical segments of equal length: spikes and population rate, recorded above, simulated below.
 
     Units stand in one order, population rates on one scale, and the recording's thresholds find the network bursts
     (shaded) of both.

@@ -1,4 +1,4 @@
-"""Whether predictions can be trusted: calibration, and rescaled intervals."""
+"""Whether predictions can be trusted: calibration, and time-rescaled intervals."""
 
 import numpy as np
 import pandas as pd

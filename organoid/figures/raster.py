@@ -17,8 +17,8 @@ def raster(
 ) -> go.Figure:
     """Draw the spikes of every unit and the population rate below, network bursts shaded.
 
-    A recording of more than `max_spikes` spikes is shown by one stretch of it, chosen as the one whose
-    number of spikes is nearest the median stretch; a third row then shows where it lies in the whole.
+    A recording of more than `max_spikes` spikes is shown by one segment of it, chosen as the one whose
+    number of spikes is nearest the median segment; a third row then shows where it lies in the whole.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ class Slice:
 
 
 def representative_slice(rec: SpikeRecording, max_spikes: int = MAX_SPIKES) -> Slice:
-    """Return a round stretch of at most about `max_spikes` spikes whose activity is nearest the usual one."""
+    """Return a round segment of at most about `max_spikes` spikes whose activity is nearest the usual one."""
     if rec.n_spikes <= max_spikes or rec.duration == 0:
         return Slice(rec.t_start, rec.t_stop, True)
     longest = rec.duration * max_spikes / rec.n_spikes
@@ -39,7 +39,7 @@ def representative_slice(rec: SpikeRecording, max_spikes: int = MAX_SPIKES) -> S
 
 
 def typical_slice(rec: SpikeRecording, length: float) -> Slice:
-    """Return the stretch of a length, s, whose number of spikes is nearest the usual one."""
+    """Return the segment of a length, s, whose number of spikes is nearest the usual one."""
     if length >= rec.duration or rec.n_spikes == 0:
         return Slice(rec.t_start, rec.t_stop, True)
     starts = rec.t_start + np.arange(int(rec.duration / length)) * length
@@ -71,7 +71,7 @@ def spike_lines(rec: SpikeRecording, part: Slice, row: NDArray[np.int64]) -> go.
 
 
 def spike_markers(rec: SpikeRecording, row: NDArray[np.int64]) -> go.Scattergl:
-    """Return all spikes as one trace of short strokes drawn by the graphics processor."""
+    """Return all spikes as one trace of short strokes drawn by the GPU."""
     single = np.float32 if rec.t_stop < _LARGEST_SINGLE else np.float64
     size = float(np.clip(300 / max(rec.n_units, 1), 2.0, 7.0))
     return go.Scattergl(
@@ -86,7 +86,7 @@ def spike_markers(rec: SpikeRecording, row: NDArray[np.int64]) -> go.Scattergl:
 
 
 def mark_stimuli(fig: go.Figure, rec: SpikeRecording) -> bool:
-    """Mark stimuli above the first row; tell whether there are any."""
+    """Mark stimuli above the first row; return whether there are any."""
     times = np.unique(rec.stimuli["time_s"].to_numpy(dtype=float))
     if not times.size:
         return False
@@ -139,7 +139,7 @@ def population_rate(rec: SpikeRecording, part: Slice, min_bin: float = 0.02) -> 
 
 
 def shade(fig: go.Figure, spans: NDArray[np.float64], colour: str, *, rows: tuple[int, ...]) -> None:
-    """Shade stretches of time, shape (n, 2), s, behind what rows of a one-column figure show."""
+    """Shade segments of time, shape (n, 2), s, behind what rows of a one-column figure show."""
     if not len(spans):
         return
     bands = "".join(f"M{start:.6f},0H{stop:.6f}V1H{start:.6f}Z" for start, stop in spans.tolist())
@@ -150,7 +150,7 @@ def shade(fig: go.Figure, spans: NDArray[np.float64], colour: str, *, rows: tupl
 
 
 def shade_holes(fig: go.Figure, rec: SpikeRecording, part: Slice, *, rows: tuple[int, ...]) -> bool:
-    """Shade the time in which nothing could be seen; tell whether there is any."""
+    """Shade the time in which nothing could be seen; return whether there is any."""
     edges = np.concatenate([[rec.t_start], rec.observed.ravel(), [rec.t_stop]]).reshape(-1, 2)
     holes = edges[(edges[:, 1] > edges[:, 0]) & (edges[:, 0] < part.stop) & (edges[:, 1] > part.start)]
     shade(fig, np.clip(holes, part.start, part.stop), HOLE, rows=rows)
@@ -158,7 +158,7 @@ def shade_holes(fig: go.Figure, rec: SpikeRecording, part: Slice, *, rows: tuple
 
 
 def unit_axis(fig: go.Figure, rec: SpikeRecording, *, top: float) -> None:
-    """Label the first row's vertical axis: one row a unit, their order by rate and no number of its own."""
+    """Label the first row's vertical axis: one row per unit, their order by rate and no number of its own."""
     name = f"{rec.n_units:,} units, busiest on top" if rec.n_units > 1 else "1 unit"
     hidden = {"showgrid": False, "showticklabels": False, "ticks": ""}
     fig.update_yaxes(title_text=name, range=[-1, top], **hidden, row=1, col=1)

@@ -60,7 +60,7 @@ def finish(fig: go.Figure, title: str, subtitle: str = "", *, height: int = 420)
 
 
 def number(value: float, digits: int = 3) -> str:
-    """Return a number for readers: three digits, whole numbers in full, a dash for undefined."""
+    """Return a number for readers: three digits, integers in full, a dash for undefined."""
     if value is None or value != value:
         return "–"
     if float(value).is_integer() and abs(value) < 1e12:

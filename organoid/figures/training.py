@@ -12,7 +12,7 @@ from organoid.figures.template import ACCENT, CONTRAST, FAINT, INK, MUTED, finis
 
 _SCORES = {
     "heldout_bits_per_spike": "coupled network",
-    "heldout_bits_per_spike_uncoupled": "each unit on its own",
+    "heldout_bits_per_spike_uncoupled": "each unit alone",
 }
 _BASELINES = {
     "silent": ("silent", "dot", MUTED),
@@ -67,7 +67,7 @@ def held_out_scores(scores: "Mapping[str, Any] | pd.Series[Any]") -> go.Figure:
 
 
 def _verdict(known: dict[str, float]) -> str:
-    coupled, alone = known.get("coupled network"), known.get("each unit on its own")
+    coupled, alone = known.get("coupled network"), known.get("each unit alone")
     if coupled is None or alone is None:
         label, value = next(iter(known.items()))
         return f"Held-out spikes: {number(value)} bits per spike better than a constant rate ({label})"
@@ -100,7 +100,7 @@ def unit_scores(per_unit: pd.DataFrame) -> go.Figure:
         raise FitError("no unit has a held-out score both with and without coupling, so none can be drawn")
     x, y = known["bits_per_spike_uncoupled"].to_numpy(float), known["bits_per_spike"].to_numpy(float)
     names = known["name"].astype(str) if "name" in known else known.index.astype(str)
-    hover = [f"{n}: {number(b)} coupled, {number(a)} on its own" for n, a, b in zip(names, x, y)]
+    hover = [f"{n}: {number(b)} coupled, {number(a)} alone" for n, a, b in zip(names, x, y)]
     marker = {"size": 9, "color": ACCENT, "opacity": 0.8, "line": {"color": "white", "width": 0.5}}
     low, high = float(min(x.min(), y.min(), 0)), float(max(x.max(), y.max()))
     pad = 0.05 * ((high - low) or 1.0)
@@ -109,10 +109,10 @@ def unit_scores(per_unit: pd.DataFrame) -> go.Figure:
     fig = go.Figure(go.Scatter(x=ends, y=ends, mode="lines", line=line, name="equal", hoverinfo="skip"))
     points = {"x": x, "y": y, "mode": "markers", "marker": marker, "name": "units", "text": hover}
     fig.add_trace(go.Scatter(**points, hovertemplate="%{text}<extra></extra>"))
-    fig.update_xaxes(title_text="on its own (bits per spike)", range=ends, constrain="domain")
+    fig.update_xaxes(title_text="each unit alone (bits per spike)", range=ends, constrain="domain")
     fig.update_yaxes(title_text="coupled (bits per spike)", range=ends, scaleanchor="x", constrain="domain")
     fig.update_layout(showlegend=False)
-    title = f"Coupling helps to foretell {int(np.sum(y > x)):,} of {len(known):,} units"
+    title = f"Coupling improves prediction of {int(np.sum(y > x)):,} of {len(known):,} units"
     return finish(fig, title, "Held-out bits per spike of each unit", height=480)
 
 

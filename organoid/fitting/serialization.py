@@ -52,7 +52,7 @@ def to_json(value: Any) -> str:
 
 
 def read_json(group: h5py.Group, name: str, kind: type) -> Any:
-    """Read what `to_json` made, and refuse anything but the kind (dict or list) that was written."""
+    """Read what `to_json` made, and reject anything but the kind (dict or list) that was written."""
     value = layout.read_json(group, name, None)
     if not isinstance(value, kind):
         raise FitError(f"{group.file.filename}: {name!r} holds a {type(value).__name__}; expected a {kind.__name__}")
@@ -60,7 +60,7 @@ def read_json(group: h5py.Group, name: str, kind: type) -> Any:
 
 
 def as_integers(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table whose whole numbers, which come back from a file as nullable ones, are plain."""
+    """Return a table whose integers, which come back from a file as nullable ones, are plain."""
     return table.astype({c: "int64" for c in table if table[c].dtype == "Int64"})
 
 

@@ -46,7 +46,7 @@ def _endless_names(path: str, size: int, changed: int) -> int | None:
 
 
 def _is_endless(content: mmap.mmap, place: int, base: int) -> bool:
-    """Tell whether the chain of free parts of the heap at `place` comes back to a part before."""
+    """Return whether the chain of free parts of the heap at `place` comes back to a part before."""
     if place + 32 > len(content):
         return False
     _, free, start = struct.unpack_from("<QQQ", content, place + 8)
@@ -94,7 +94,7 @@ def _damaged_heap(path: str, size: int, changed: int) -> int | None:
 
 
 def _walk(content: mmap.mmap, place: int) -> bool:
-    """Tell whether each object of a collection leads to the next."""
+    """Return whether each object of a collection leads to the next."""
     if place + _HEAP_HEADER > len(content):
         return True
     size = int(struct.unpack_from("<Q", content, place + 8)[0])

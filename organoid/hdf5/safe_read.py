@@ -134,7 +134,7 @@ def _numbers(found: h5py.Dataset) -> Any:
 def attribute(owner: h5py.Group | h5py.Dataset, name: str) -> Any:
     """Return an attribute, or None where it is absent, empty or damaged."""
     try:
-        place = name.encode()  # quicker than owner.attrs
+        place = name.encode()  # faster than owner.attrs
         value = _attribute(owner, h5py.h5a.open(owner.id, place)) if h5py.h5a.exists(owner.id, place) else None
     except RecordingError:
         raise
@@ -153,7 +153,7 @@ def attributes(owner: h5py.Group | h5py.Dataset, name: str) -> dict[str, Any]:
     """
     try:
         places = range(h5py.h5a.get_num_attrs(owner.id))
-        held = [h5py.h5a.open(owner.id, index=k) for k in places]  # much quicker than owner.attrs
+        held = [h5py.h5a.open(owner.id, index=k) for k in places]  # much faster than owner.attrs
         return {found.name.decode("utf-8", "surrogateescape"): _attribute(owner, found) for found in held}
     except RecordingError:
         raise
@@ -175,7 +175,7 @@ def _attribute(owner: h5py.Group | h5py.Dataset, found: h5py.h5a.AttrID) -> Any:
 
 
 def _check_pointers(dtype: np.dtype[Any], name: str) -> None:
-    """Refuse rows of varying length other than texts, which no format has here: damaged texts look like them.
+    """Reject rows of varying length other than texts, which no format has here: damaged texts look like them.
 
     The HDF5 library crashes when it follows their pointers.
     """
@@ -185,7 +185,7 @@ def _check_pointers(dtype: np.dtype[Any], name: str) -> None:
 
 
 def _check_lengths(found: h5py.Dataset, name: str) -> None:
-    """Refuse texts longer than their file, for which the HDF5 library would ask for gigabytes of memory."""
+    """Reject texts longer than their file, for which the HDF5 library would ask for gigabytes of memory."""
     place, path = found.id.get_offset(), _file_of(found)
     if place is None or found.size * _TEXT_POINTER.itemsize != found.id.get_storage_size() or not os.path.isfile(path):
         return

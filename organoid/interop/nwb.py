@@ -144,7 +144,7 @@ def _culture_subject(said: dict[str, Any], culture: dict[str, str]) -> Any:
 
 
 def _fitting(kind: Any, values: dict[str, str]) -> dict[str, str]:
-    """Return the values a class takes, and a word for what it demands and nobody knows."""
+    """Return the values a class takes, and a word for what it demands and is not known."""
     found = {}
     for argument in kind.__init__.__docval__["args"]:
         name = argument["name"]

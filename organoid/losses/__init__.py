@@ -10,7 +10,7 @@ What a loss ``compares`` is one of three:
 - ``"trains"``: each simulated train (one unit in one batch item) with the recorded one beside it. The value is a sum
   over time and a mean over trains, so it is *per train of that length*.
 - ``"batches"``: statistics of all simulated trains with those of all recorded ones; the items of a batch count as
-  stretches of one recording, or as trials. Which stands beside which, or when things happen, may not matter.
+  segments of one recording, or as trials. Which stands beside which, or when things happen, may not matter.
 - ``"nothing"``: a regulariser; it looks at the simulated spikes only. `WeightedSum` adds it to another loss.
 
 A loss that reads spikes and compares something is 0 where both agree, never negative and symmetric. Losses of

@@ -27,7 +27,7 @@ class SoftSTTC:
     :math:`P_A = (\sum_t x_A \tau_B + \epsilon T_B) / (\sum_t x_A + \epsilon)`. For spikes 0 or 1 the tiles are those
     of the definition, with every spike in the middle of its bin; in between, :math:`x` is a probability and the tile
     that of independent spikes, so the loss is smooth. The :math:`\epsilon` pseudo-spikes placed by chance make a
-    silent unit uncorrelated (0) instead of undefined. Trains of a batch count as stretches of one recording.
+    silent unit uncorrelated (0) instead of undefined. Trains of a batch count as segments of one recording.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ class VanRossum:
         Bin, s.
     tau : float
         Time constant of the filter, s: spikes closer than about this count as matched. The default is the scale of
-        a network burst, which the population's past foretells; single spikes within a burst often it does not, and
+        a network burst, which the population's past predicts; single spikes within a burst often it does not, and
         with a much shorter time constant no model does better than silence.
 
     References

@@ -14,7 +14,7 @@ PLAN_COLUMNS = ("site", "pulse", "n_pulses", "upper_bound")
 
 
 class Parameters(BaseModel):
-    """Parameters of a protocol: unknown names are refused, values are checked, nothing changes later."""
+    """Parameters of a protocol: unknown names are rejected, values are checked, nothing changes later."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

@@ -65,7 +65,7 @@ class Binding(BaseModel):
     stimuli: dict[str, Stimulus] = {}
 
     def check_names(self, sites: Sequence[str], stimuli: Sequence[str], protocol: str) -> None:
-        """Refuse names the protocol does not know."""
+        """Reject names the protocol does not know."""
         for given, known, what in ((self.sites, sites, "site"), (self.stimuli, stimuli, "stimulus")):
             unknown = [name for name in given if name not in known]
             if unknown:

@@ -22,7 +22,7 @@ class DryRun:
     ----------
     table : DataFrame
         One row for each site and pulse: site, electrodes, amplitude, amplitude_unit, n_pulses, phase_area
-        (largest phase, C or V s), dose (sum over pulses, phases and electrodes, C or V s), upper_bound, refused.
+        (largest phase, C or V s), dose (sum over pulses, phases and electrodes, C or V s), upper_bound, rejected.
     duration : float, s
     method : str
         "planned", "at most", or "with a silent culture" for protocols that do not plan.

@@ -161,7 +161,7 @@ def _forked(parameters: dict[str, Any]) -> Protocol:
     )
 
 
-# Protocols made of other sessions: journals name them, nobody asks for them by name.
+# Protocols made of other sessions: journals name them, users do not.
 DERIVED: dict[str, Callable[[dict[str, Any]], Protocol]] = {"substituted": _substituted, "forked": _forked}
 
 

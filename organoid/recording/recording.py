@@ -35,11 +35,11 @@ class SpikeRecording:
     sampling_rate : float, optional, Hz
         Sets the tick (one sample); unknown means ticks of 1 us.
     units : DataFrame or mapping of columns, optional
-        One row a unit: name, channel, electrode, x_um, y_um, well; further columns are kept.
+        One row per unit: name, channel, electrode, x_um, y_um, well; further columns are kept.
     electrodes : DataFrame or mapping of columns, optional
         One row an electrode, silent ones included: channel, electrode, x_um, y_um, well, can_stimulate.
     stimuli : DataFrame or mapping of columns, optional
-        One row a pulse: time_s, duration_s, electrode, channel, amplitude, amplitude_unit ("A" or
+        One row per pulse: time_s, duration_s, electrode, channel, amplitude, amplitude_unit ("A" or
         "V"), waveform_id; unknown values missing.
     events : DataFrame or mapping of columns, optional
         One row per mark that is not a stimulus (camera frames, digital ports, notes of the user):
@@ -120,7 +120,7 @@ class SpikeRecording:
     @property
     def spike_units(self) -> NDArray[np.int64]:
         """Unit index of each spike; read-only, shape (n_spikes,)."""
-        self._unit_index = checks.widened(self._unit_index)  # kept as short as it came until asked for
+        self._unit_index = checks.widened(self._unit_index)  # kept as short as it came until requested
         return self._unit_index
 
     @property
@@ -174,7 +174,7 @@ class SpikeRecording:
 
     @property
     def _units(self) -> pd.DataFrame:
-        """The table of units, made a frame when first asked for."""
+        """The table of units, made a frame when first requested."""
         self._unit_table = framed(self._unit_table)
         return self._unit_table
 
@@ -185,7 +185,7 @@ class SpikeRecording:
 
     @property
     def _electrodes(self) -> pd.DataFrame:
-        """The table given, or, made when first asked for, the electrodes of the units."""
+        """The table given, or, made when first requested, the electrodes of the units."""
         if self._given_electrodes is None:
             self._given_electrodes = checks.electrode_table(None, self._units)
         return self._given_electrodes
@@ -226,7 +226,7 @@ class SpikeRecording:
         return tuple(str(well) for well in self._units["well"].dropna().unique())
 
     def is_observed(self, ticks: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Tell for each tick whether spikes could be seen then."""
+        """Return for each tick whether spikes could be seen then."""
         return holds_between(to_ticks(self._observed, self.tick_rate), ticks, ticks + 1)
 
     def bin_grid(self, bin_width: float, t_start: float | None = None, t_stop: float | None = None) -> BinGrid:
@@ -261,11 +261,11 @@ class SpikeRecording:
     def observed_bins(
         self, bin_width: float, t_start: float | None = None, t_stop: float | None = None
     ) -> NDArray[np.bool_]:
-        """Tell for each bin of `counts` whether all of it was observed; shape (n_bins,)."""
+        """Return for each bin of `counts` whether all of it was observed; shape (n_bins,)."""
         return self.observed_between(self.bin_grid(bin_width, t_start, t_stop).edges())
 
     def observed_between(self, edges: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Tell for each pair of neighbouring edges (ticks) whether all between them was observed."""
+        """Return for each pair of neighbouring edges (ticks) whether all between them was observed."""
         return holds_between(to_ticks(self._observed, self.tick_rate), edges[:-1], edges[1:])
 
     def select(
@@ -365,7 +365,7 @@ class SpikeRecording:
         return SpikeRecording(**{**held, **changes})
 
     def culture(self, well: str | None = None) -> "SpikeRecording":
-        """Return the recording of one culture: itself, or the well asked for.
+        """Return the recording of one culture: itself, or the well requested.
 
         Raises
         ------
@@ -378,7 +378,7 @@ class SpikeRecording:
         return self
 
     def equals(self, other: "SpikeRecording") -> bool:
-        """Tell whether two recordings hold exactly the same, bit for bit."""
+        """Return whether two recordings hold exactly the same, bit for bit."""
         return (
             self._n_units == other._n_units
             and (self._t_start, self._t_stop) == (other._t_start, other._t_stop)

@@ -6,7 +6,7 @@ from organoid.recording.ticks import to_ticks
 
 
 def rows_between(table: pd.DataFrame, start: float, stop: float, tick_rate: float) -> pd.DataFrame:
-    """Return the rows of a table whose ``time_s`` lies in ``[start, stop)``, s, compared in ticks; numbered anew."""
+    """Return the rows of a table whose ``time_s`` lies in ``[start, stop)``, s, compared in ticks; numbered from 0."""
     begin, end = to_ticks([start, stop], tick_rate)
     ticks = to_ticks(table["time_s"].to_numpy(dtype=float), tick_rate)
     return pd.DataFrame(table[(ticks >= begin) & (ticks < end)].reset_index(drop=True))

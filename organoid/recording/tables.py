@@ -47,7 +47,7 @@ def conform(table: Table | None, columns: dict[str, str], what: str) -> pd.DataF
     """Return a copy of `table` with all `columns` present, first, and of their types.
 
     Missing columns are filled with missing values (flags with True); further columns are kept
-    behind, as text, whole numbers, numbers or flags.
+    behind, as text, integers, numbers or flags.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def _no_rows(columns: tuple[tuple[str, str], ...]) -> pd.DataFrame:
 
 
 def _conforms(table: pd.DataFrame, columns: dict[str, str]) -> bool:
-    """Tell whether a table, such as one taken from a recording, is already as `conform` makes it."""
+    """Return whether a table, such as one taken from a recording, is already as `conform` makes it."""
     names, types = list(table.columns), [str(dtype) for dtype in table.dtypes]
     n = len(columns)
     if names[:n] != list(columns) or types[:n] != [_DTYPES[kind] for kind in columns.values()]:
@@ -118,7 +118,7 @@ def _conforms(table: pd.DataFrame, columns: dict[str, str]) -> bool:
 
 
 def _plain_texts(values: "pd.Series[Any]") -> bool:
-    """Tell whether all texts are such that any file holds them; others are looked at one by one."""
+    """Return whether all texts are such that any file holds them; others are looked at one by one."""
     return _are_plain(values.to_numpy(dtype=object, na_value="").tolist())
 
 
@@ -164,7 +164,7 @@ def _column(values: Any, kind: str | None, name: str, what: str) -> Any:
 
 
 def _are_plain(values: list[Any]) -> bool:
-    """Tell whether all values are texts that any file holds."""
+    """Return whether all values are texts that any file holds."""
     if not all(type(value) is str for value in values):
         return False
     texts = "".join(values)
@@ -188,8 +188,8 @@ def _cast(values: "pd.Series[Any]", kind: str, name: str, what: str) -> Any:
 
 
 def _integers(values: "pd.Series[Any]") -> Any:
-    """Return Int64; whole numbers stored as floats are taken, with NaN for missing."""
-    if values.dtype.kind in "iu" and values.dtype.name[0] != "U":  # numpy whole numbers: the quick way
+    """Return Int64; integers stored as floats are taken, with NaN for missing."""
+    if values.dtype.kind in "iu" and values.dtype.name[0] != "U":  # numpy integers: the quick way
         return pd.array(values.to_numpy(), dtype="Int64")
     return pd.to_numeric(values).astype("Int64").array
 

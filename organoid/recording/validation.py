@@ -33,7 +33,7 @@ def frozen(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def check_sampling_rate(rate: float | None) -> float | None:
-    """Return the rate as float, or None; refuse anything not positive."""
+    """Return the rate as float, or None; reject anything not positive."""
     if rate is None:
         return None
     if not (np.isfinite(rate) and rate > 0):
@@ -42,7 +42,7 @@ def check_sampling_rate(rate: float | None) -> float | None:
 
 
 class Rising:
-    """Read-only finite times that whoever made them knows never to fall: they are not gone over again."""
+    """Read-only finite times that are known never to fall: they are not gone over again."""
 
     __slots__ = ("times",)
 
@@ -65,9 +65,9 @@ def check_spikes(times: ArrayLike | Rising, units: ArrayLike) -> tuple[NDArray[n
 
 
 def spikes_in_order(times: ArrayLike | Rising, units: ArrayLike) -> tuple[NDArray[np.float64], NDArray[Any]]:
-    """Return both checked, sorted in time, equal times in their order, read-only; refuse NaN and infinite times.
+    """Return both checked, sorted in time, equal times in their order, read-only; reject NaN and infinite times.
 
-    What already is sorted and can be changed by nobody is not copied, and units stay as short as they come:
+    What already is sorted and read-only is not copied, and units stay as short as they come:
     memory that is new to a process costs more than what is done with it.
     """
     return _sorted(*check_spikes(times, units), rising=isinstance(times, Rising))
@@ -83,7 +83,7 @@ def widened(units: NDArray[Any]) -> NDArray[np.int64]:
 def _sorted(
     times: NDArray[np.float64], units: NDArray[Any], *, rising: bool
 ) -> tuple[NDArray[np.float64], NDArray[Any]]:
-    """Sort both; NaN compares false with everything and sorts to the end, so the ends tell whether all are finite."""
+    """Sort both; NaN compares false with everything and sorts to the end, so the ends show whether all are finite."""
     short = units if units.itemsize < 8 and units.dtype.isnative else units.astype(np.int64, copy=False)
     if rising or never_fall(times):
         by_time = times if _unchangeable(times) else times.copy()
@@ -98,7 +98,7 @@ def _sorted(
 
 
 def never_fall(numbers: NDArray[Any]) -> bool:
-    """Tell whether no number is smaller than the one before; false if one is NaN and there are several."""
+    """Return whether no number is smaller than the one before; false if one is NaN and there are several."""
     before, after = numbers[:-1], numbers[1:]
     told = np.empty(min(after.size, _BLOCK), dtype=bool)  # used again and again: stays in the cache
     for k in range(0, after.size, _BLOCK):
@@ -117,7 +117,7 @@ def ends(numbers: NDArray[Any]) -> tuple[float, float]:
 
 
 def _unchangeable(array: NDArray[Any]) -> bool:
-    """Tell whether an array is read-only, as is what it looks at, down to memory that holds little else."""
+    """Return whether an array is read-only, as is what it looks at, down to memory that holds little else."""
     root: Any = array
     while isinstance(root, np.ndarray) and not root.flags.writeable:
         if root.base is None:
@@ -129,7 +129,7 @@ def _unchangeable(array: NDArray[Any]) -> bool:
 def time_order(times: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return what ``np.argsort(times, kind="stable")`` returns, in about half the time, and the sorted times.
 
-    Each time, scaled to a whole number, and its place share one 64-bit number; numpy sorts these much quicker
+    Each time, scaled to an integer, and its place share one 64-bit number; numpy sorts these much faster
     than it sorts indirectly. The few times so close that they share a number are put right by a sort of what
     is then nearly sorted.
     """
@@ -153,13 +153,13 @@ def time_order(times: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[n
 
 
 def _narrow(units: NDArray[Any]) -> NDArray[Any]:
-    """Return the indices in two bytes where they fit: gathering them in another order is then much quicker."""
+    """Return the indices in two bytes where they fit: gathering them in another order is then much faster."""
     small = units.itemsize > 2 and units.min() >= 0 and units.max() < 2**15
     return units.astype(np.int16) if small else units
 
 
 def highest(numbers: NDArray[Any]) -> int:
-    """Return the largest of some whole numbers; -1 if there are none or one is negative."""
+    """Return the largest of some integers; -1 if there are none or one is negative."""
     if not numbers.size:
         return -1
     # Seen as unsigned, negative numbers are the largest: one pass tells both.
@@ -312,7 +312,7 @@ def check_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def same_metadata(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Tell whether two mappings hold the same, NaN being equal to NaN."""
+    """Return whether two mappings hold the same, NaN being equal to NaN."""
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 

@@ -20,7 +20,7 @@ CAPTIONS = {
     "spikes": "Every spike of the recording, one row per unit. Blue: network bursts. The curve is the mean rate "
     "over all "
     "units; its slider moves and widens what is shown.",
-    "raster": "Each stroke is a spike, each row a unit. Blue columns, where there are any, are network bursts. "
+    "raster": "Each stroke is a spike; units are rows. Blue columns, where there are any, are network bursts. "
     "The curve "
     "below is the mean rate over all units.",
     "array-map": "Where the culture is active. Darker electrodes see more spikes; open ones saw none.",

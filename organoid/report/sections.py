@@ -15,15 +15,15 @@ from organoid.report.tables import edge_table, free_run_table, score_table, summ
 from organoid.statistics import CultureAnalysis
 
 _CAPTIONS = CAPTIONS | {
-    "held-out": "How well the model foretells spikes it was not fitted to, beyond knowing each unit's mean rate. "
+    "held-out": "How well the model predicts spikes it was not fitted to, beyond knowing each unit's mean rate. "
     "The difference between the bars is what the connections between units are worth.",
-    "unit-scores": "One point a unit. Above the dashed line, knowing the other units helps to foretell it.",
+    "unit-scores": "One point per unit. Above the dashed line, coupling improves its prediction.",
     "goodness": "Left: where the model expects a rate, that rate should be seen (dashed line; bars are two standard "
     "errors). Right: intervals between spikes, measured in expected spikes, should be spread evenly; the flatter the "
     "lines, the less of the timing the model misses: of single units, of the population, and of who fires when.",
     "rates": "One point a unit. On the dashed line, it fires as often in the simulation as in the culture.",
-    "simulated-raster": "The fitted network left to itself, with no recorded spike fed in.",
-    "side-by-side": "The culture above, the fitted network left to itself below, with no recorded spike fed in. "
+    "simulated-raster": "The fitted network in free run, with no recorded spike fed in.",
+    "side-by-side": "The culture above, the fitted network in free run below, with no recorded spike fed in. "
     "Compare rhythm, bursts and silence.",
     "sttc": "One point a pair of units: how tightly both fire together. On the dashed line, a pair is as "
     "synchronous in the simulation as in the culture.",
@@ -81,7 +81,7 @@ def _warnings(fit: Any, gradient: Any, session: Any) -> Iterator[Note]:
     if free_run.get("runaway"):
         yield Note("Fit", "The free-running network runs away; do not use it for simulation.", True)
     elif free_run.get("passed") is False:
-        yield Note("Fit", "Left alone, the network does not live like the culture; the notes below say why.", True)
+        yield Note("Fit", "In free run, the network does not match the culture; the notes below say why.", True)
     if scores is not None and scores.get("heldout_bits_per_spike", 1.0) <= 0:
         yield Note("Fit", "On held-out data the model is no better than a constant rate.", True)
     held_out = getattr(gradient, "held_out", None)

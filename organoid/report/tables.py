@@ -43,8 +43,8 @@ _SCORES = {
     "heldout_calibration_slope": "calibration slope (1 is right)",
     "heldout_calibration_slope_uncoupled": "calibration slope, uncoupled",
     "heldout_expected_ratio": "held-out spikes, expected / observed",
-    "heldout_ks_units": "rescaled intervals of units, KS distance",
-    "heldout_ks_population": "rescaled intervals of any unit, KS distance",
+    "heldout_ks_units": "time-rescaled intervals of units, KS distance",
+    "heldout_ks_population": "time-rescaled intervals of any unit, KS distance",
     "heldout_ks_identity": "which unit fired, KS distance",
     "heldout_bits_per_spike_evoked": "held-out score after test pulses (bits/spike)",
     "heldout_bits_per_spike_evoked_without_filters": "held-out score after test pulses, without responses (bits/spike)",
@@ -129,11 +129,11 @@ def score_table(scores: "pd.Series[Any]") -> Table:
 
 
 def unit_table(per_unit: pd.DataFrame) -> Table:
-    """Return how well each unit is foretold; the worst first, 20 at most."""
+    """Return how well each unit is predicted; the worst first, 20 at most."""
     shown = {key: label for key, label in _PER_UNIT.items() if key in per_unit}
     order = per_unit.sort_values("bits_per_spike", na_position="last").head(_MAX_UNITS)
     rows = [tuple(cell(row[key]) for key in shown) for _, row in order.iterrows()]
-    caption = "How well single units are foretold on held-out data, the worst first"
+    caption = "How well single units are predicted on held-out data, the worst first"
     more = f" ({_MAX_UNITS} of {len(per_unit):,})" if len(per_unit) > _MAX_UNITS else ""
     return Table(f"{caption}{more}.", tuple(shown.values()), rows)
 
@@ -155,7 +155,7 @@ def free_run_table(free_run: Mapping[str, Any]) -> Table:
 
 
 def edge_table(edges: pd.DataFrame | None, units: pd.DataFrame | None = None) -> Table | None:
-    """Return the surest connections, or None where there is no table of them; `units` gives names to indices."""
+    """Return the most significant connections, None without a table of them; `units` gives names to indices."""
     if edges is None or not {"pre", "post", "weight", "z", "q"} <= set(edges.columns):
         return None
     sure = edges[edges["q"] < _SIGNIFICANT]
@@ -165,7 +165,7 @@ def edge_table(edges: pd.DataFrame | None, units: pd.DataFrame | None = None) ->
         for row in top.itertuples()
     ]
     found = f"{len(sure):,} of {len(edges):,} possible connections have q < {_SIGNIFICANT}"
-    shown = f"; the {len(rows)} surest are listed." if rows else "."
+    shown = f"; the {len(rows)} most significant are listed." if rows else "."
     return Table(found + shown, ("connection", "weight", "z", "q"), rows)
 
 

@@ -36,7 +36,7 @@ def correlation(rec: SpikeRecording, bin_width: float) -> NDArray[np.float64]:
     counts = csr_array((ones, (bins[keep], rec.spike_units[keep])), shape=shape)
     total: NDArray[np.float64] = np.asarray(counts.sum(axis=0)).ravel()
     n = int(seen.sum())
-    scatter = n * (counts.T @ counts).toarray() - np.outer(total, total)  # whole numbers: exact
+    scatter = n * (counts.T @ counts).toarray() - np.outer(total, total)  # integers: exact
     spread = np.sqrt(np.diag(scatter))
     spread[spread == 0] = np.nan
     out: NDArray[np.float64] = scatter / np.outer(spread, spread)

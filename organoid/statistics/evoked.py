@@ -29,7 +29,7 @@ def psth(rec: SpikeRecording, events: ArrayLike, window: tuple[float, float], bi
     Returns
     -------
     DataFrame, Hz
-        One row a bin, one column a unit (0, 1, ...); the index ``time_s`` is the bin's start relative
+        One row per bin, one column per unit (0, 1, ...); the index ``time_s`` is the bin's start relative
         to the event. NaN where a bin was never fully observed. ``.attrs`` holds n_events, bin_width.
 
     Raises
@@ -90,7 +90,7 @@ def response_latency(rec: SpikeRecording, events: ArrayLike, window: float | tup
     Returns
     -------
     DataFrame
-        One row a unit: unit, n_trials (events of whose window at least half was observed),
+        One row per unit: unit, n_trials (events of whose window at least half was observed),
         probability (share of trials with a spike), latency_s (median of first spikes), jitter_s
         (their standard deviation); NaN where undefined.
     """
@@ -141,7 +141,7 @@ def _around(
 
 
 def _observed_bins(moments: NDArray[np.int64], edges: NDArray[np.int64], spans: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Tell for each trial and bin whether all of the bin was observed; shape (n_events, n_bins)."""
+    """Return for each trial and bin whether all of the bin was observed; shape (n_events, n_bins)."""
     left, right = moments[:, None] + edges[:-1], moments[:, None] + edges[1:]
     if not len(spans):
         return np.zeros(left.shape, dtype=bool)

@@ -39,14 +39,14 @@ def network_bursts(
     """Find bursts in which a good part of the units takes part, and more than chance explains.
 
     A unit's bursts are those of `bursts_max_interval`: spikes that follow each other by less than `max_interval`,
-    stretches less than `max_gap` apart merged (a long burst is one, though single intervals in it are longer), and
+    segments less than `max_gap` apart merged (a long burst is one, though single intervals in it are longer), and
     `min_spikes` spikes or more in all. ``n(t)`` is the number of units that burst at ``t``, ``b`` its lower quartile
     over time and ``k = max(min_units, min_fraction * units that could burst)``. A network burst is an interval of
     ``n >= b + k / 2`` (intervals closer than `max_gap` joined) that reaches ``n >= b + k`` somewhere. Neither the mean
     rate nor how often bursts come has a part in this.
 
     Where units burst much of the time they do so together by chance. So all units are shifted circularly, each by
-    its own random time, `n_shifts` times, and the number of units asked for is raised from ``b + k`` until shifted
+    its own random time, `n_shifts` times, and the number of units requested is raised from ``b + k`` until shifted
     units reach it at most `max_chance` times as often as the recorded ones.
 
     Parameters
@@ -123,7 +123,7 @@ def network_bursts(
 def network_burst_evidence(
     rec: SpikeRecording, bursts: pd.DataFrame, *, n_shifts: int = 20, seed: int = 0
 ) -> pd.DataFrame:
-    """Count network bursts, and what chance gives, for every number of units that could be asked for.
+    """Count network bursts, and what chance gives, for every number of units that could be requested.
 
     Parameters
     ----------

@@ -73,16 +73,16 @@ def population_rate_bursts(
 
 @dataclass(frozen=True)
 class _Activity:
-    """Population rate in 1 ms bins, observed stretches one after the other, silence between them."""
+    """Population rate in 1 ms bins, observed segments one after the other, silence between them."""
 
     rate: NDArray[np.float64]
-    first_bin: NDArray[np.int64]  # of each stretch
-    spans: NDArray[np.int64]  # stretches, ticks
+    first_bin: NDArray[np.int64]  # of each segment
+    spans: NDArray[np.int64]  # segments, ticks
     bin_ticks: float
     mean_hz: float
 
     def tick(self, bins: NDArray[np.int64]) -> NDArray[np.int64]:
-        """First tick of each bin; for one past a stretch's last bin, the stretch's end."""
+        """First tick of each bin; for one past a segment's last bin, the segment's end."""
         k = np.searchsorted(self.first_bin, bins, side="right") - 1
         inside = np.ceil((bins - self.first_bin[k]) * self.bin_ticks).astype(np.int64)
         ticks: NDArray[np.int64] = np.minimum(self.spans[k, 0] + inside, self.spans[k, 1])
@@ -140,7 +140,7 @@ def _checked(thresholds: Mapping[str, float], smoothing: float) -> dict[str, flo
 
 
 def _hysteresis(rate: NDArray[np.float64], low: float, high: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return first and one-past-last bin of each stretch above `low` that reaches above `high`."""
+    """Return first and one-past-last bin of each segment above `low` that reaches above `high`."""
     steps = np.diff((rate > low).astype(np.int8), prepend=0, append=0)
     first, last = np.flatnonzero(steps > 0), np.flatnonzero(steps < 0)
     peaks = np.searchsorted(np.flatnonzero(rate > high), np.column_stack([first, last]))

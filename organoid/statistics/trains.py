@@ -21,7 +21,7 @@ class Trains:
     ticks, units : ndarray of int64, shape (n,)
     times : ndarray, shape (n,), s
     spans : ndarray of int64, shape (n,)
-        Which observed stretch each spike lies in.
+        Which observed segment each spike lies in.
     n_units : int
     tick_rate : float, Hz
     """
@@ -69,7 +69,7 @@ class Intervals:
 
 
 def observed_spans(rec: SpikeRecording) -> NDArray[np.int64]:
-    """Return the observed stretches in ticks, touching ones joined; shape (n, 2)."""
+    """Return the observed segments in ticks, touching ones joined; shape (n, 2)."""
     spans = to_ticks(rec.observed, rec.tick_rate)
     spans = spans[spans[:, 0] < spans[:, 1]]
     if len(spans) < 2:
@@ -81,7 +81,7 @@ def observed_spans(rec: SpikeRecording) -> NDArray[np.int64]:
 
 
 def span_of(ticks: NDArray[np.int64], spans: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the stretch each tick lies in, -1 where it lies in none."""
+    """Return the segment each tick lies in, -1 where it lies in none."""
     index = np.searchsorted(spans[:, 0], ticks, side="right") - 1
     inside = index >= 0
     inside[inside] = ticks[inside] < spans[index[inside], 1]
@@ -152,7 +152,7 @@ def ratio(numerator: ArrayLike, denominator: ArrayLike) -> NDArray[np.float64]:
 
 
 def positive(value: float, name: str) -> float:
-    """Return `value`, refusing anything that is not a finite number above zero."""
+    """Return `value`, rejecting anything that is not a finite number above zero."""
     if not (np.isfinite(value) and value > 0):
         raise RecordingError(f"{name} is {value!r} s; expected a time above 0 s")
     return float(value)

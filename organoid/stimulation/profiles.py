@@ -168,7 +168,7 @@ PROFILES: dict[str, DeviceProfile] = {}
 
 
 def register_profile(profile: DeviceProfile) -> DeviceProfile:
-    """Make a profile known by its name; a name that is taken by another profile is refused."""
+    """Make a profile known by its name; a name that is taken by another profile is rejected."""
     if PROFILES.setdefault(profile.name, profile) != profile:
         raise StimulationError(f"another device profile is already called {profile.name!r}; choose another name")
     return profile

@@ -19,7 +19,7 @@ UNITS: tuple[Unit, ...] = ("A", "V")
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of constant current or voltage.
+    """A segment of constant current or voltage.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ class Pulse:
     def monophasic(
         cls, electrodes: int | Sequence[int], amplitude: float, width: float, *, unit: Unit = "A"
     ) -> "Pulse":
-        """Return a single phase of signed `amplitude`: unbalanced, so most devices refuse it."""
+        """Return a single phase of signed `amplitude`: unbalanced, so most devices reject it."""
         return cls((Phase(amplitude, width),), _some(electrodes), unit)
 
     @cached_property

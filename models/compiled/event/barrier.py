@@ -30,7 +30,7 @@ def new_barrier() -> Barrier:
 
 
 def close(gate: Barrier) -> None:
-    """Let nobody wait any longer: a thread will not come."""
+    """Let no thread wait any longer: a thread will not come."""
     gate[_CLOSED] = 1
 
 

@@ -76,7 +76,7 @@ def rich(
     luck: NDArray[np.float32],
     fired: NDArray[np.uint8],
 ) -> int:
-    """Advance the membranes of a tile with all that cells can have; `luck` is what softness adds."""
+    """Advance the membranes of a tile with all that cells can have; `luck` is the logistic noise of soft thresholds."""
     width, hard, rest, total = par.escape_width, par.hard_reset, par.refractory, 0
     for i in range(voltage.size):
         ready = refractory[i] <= 0

@@ -8,7 +8,7 @@ Units of a tile share one 64-bit number a pair: unit ``2 m`` and ``2 m + 1`` of 
 
 or a pair of logistic ones, :math:`\lambda = \ln u - \ln(1 - u)`. Logarithm, sine and cosine are power series in single
 precision (relative error below 3e-7) without branches or calls, so that a compiler can do eight or sixteen at once: six
-times faster than the library's functions, and the same bits on every processor.
+times faster than the library's functions, and the same bits on every CPU.
 
 References
 ----------

@@ -36,7 +36,7 @@ _RARE, _SOME = 64, 8  # room to begin with: a spike for so many units and steps,
 
 
 def network_pass(inputs: Inputs, rule: Rule, surrogate: Surrogate, *, distance: bool) -> Outputs:
-    """Run the network; differentiable once. Distances are of no steps where they are not asked for."""
+    """Run the network; differentiable once. Distances are of no steps where they are not requested."""
     blocks: list[Block] = []
     spikes, *rest, sent = _Pass.apply(rule, surrogate, distance, blocks, *inputs)  # type: ignore[no-untyped-call]
     if inputs.forced is not None:
@@ -89,7 +89,7 @@ class _Pass(torch.autograd.Function):
         names = ("voltage", "refractory", "adaptation", "missing", "facilitation")
         state = [copy_of(getattr(inputs, name)) for name in names]
         releasing = inputs.missing.numel() > 0
-        # Who is near threshold is listed on the way, unless everybody is.
+        # Units near threshold are listed in the forward pass, unless all are.
         support = surrogate.support if any(wants) and math.isfinite(surrogate.support) else -1.0
         dense = visible or bool(any(wants) and (support < 0 or wants.keep or wants.take))
         spikes, distance, sent, record = _record(inputs, rule, dense, bool(wants.synapse_decay))

@@ -1,4 +1,4 @@
-"""Adjoints that have no derivative of their own: whoever asks for a second one is told, instead of getting 0."""
+"""Adjoints that have no derivative of their own: a second derivative is an error, not 0."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Grads = tuple[Tensor | None, ...]
 
 def once(run: Callable[..., Grads], grads: Grads) -> Grads:
     """Return ``run(*grads)``, the adjoint of a compiled function, within a backward pass."""
-    # Something that wants a gradient, so that whoever asks for a second derivative gets here and not a silent 0.
+    # Something that wants a gradient, so that a second derivative ends here and not in a silent 0.
     wanting = torch.zeros((), requires_grad=True)
     found: Grads = _Once.apply(run, grads, wanting, *(g for g in grads if g is not None))  # type: ignore[no-untyped-call]
     return found

@@ -67,7 +67,7 @@ flags_for_lanes = part(flags_for)
 
 @part
 def has_room(marks: Marks, row: int, lanes: int) -> bool:
-    """Tell whether every unit could be marked in the next step."""
+    """Return whether every unit could be marked in the next step."""
     return bool(marks.bounds[row] + lanes <= marks.unit.size)
 
 

@@ -48,7 +48,7 @@ class Cells(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What happened, (batch, time, unit); empty where it is not asked for, currents (batch, tau, time, unit)."""
+    """What happened, (batch, time, unit); empty where it is not requested, currents (batch, tau, time, unit)."""
 
     spikes: Array
     distance: Array

@@ -1,4 +1,4 @@
-"""Compiled draws of spikes: one uniform number a unit and step, most of them settled without an exponential.
+"""Compiled draws of spikes: one uniform number per unit and step, most of them settled without an exponential.
 
 A unit of capacity n fires when its number u is at least ``(1 - p)^n``. As ``1 - (1 - p)^n <= n p <= n exp(V)``, no
 spike comes where 1 - u lies above a bound on ``n exp(V)``; what remains, a few units a step, is worked out exactly.

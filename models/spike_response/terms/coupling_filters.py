@@ -1,7 +1,7 @@
 r"""Couplings through filters of finite length: raised cosines, or traces that begin after a delay.
 
 A spike of unit ``j`` adds :math:`\sum_b A_{bji}\, \phi_b(l)` to the drive of unit ``i``, ``l`` steps later, for
-every lag from 1 to the longest. What is still to come waits in a ring, one row a step.
+every lag from 1 to the longest. What is still to come waits in a ring, one row per step.
 """
 
 from typing import Any

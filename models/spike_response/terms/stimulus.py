@@ -13,7 +13,7 @@ kernel begins in the step of the pulse and so holds what the pulse evokes direct
 
 A response that was calibrated in free run has three further parts, all absent by default. While pulses keep coming, a
 baseline is added: a stimulated culture is not the spontaneous one. In the first steps after a pulse, where artefacts
-hid all spikes, units are silent: what happened there is not known, and must not be made up. And responses tire
+hid all spikes, units are silent: what happened there is not known, and must not be invented. And responses tire
 (`organoid.models.spike_response.fatigue`) and may be all or none (`organoid.models.spike_response.dose`).
 """
 
@@ -73,7 +73,7 @@ class StimulusKernels:
     default_curve : int
         Kernel of electrodes without pulses of their own, the mean of the others'; -1: they have no response.
     resource : Resource
-        How responses tire, each electrode's on its own.
+        How responses tire, each electrode's by itself.
     dose : Dose, optional
         Whether pulses are answered; without it all are.
     together : float
@@ -275,7 +275,7 @@ def evoked(
     high: NDArray[Any],
     out: NDArray[Any],
 ) -> bool:
-    """Write ``U`` of every unit in a step, and tell whether any pulse acts there (nothing is written where none does).
+    """Write ``U`` of every unit in a step, and return whether any pulse acts there (else nothing is written).
 
     `n_before` pulses came in this step or before it.
     """

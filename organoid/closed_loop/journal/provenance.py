@@ -27,12 +27,12 @@ def _versions() -> tuple[tuple[str, str], ...]:
 
 
 def versions() -> dict[str, str]:
-    """Return versions of this package, Python and the numerical libraries, and the processor."""
+    """Return versions of this package, Python and the numerical libraries, and the CPU."""
     return dict(_versions())
 
 
 def processor() -> str:
-    """Return the processor's name as far as the system tells it."""
+    """Return the name of the CPU as far as the system gives it."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.lower().startswith("model name"):

@@ -28,11 +28,11 @@ class Session:
     recording : SpikeRecording
         Spikes, stimuli, window and what was observed.
     ticks : DataFrame
-        One row a tick: index, frame, time_s, n_spikes, n_commands, n_accepted and what the protocol reported.
+        One row per tick: index, frame, time_s, n_spikes, n_commands, n_accepted and what the protocol reported.
     commands : DataFrame
         One row a command: tick, electrodes, frames, whether it was accepted, and if not where and why.
     deadlines : DataFrame
-        One row a tick: planned time, deadline, latency, late commands, wall time of the decision.
+        One row per tick: planned time, deadline, latency, late commands, wall time of the decision.
     outcome : dict
         ``status`` ("completed", "interrupted", "failed", or "running" where the writer was killed or still
         runs), ``values`` (what the protocol returned), ``commands`` (counts), ``error``.

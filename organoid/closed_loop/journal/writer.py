@@ -1,7 +1,7 @@
 """The journal of a session: everything that happened, on disk while it happens.
 
 An HDF5 file in single-writer-multiple-reader mode. All datasets are made before the start, none has
-variable length afterwards. The file gets its name when all that is on the disk; an existing one is refused. Rows
+variable length afterwards. The file gets its name when all that is on the disk; an existing one is rejected. Rows
 wait in memory for a flush: at the first tick after 0.35 s of wall time, and once a second of simulated
 time as long as flushing takes a small part of the time. So a journal whose writer was
 killed lacks at most the larger of 1 s simulated and 0.5 s wall time.

@@ -98,7 +98,7 @@ def _delivered(h5: h5py.File) -> list[Delivered]:
     found: list[Delivered] = []
     for frame, number in stimuli[["frame", "command"]].drop_duplicates().to_numpy(dtype=np.int64).tolist():
         if not 0 <= number < len(commands):
-            raise DeviceError(f"the pulse at frame {frame} was commanded by nobody; it cannot be replayed")
+            raise DeviceError(f"the pulse at frame {frame} belongs to no command; it cannot be replayed")
         row = commands[number]
         shape = waveforms[waveforms["waveform_id"] == row["waveform_id"]]
         phases = tuple(zip(shape["amplitude"], shape["width_s"], strict=True))

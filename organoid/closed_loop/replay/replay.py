@@ -67,7 +67,7 @@ class ReplayReport:
 def replay(path: str | PathLike[str], build_device: BuildDevice, build_protocol: BuildProtocol) -> ReplayReport:
     """Run a session again from its journal and compare.
 
-    A device that can be built again (a simulated culture) is simulated anew with the same seed, and every
+    A device that can be built again (a simulated culture) is simulated again with the same seed, and every
     dataset but the wall clock's is compared. Otherwise the protocol is fed the recorded spikes, pulses and
     receipts, and its decisions are compared. A session cut short is run again as far as it came.
 
@@ -84,7 +84,7 @@ def replay(path: str | PathLike[str], build_device: BuildDevice, build_protocol:
     Returns
     -------
     ReplayReport
-        "not comparable" under other versions or on another processor, where the last bits may differ.
+        "not comparable" under other versions or on another CPU, where the last bits may differ.
 
     Raises
     ------

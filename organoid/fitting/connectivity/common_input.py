@@ -1,6 +1,6 @@
 """Pairs of units that fire together: one neuron seen twice, or one event that reaches both at once.
 
-A synapse takes a millisecond; two units whose correlogram peaks at lag 0 share events, and what the one foretells of
+A synapse takes a millisecond; two units whose correlogram peaks at lag 0 share events, and what the one predicts of
 the other in the next bins is the rest of those events. No connection can be told there.
 """
 

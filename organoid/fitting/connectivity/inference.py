@@ -81,7 +81,7 @@ def infer_edges(
 
 
 def check_null(null: str) -> None:
-    """Refuse a null that is not known."""
+    """Reject a null that is not known."""
     if null not in NULLS:
         raise FitError(f"unknown null {null!r} for edges; expected one of {', '.join(NULLS)}")
 
@@ -101,7 +101,7 @@ def _telling_z(weight: Array, se: Array, telling: NDArray[np.bool_]) -> Array:
 
 
 def _shifted_z(training: History, kernels: tuple[Array, Array], rng: np.random.Generator, n_shifts: int) -> Array:
-    """Return z-values of recordings in which no unit can foretell another."""
+    """Return z-values of recordings in which no unit can predict another."""
     found = []
     for _ in range(n_shifts):
         shifted = shift_units(training, rng)

@@ -57,8 +57,8 @@ def shifted_null_q(z: Array, null: Array) -> Array:
 def shift_units(training: History, rng: np.random.Generator) -> History:
     """Return the training part with every unit's spikes turned round in time, no two by nearly the same amount.
 
-    The shifts lie in random order one to a stretch of the recording, in its first half, so that any two differ by half
-    a stretch or more.
+    The shifts lie in random order one to a segment of the recording, in its first half, so that any two differ by half
+    a segment or more.
     """
     n, stretch = training.n_bins, training.n_bins / (training.n_units + 1)
     places = rng.permutation(training.n_units) + 1 + 0.5 * rng.uniform(size=training.n_units)

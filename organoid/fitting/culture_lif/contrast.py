@@ -206,7 +206,7 @@ class Chains:
         return list(self.states.arrays(start, self.columns.template.weights))
 
     def run(self, parameters: CultureLIFParameters, seed: int) -> SpikeTerm:
-        """Go on with every chain; one that fires far beyond what was recorded begins anew from a recorded state."""
+        """Go on with every chain; one that fires far beyond what was recorded begins again from a recorded state."""
         none, limit = np.empty(0, dtype=np.int64), 1.5 * self.states.allowed[: self.n_steps]
 
         def go_on(chain: int) -> tuple[SpikeTerm, bool]:

@@ -84,7 +84,7 @@ class Pieces:
 
 
 def choose_pieces(training: History, states: CultureStates, lead: int, rng: np.random.Generator) -> Pieces:
-    """Return the stretches of most spikes, and as many at random."""
+    """Return the segments of most spikes, and as many at random."""
     spikes = np.concatenate([[0], np.cumsum(np.bincount(training.bins, minlength=training.n_bins))])
     ends = np.minimum(states.bins + lead + PIECE, training.n_bins)
     held = spikes[ends] - spikes[states.bins]

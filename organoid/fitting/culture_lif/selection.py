@@ -95,7 +95,7 @@ class _Search:
 
 
 def _corrections(stage: FreeStage, judge: "_Judge", search: _Search, progress: bool) -> Iterator[tuple[str, Array]]:
-    """Yield weights from the gentlest correction on; each is worked out only when it is asked for."""
+    """Yield weights from the gentlest correction on; each is worked out only when it is requested."""
     forced, bursting = stage.forced.theta, judge.recorded.bursts_count
     if not bursting:
         yield "rates", judge.allowed(judge.by_whole_runs(forced, each=True))

@@ -70,7 +70,7 @@ def observed_counts(data: SpikeRecording | NDArray[np.integer], bin_width: float
     Raises
     ------
     FitError
-        When a recording holds several wells, or counts are not a table of whole numbers from 0 to 255.
+        When a recording holds several wells, or counts are not a table of integers from 0 to 255.
     """
     if isinstance(data, SpikeRecording):
         if len(data.wells) > 1:

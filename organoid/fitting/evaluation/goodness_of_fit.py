@@ -1,4 +1,4 @@
-r"""How well predictions fit what happened: pseudo-R2, calibration, and rescaled intervals.
+r"""How well predictions fit what happened: pseudo-R2, calibration, and time-rescaled intervals.
 
 Everything is gathered in one pass over expected counts, in memory that does not depend on duration.
 
@@ -7,7 +7,7 @@ Everything is gathered in one pass over expected counts, in memory that does not
 **Calibration**: unit-bins in order of their expected count, cut into ten bands that expect equally many spikes;
 the slope is that of observed on expected counts, weighted for Poisson noise (1 where predictions can be trusted).
 
-**Rescaled intervals** in discrete time (Haslinger, Pipa & Brown 2010): a bin is ``K`` trials of probability
+**Time-rescaled intervals** in discrete time (Haslinger, Pipa & Brown 2010): a bin is ``K`` trials of probability
 ``p = mu / K``. Between two spikes the summed ``-log(1 - p)``, with ``-log(1 - r p)``, ``r`` uniform, for the trial
 of the second, is exponential of mean 1 where the model is right, so ``1 - exp(-sum)`` is uniform. Units that pass
 one by one may still fire together in ways the model misses, so the population is tested too (Gerhard, Haslinger &
@@ -52,7 +52,7 @@ class Goodness:
     per_unit : DataFrame
         bits_per_spike, pseudo_r2, calibration_slope, expected_ratio, ks, ks_p.
     curves : DataFrame
-        curve, x, y, n. "calibration": expected and observed spikes a bin of every band, and its unit-bins.
+        curve, x, y, n. "calibration": expected and observed spikes per bin of every band, and its unit-bins.
         "units", "population", "identity": distribution y of rescaled values at x, and their number.
     """
 
@@ -69,7 +69,7 @@ class GoodnessMeter:
     mean : ndarray, shape (n_units,)
         Mean counts a bin of the constant-rate model.
     capacity : ndarray of int64, shape (n_units,)
-        Largest number of spikes a bin the model allows.
+        Largest number of spikes per bin the model allows.
     """
 
     def __init__(self, mean: Array, capacity: NDArray[np.int64]) -> None:
@@ -169,7 +169,7 @@ def calibration_bands(bins: Array, expected: Array, observed: Array) -> pd.DataF
     Returns
     -------
     DataFrame
-        x and y: expected and observed spikes a bin; n: unit-bins. Bands without bins are left out.
+        x and y: expected and observed spikes per bin; n: unit-bins. Bands without bins are left out.
     """
     before = np.cumsum(expected) - expected / 2
     band = np.minimum((N_BANDS * before / max(expected.sum(), 1e-300)).astype(np.int64), N_BANDS - 1)

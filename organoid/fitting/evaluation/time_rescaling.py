@@ -153,7 +153,7 @@ def rescale(
     p : ndarray, shape (n_bins, n_units)
         Probability of a spike in each of a unit's `capacity` trials a bin, below 1.
     observed : ndarray of bool, shape (n_bins,)
-        Waiting starts anew after a hole.
+        Waiting starts again after a hole.
     capacity : ndarray of int64, shape (n_units,)
         Counts beyond it count as many.
     waiting : ndarray, shape (n_units + 1,)

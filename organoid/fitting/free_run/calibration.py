@@ -1,6 +1,6 @@
-"""Which weights to live with: the forced ones if they are alive already, else the gentlest correction that is.
+"""Which weights to simulate with: the forced ones if they pass already, else the gentlest correction that does.
 
-Everything is judged on the training part: free runs against its portrait, and the forced likelihood on its
+Everything is judged on the training part: free runs against its summary of activity, and the forced likelihood on its
 control bins. Corrections are tried from gentle to thorough: biases alone, then all weights, whole or in part.
 """
 
@@ -53,10 +53,11 @@ class FreeWeights:
     ----------
     parameters : SpikeResponseParameters
     choice : str
-        "forced" (alive as it was), "rates" (biases corrected), "free" (all weights corrected), "between" (a
+        "forced" (passed as it was), "rates" (biases corrected), "free" (all weights corrected), "between" (a
         part of that, or of the biases' correction), "simpler" (without products of population features, corrected
-        where needed), "forced, not alive", "forced, other basis" (not alive, and no
-        correction is made for couplings of finite length), or "driven" (neither of these, with a shared drive alive).
+        where needed), "forced, not alive", "forced, other basis" (did not pass, and no
+        correction is made for couplings of finite length), or "driven" (passes with a shared
+        drive, not without).
     discrepancy : float
         Of the choice; see `organoid.fitting.free_run.criteria`.
     loss : float
@@ -254,7 +255,7 @@ def _corrections(
 ) -> Iterator[tuple[str, Array, tuple[float, ...]]]:
     """Yield weights from the gentlest correction on, each as far as its loss allows, then half as far.
 
-    A correction is worked out only when it is asked for.
+    A correction is worked out only when it is requested.
     """
     for fit in fits:
         share, whole = _share(forced, fit.theta, loss, max_loss), "free" if fit.plan.everything else "rates"
@@ -322,7 +323,7 @@ def with_latent_drive(
 
 @dataclass(frozen=True)
 class FreeRunCheck:
-    """How free runs of a network compare: discrepancy, whether it needs no correction, whether it is alive."""
+    """How free runs of a network compare: discrepancy, whether it needs no correction, whether it passes."""
 
     discrepancy: float
     passes: bool

@@ -1,4 +1,4 @@
-"""How a fitted network lives when left alone, compared with its recording.
+"""How a fitted network runs freely, compared with its recording.
 
 All measures are taken the same way on both; the thresholds of the network-burst detector come from
 the recording and are used unchanged on the simulation, so that a dead network has no bursts.
@@ -185,7 +185,7 @@ def free_run(network: FreeRunningNetwork, duration: float, seed: int) -> tuple[S
 
 
 def is_runaway(recorded: ActivitySummary, simulated: ActivitySummary, stopped: bool) -> bool:
-    """Tell whether a run was stopped, or had any 2 s above 5 times the recording's highest rate."""
+    """Return whether a run was stopped, or had any 2 s above 5 times the recording's highest rate."""
     return bool(stopped or simulated.highest_rate > RUNAWAY_FACTOR * recorded.highest_rate)
 
 
@@ -198,7 +198,7 @@ def free_run_scores(
     duration: float = DEFAULT.duration,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """Compare seeded free runs of a network with the portrait of its recording; runs share the processors.
+    """Compare seeded free runs of a network with the activity of its recording; runs share the cores.
 
     Parameters
     ----------

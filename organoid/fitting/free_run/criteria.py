@@ -1,9 +1,9 @@
-"""When a network left alone lives like its culture, when it is dead, when it is wild: said once, here.
+"""When a free-running network matches its culture, when it is silent, when it runs away: defined once, here.
 
-**Wild** (``runaway``): any 2 s above 5 times the recording's highest 2 s rate, or stopped by the network itself at
-that rate. **Alive**: not wild, and the mean rate, the rate of network bursts and their duration lie within `LIMITS`
+**Runaway**: any 2 s above 5 times the recording's highest 2 s rate, or stopped by the network itself at
+that rate. **Passed**: no runaway, and the mean rate, the rate of network bursts and their duration lie within `LIMITS`
 of the recorded ones. A recording with fewer than 10 bursts does not show what its bursts are like; of its
-simulation only extra bursts are counted. A fit that is not alive says why (``reasons``).
+simulation only extra bursts are counted. A fit that does not pass says why (``reasons``).
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,12 +22,12 @@ FAR = 10.0
 
 
 def bursting(n_bursts: float) -> bool:
-    """Tell whether a recording has enough network bursts to say what they are like."""
+    """Return whether a recording has enough network bursts to say what they are like."""
     return bool(n_bursts >= MIN_BURSTS)
 
 
 def reasons(scores: Mapping[str, Any], bursts_count: bool, limits: Limits = LIMITS) -> Iterator[str]:
-    """Yield in words what keeps a network from being alive; nothing where it is.
+    """Yield in words what keeps a network from passing; nothing where it passes.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def reasons(scores: Mapping[str, Any], bursts_count: bool, limits: Limits = LIMI
     if not bursts_count:
         extra = _number(scores["extra_bursts_per_minute"])
         if extra > MAX_EXTRA_BURSTS:
-            yield f"there are {extra:.2f} network bursts a minute more than recorded"
+            yield f"there are {extra:.2f} network bursts per minute more than recorded"
         return
     if _outside(scores["burst_rate_ratio"], limits.burst_rate):
         yield f"there are {_said(scores['burst_rate_ratio'])} times as many network bursts as recorded"
@@ -86,7 +86,7 @@ def drift(scores: Mapping[str, Any], bursts_count: bool) -> Iterator[str]:
 
 
 def unsteady(scores: Mapping[str, Any]) -> bool:
-    """Tell whether any single run has more than twice the recorded rate, as a network of two states may."""
+    """Return whether any single run has more than twice the recorded rate, as a network of two states may."""
     lowest_and_highest = scores.get("rate_ratio_range")
     return lowest_and_highest is not None and lowest_and_highest[1] > MAX_RATE_OF_A_RUN
 
@@ -94,7 +94,7 @@ def unsteady(scores: Mapping[str, Any]) -> bool:
 def discrepancy(scores: Mapping[str, Any], bursts_count: bool) -> float:
     """Return how far off a network is: log ratios of rate and bursts, and one minus the correlation of rates.
 
-    Infinite for a wild one, 10 more for one with a single run far above the recorded rate; extra bursts of a
+    Infinite for a runaway, 10 more for one with a single run far above the recorded rate; extra bursts of a
     recording that does not burst count by the minute.
     """
     if scores["runaway"]:

@@ -102,7 +102,7 @@ def _weights(tau: float) -> Array:
 
 
 def find_tau(wanted: Array, start: float) -> float:
-    """Return the time constant (s) that describes how the first factor fades with the lag.
+    """Return the time constant (s) that describes how the first factor decays with the lag.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def fit_drive(
     Parameters
     ----------
     parameters : SpikeResponseParameters
-        A network whose free runs are alive.
+        A network whose free runs pass.
     rec : SpikeRecording
         The training part.
     alone : callable
@@ -227,6 +227,6 @@ def _chance(recorded: Correlations, simulated: Correlations, tau: float) -> floa
 def described(drive: LatentDrive) -> str:
     """Return a note on what was found."""
     if not drive.loadings.size:
-        return "no shared drive: none stands out from chance, or the network would not live with it"
+        return "no shared drive: none stands out from chance, or free runs would not pass with it"
     size = float(np.sqrt((drive.loadings**2).mean()))
     return f"a drive shared by all units acts in free run: time constant {drive.tau:.2g} s, loadings of {size:.2g}"

@@ -1,4 +1,4 @@
-r"""Stage 2, free run: make the fitted network live like the culture when it is left alone.
+r"""Stage 2, free run: make the fitted network match the culture when it runs freely.
 
 The forced likelihood never sees the loop: small errors compound in states a recording rarely visits.
 Here many short free windows start from exact recorded states. The difference between recorded and
@@ -148,7 +148,7 @@ def _schedule(training: History, plan: Plan) -> Iterator[tuple[int, int]]:
 
 
 def window_bins(training: History, duration: float, least: int = 1) -> int:
-    """Return the bins of a window of `duration` seconds: at most half the longest observed stretch, `least` or more."""
+    """Return the bins of a window of `duration` seconds: at most half the longest observed segment, `least` or more."""
     return max(min(round(duration / training.bin_width), longest_stretch(training.observed) // 2), least)
 
 
@@ -159,7 +159,7 @@ def longest_stretch(observed: NDArray[np.bool_]) -> int:
 
 
 def stratified(n: int, n_windows: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw window starts, one from each equal stretch of the states."""
+    """Draw window starts, one from each equal segment of the states."""
     return np.minimum(((np.arange(n_windows) + rng.uniform(size=n_windows)) * n / n_windows).astype(np.int64), n - 1)
 
 

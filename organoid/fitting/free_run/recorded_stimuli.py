@@ -1,4 +1,4 @@
-"""A network left alone but for the pulses of its recording."""
+"""A network in free run, with the pulses of its recording."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple

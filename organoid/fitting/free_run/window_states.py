@@ -27,8 +27,8 @@ class RecordedStates:
     traces : ndarray of float32, shape (n_states, n_tau, n_units)
     population : ndarray of float32, shape (n_states, n_fields)
     allowed : ndarray, shape (longest,)
-        Spikes a window may hold after each bin: beyond twice what any stretch of the recording held, it tells
-        nothing but that the network is wild, and is given up.
+        Spikes a window may hold after each bin: beyond twice what any segment of the recording held, it tells
+        nothing but that the network runs away, and is ended.
     """
 
     bins: NDArray[np.int64]
@@ -49,7 +49,7 @@ def collect_states(training: History, basis: Basis, longest: int) -> RecordedSta
 
 
 def allowed_spikes(training: History, longest: int) -> Array:
-    """Return twice the most spikes in any stretch, by its length in bins (rounded up to a power of 2), and a few."""
+    """Return twice the most spikes in any segment, by its length in bins (rounded up to a power of 2), and a few."""
     spikes = np.concatenate([[0], np.cumsum(np.bincount(training.bins, minlength=training.n_bins))])
     lengths = 2 ** np.arange(int(np.ceil(np.log2(max(longest, 2)))) + 1)
     most = [int((spikes[k:] - spikes[:-k]).max()) if k < spikes.size else int(spikes[-1]) for k in lengths]

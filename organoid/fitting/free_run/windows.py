@@ -2,7 +2,7 @@
 
 Many windows start from the traces the recorded spikes leave at their start. In each the network runs
 freely; the sums of features over its spikes are compared with those over the recorded spikes of the
-same stretches. Windows are shared out in a fixed number of parts, so that sums do not depend on the
+same segments. Windows are shared out in a fixed number of parts, so that sums do not depend on the
 number of threads.
 """
 
@@ -45,7 +45,7 @@ class Moments:
 
     @property
     def rate_ratio(self) -> float:
-        """Simulated over recorded spikes a bin: the last feature is 1."""
+        """Simulated over recorded spikes per bin: the last feature is 1."""
         return float(self.simulated[-1].sum() / max(self.recorded[-1].sum(), 1e-12))
 
 
@@ -72,7 +72,7 @@ def compare_windows(
     n_steps : int
     seed : int
     device : str, optional
-        Where torch runs all windows as one batch ("cpu", "cuda"). Default: compiled loops on the processors. Both
+        Where torch runs all windows as one batch ("cpu", "cuda"). Default: compiled loops on the CPU. Both
         draw from the same distribution, not the same spikes.
     stimulus : StimulusKernels, optional
         How the recorded pulses, which come in the windows when they came in the recording, act on the network.

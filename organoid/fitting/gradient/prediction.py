@@ -39,9 +39,9 @@ Counts = NDArray[np.integer]
 
 N_DRAWS = 20  # of the noise, in a prediction
 _SHARES: dict[Reads, tuple[float, ...]] = {"spikes": (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.85, 1.0), "logits": (0.0,)}
-_CHUNK = 2048  # bins of a stretch
-_LEAD = 1.0  # s of history before a stretch: what is older, cells and synapses have forgotten
-_ENTRIES = 1 << 24  # of a tensor; stretches run side by side up to this size, so memory does not grow with duration
+_CHUNK = 2048  # bins of a segment
+_LEAD = 1.0  # s of history before a segment: what is older, cells and synapses have forgotten
+_ENTRIES = 1 << 24  # of a tensor; segments run side by side up to this size, so memory does not grow with duration
 
 
 def as_recording(data: SpikeRecording | Counts, bin_width: float) -> SpikeRecording:
@@ -64,7 +64,7 @@ def answers(
     """Yield what a model does in the bins from `start` on, given all earlier recorded spikes, averaged over draws.
 
     Stretches of the history run side by side, each from rest with a second of history before it, under noise that
-    depends on the stretch and the seed: the answer for a bin is the same whatever part is asked for.
+    depends on the segment and the seed: the answer for a bin is the same whatever part is requested.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def answers(
 def _side_by_side(
     model: Any, history: History, firsts: Sequence[int], lead: int, n_draws: int, seed: int, resets: bool
 ) -> Any:
-    """Run the model over the stretches from ``firsts`` on, the draws of each stretch beside each other."""
+    """Run the model over the segments from ``firsts`` on, the draws of each segment beside each other."""
     inputs, states, recorded = [], [], []
     for first in firsts:
         generator = torch.Generator().manual_seed(int(stream_key(seed, "answers", first)) >> 1)

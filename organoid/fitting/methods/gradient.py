@@ -7,16 +7,16 @@ follow what the model itself does. The model's spikes (or log-odds) in the windo
 ones. So every simulated bin depends on earlier recorded bins only, and the held-out loss is that of a prediction one
 bin ahead from the population's past.
 
-What is trained sees the first part of the recording only. A model asked for by name starts with biases under which
+What is trained sees the first part of the recording only. A model requested by name starts with biases under which
 every unit spikes at its recorded rate: a silent network has no gradient in losses of intervals or covariances. A model
-given starts as it is. Windows are drawn at random; a stretch of history before each window brings the state up
+given starts as it is. Windows are drawn at random; a segment of history before each window brings the state up
 (without gradient), then the gradient runs through the whole window and stops; `GradientSettings` can cut it sooner
 (``truncate``) or trade time for memory (``checkpoint``). The held-out part enters the curve and the scores, never a
 choice.
 
 Limits worth knowing. A surrogate gradient treats spikes as if they were smooth, so training matches the expected
 trace (rates come out right) and does not see that spikes placed by chance cost extra in a distance between single
-trains. Where spikes cannot be foretold at the time scale of the loss, a silent network then scores as well or
+trains. Where spikes cannot be predicted at the time scale of the loss, a silent network then scores as well or
 better; compare ``held_out`` before believing a fit. Nothing here makes the model right when it runs freely on its
 own spikes; least of all `Likelihood`, which shapes probabilities while a free model spikes at its hard threshold (but
 for ``escape_lif``, which spikes with these probabilities).
@@ -70,7 +70,7 @@ Counts = NDArray[np.integer]
 
 _DRAWS = 5
 
-NOT_CALIBRATED = "not calibrated in free run: the network was trained on recorded input, not on its own spikes"
+NOT_CALIBRATED = "not calibrated in free run: the network was trained on recorded input, not on spikes of its own"
 
 
 def fit_gradient(

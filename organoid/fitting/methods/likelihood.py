@@ -268,7 +268,7 @@ def training_part(rec: SpikeRecording, seen: History) -> SpikeRecording:
 
 
 def check_enough(rec: SpikeRecording, history: History) -> None:
-    """Refuse a recording that is too short or too silent to fit."""
+    """Reject a recording that is too short or too silent to fit."""
     if rec.duration < MIN_DURATION:
         raise FitError(f"the recording lasts {rec.duration:g} s; a fit needs {MIN_DURATION:g} s or more")
     training = history.training()
@@ -283,7 +283,7 @@ def check_enough(rec: SpikeRecording, history: History) -> None:
 
 
 def check_device(device: str | None) -> None:
-    """Refuse a device that torch cannot use here."""
+    """Reject a device that torch cannot use here."""
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:

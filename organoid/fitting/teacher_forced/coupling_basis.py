@@ -28,7 +28,7 @@ LONGEST_DELAY, MOST_DELAYS = 0.1, 5  # s
 
 
 def check_basis(basis: str, delays: Sequence[float], bin_width: float) -> tuple[float, ...]:
-    """Return the delays, s; refuse a basis that is not known, and delays that cannot be used."""
+    """Return the delays, s; reject a basis that is not known, and delays that cannot be used."""
     if basis not in (TRACES, COSINES):
         raise FitError(f"basis={basis!r}; expected {TRACES!r} or {COSINES!r}")
     try:

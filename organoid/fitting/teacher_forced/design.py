@@ -149,7 +149,7 @@ class Design:
         return np.append(np.arange(self.n_couplings), self.field_columns(candidate))
 
     def _local(self, columns: NDArray[np.int64]) -> Tensor:
-        """Tell which columns are local fields."""
+        """Return which columns are local fields."""
         end = self.n_couplings + self.basis.fields.n_features
         return torch.from_numpy((columns >= end - self.basis.fields.region.size) & (columns < end))
 

@@ -160,7 +160,7 @@ class _Search:
         return self._choice(self._best([winner, *last], winner))
 
     def _gains(self, candidate: Candidate, over: Candidate) -> bool:
-        """Tell whether a candidate gains more than chance."""
+        """Return whether a candidate gains more than chance."""
         return self._total(candidate) > self._total(over) + HELPS[0] + HELPS[1] * self.design.n_units
 
     def _first_changes(self) -> Sequence[str]:

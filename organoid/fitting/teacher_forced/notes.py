@@ -13,8 +13,8 @@ from organoid.fitting.teacher_forced.regions import MIN_UNITS, places
 from organoid.recording import SpikeRecording
 
 SAMPLING_ERROR = 0.01  # bits/spike above which a note tells of it
-NOT_CALIBRATED = "not calibrated in free run: the network was fitted to predict the next spike, not to live on its own"
-_FORCED = "left alone, the network fitted on recorded history is"
+NOT_CALIBRATED = "not calibrated in free run: the network was fitted to predict the next spike, not to run freely"
+_FORCED = "in free run, the network fitted on recorded history is"
 _NOT_NEAR = f"{_FORCED} not near enough to the recording"
 CHOICES = {
     "forced": f"{_FORCED} near enough to the recording; it is used as it is",
@@ -30,7 +30,7 @@ CHOICES = {
     "culture_lif": f"{_NOT_NEAR}, nor is it after correction; `network` (for simulation) is a culture LIF network "
     "fitted to the same spikes, `forced` (for prediction and edges) is not",
     "driven": f"{_NOT_NEAR}; with the shared drive of `network` (for simulation) it is",
-    "forced, not alive": f"no weights were found that live like the culture when left alone: {NOT_CALIBRATED}",
+    "forced, not alive": f"no weights were found with which free runs match the culture: {NOT_CALIBRATED}",
 }
 UNCALIBRATED_RESPONSE = "the response to pulses is not calibrated: spontaneous spikes alone do not determine it"
 
@@ -40,7 +40,7 @@ def of_response(history: History, forced: ForcedFit) -> Iterator[str]:
     n = history.training().pulses.bins.size
     if forced.stimulus is None:
         if n:
-            yield f"the {n} stimuli of the training part are too few, or foretell too little, for a response to them"
+            yield f"the {n} stimuli of the training part are too few, or predict too little, for a response to them"
         yield UNCALIBRATED_RESPONSE
         return
     kernels = forced.stimulus

@@ -9,7 +9,7 @@ escape-noise network is minimised together with a ridge:
 
 ``c_i`` is the exact spike term. Units share the rows, so every step is a few matrix products; a first
 pass over part of the rows brings all units close, and then each gets its own preconditioner. Units are
-solved in parts of a fixed size, on all processors: results do not depend on how many there are.
+solved in parts of a fixed size, on all cores: results do not depend on how many there are.
 
 References
 ----------
@@ -342,7 +342,7 @@ def _newton_step(
 
 
 def _step_length(problem: Problem, potential: Tensor, theta: Tensor, step: Tensor) -> Tensor:
-    """Minimise the convex objective along each unit's step: safeguarded Newton on one number a unit."""
+    """Minimise the convex objective along each unit's step: safeguarded Newton on one number per unit."""
     slope_potential = problem.rows @ step
     linear = (problem.spike_term * step).sum(0)
     quadratic = (problem.ridge * step * step).sum(0)
