@@ -1,5 +1,6 @@
 """The contract of a network that runs freely: advance it and it spikes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -7,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from organoid.errors import ModelError
+
+Index = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -111,3 +114,48 @@ class FreeRunningNetwork(Protocol):
 
     def describe(self) -> dict[str, Any]:
         """Return plain values that name the network: model, n_units, dt and a hash of all parameters."""
+
+
+class Parametrised:
+    """What networks share whose ``parameters`` have a bias for each unit and a step: size, step, and runs in chunks."""
+
+    parameters: Any
+
+    @property
+    def n_units(self) -> int:
+        """Number of units."""
+        return int(self.parameters.bias.size)
+
+    @property
+    def dt(self) -> float:
+        """Length of a step, s."""
+        return float(self.parameters.dt)
+
+
+def in_chunks(n_steps: int, activity: float, chunk: Callable[[int, float], Any]) -> tuple[Index, Index, int, Any, Any]:
+    """Run a compiled loop, which stops when its output is full, until the end of a call or a runaway.
+
+    Parameters
+    ----------
+    n_steps : int
+        Steps of the call.
+    activity : float
+        Leaky population rate before it, spikes/s.
+    chunk : callable
+        ``chunk(done, activity)`` runs on from step `done` and returns steps and units of spikes, steps done so far,
+        activity and whether the network ran away.
+
+    Returns
+    -------
+    steps, units : ndarray of int64
+    done : int
+    activity : float
+    runaway : bool
+    """
+    done, runaway = 0, False
+    steps, units = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
+    while done < n_steps and not runaway:
+        when, which, done, activity, runaway = chunk(done, activity)
+        steps.append(when)
+        units.append(which)
+    return np.concatenate(steps), np.concatenate(units), done, float(activity), bool(runaway)

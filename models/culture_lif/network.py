@@ -40,12 +40,12 @@ from numpy.typing import NDArray
 
 from organoid.errors import ModelError
 from organoid.models.compiled.culture_lif.step import advance_free
-from organoid.models.free_running import Advance, Injection, check_injection
+from organoid.models.free_running import Advance, Injection, Parametrised, check_injection, in_chunks
 from organoid.models.rng import stream_key
 from organoid.models.spike_response.network import ACTIVITY_TAU
 from organoid.models.spike_response.terms.brake import NO_BRAKE, Brake
 from organoid.models.spike_response.terms.population import PopulationFields
-from organoid.models.spike_response.terms.stimulus import StimulusKernels
+from organoid.models.spike_response.terms.stimulus import StimulusKernels, check_fits
 
 Array = NDArray[np.float64]
 
@@ -156,7 +156,7 @@ class CultureLIFState:
     brake: Array
 
 
-class CultureLIFNetwork:
+class CultureLIFNetwork(Parametrised):
     """The network that ``model="culture_lif"`` fits; see the module docstring for its equations.
 
     It keeps the contract of `organoid.models.free_running.FreeRunningNetwork`, compiled. Forced spikes act like the
@@ -176,23 +176,8 @@ class CultureLIFNetwork:
 
     def __init__(self, parameters: CultureLIFParameters, stimulus: StimulusKernels | None = None) -> None:
         check_parameters(parameters)
-        if stimulus is not None and (stimulus.n_units, stimulus.dt) != (parameters.bias.size, parameters.dt):
-            raise ModelError(
-                f"kernels of {stimulus.n_units} units and steps of {stimulus.dt:g} s for a network of "
-                f"{parameters.bias.size} units and steps of {parameters.dt:g} s; they must be the same"
-            )
-        self.parameters = parameters
-        self.stimulus = stimulus
-
-    @property
-    def n_units(self) -> int:
-        """Number of units."""
-        return int(self.parameters.bias.size)
-
-    @property
-    def dt(self) -> float:
-        """Length of a step, s."""
-        return self.parameters.dt
+        self.parameters: CultureLIFParameters = parameters
+        self.stimulus = check_fits(stimulus, parameters.bias.size, parameters.dt)
 
     def initial_state(self, seed: int) -> CultureLIFState:
         """Return the resting state: no recent spikes, population traces at their mean; the seed fixes the future."""
@@ -216,16 +201,12 @@ class CultureLIFNetwork:
         given = Injection(none, none, 1.0, np.zeros(n_steps)) if injection is None else injection
         check_injection(given, n_steps, self.n_units, True)
         end = copied(state)
-        activity, done, runaway = state.activity, 0, False
-        steps, units = [none], [none]
-        while done < n_steps and not runaway:
-            when, which, done, activity, runaway = advance_free(
-                self.parameters, end, activity, ACTIVITY_TAU, done, n_steps, given
-            )
-            steps.append(when)
-            units.append(which)
-        end = replace(end, step=state.step + done, activity=float(activity))
-        return Advance(np.concatenate(steps), np.concatenate(units), end, done, bool(runaway))
+
+        def chunk(done: int, activity: float) -> Any:
+            return advance_free(self.parameters, end, activity, ACTIVITY_TAU, done, n_steps, given)
+
+        steps, units, done, activity, runaway = in_chunks(n_steps, state.activity, chunk)
+        return Advance(steps, units, replace(end, step=state.step + done, activity=activity), done, runaway)
 
     def describe(self) -> dict[str, Any]:
         """Return model name, size, step and a hash of all parameters."""

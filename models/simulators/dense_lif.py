@@ -23,7 +23,7 @@ from torch import Tensor
 
 from organoid.errors import ModelError
 from organoid.jit import inner, kernel
-from organoid.models.free_running import Advance, Injection, check_injection
+from organoid.models.free_running import Advance, Injection, Parametrised, check_injection, in_chunks
 from organoid.models.neurons.adaptive_lif import AdaptiveLIFCell
 from organoid.models.neurons.lif import LIFCell
 from organoid.models.recurrent import RecurrentNetwork
@@ -114,7 +114,7 @@ class FreeLIFState:
     activity: float
 
 
-class LIFSimulator:
+class LIFSimulator(Parametrised):
     """A network of LIF units that runs freely; see the module docstring for its equations.
 
     It keeps the contract of `organoid.models.free_running.FreeRunningNetwork`. A forced spike counts like one of the
@@ -135,17 +135,7 @@ class LIFSimulator:
 
     def __init__(self, parameters: FreeLIFParameters) -> None:
         _check(parameters)
-        self.parameters = parameters
-
-    @property
-    def n_units(self) -> int:
-        """Number of units."""
-        return int(self.parameters.bias.size)
-
-    @property
-    def dt(self) -> float:
-        """Length of a step, s."""
-        return self.parameters.dt
+        self.parameters: FreeLIFParameters = parameters
 
     def initial_state(self, seed: int) -> FreeLIFState:
         """Return the state at rest with no spike under way; the seed fixes everything that follows."""
@@ -178,10 +168,9 @@ class LIFSimulator:
             check_injection(injection, n_steps, self.n_units)
             forced = injection.steps, injection.units
         end = _copied(state)
-        activity, done, runaway = state.activity, 0, False
-        steps, units = [none], [none]
-        while done < n_steps and not runaway:
-            found, spiking, done, activity, runaway = _run(
+
+        def chunk(done: int, activity: float) -> Any:
+            return _run(
                 self.parameters,
                 end.voltage,
                 end.adaptation,
@@ -195,10 +184,9 @@ class LIFSimulator:
                 n_steps,
                 *forced,
             )
-            steps.append(found)
-            units.append(spiking)
-        end = replace(end, step=state.step + done, activity=float(activity))
-        return Advance(np.concatenate(steps), np.concatenate(units), end, done, bool(runaway))
+
+        steps, units, done, activity, runaway = in_chunks(n_steps, state.activity, chunk)
+        return Advance(steps, units, replace(end, step=state.step + done, activity=activity), done, runaway)
 
     def describe(self) -> dict[str, Any]:
         """Return model name, size, step and a hash of all parameters."""
@@ -391,6 +379,11 @@ def _check(p: FreeLIFParameters) -> None:
             f"expected a unit or more, dt > 0 s, delay >= 1 and refractory >= 0 steps, rate_limit > 0 spikes/s; got "
             f"{n} units, {p.dt!r}, {p.delay!r}, {p.refractory!r}, {p.rate_limit!r}"
         )
+    check_decays(p)
+
+
+def check_decays(p: Any) -> None:
+    """Raise `ModelError` where a factor per step lies outside [0, 1), or a standard deviation is negative."""
     decays = np.concatenate([p.synapse_decay, p.membrane_decay, p.adaptation_decay])
     if not (np.all((decays >= 0) & (decays < 1)) and np.all(p.noise_sd >= 0)):
         raise ModelError("decays must lie in [0, 1), noise_sd must not be negative")

@@ -34,8 +34,9 @@ from organoid.models.compiled.event import step as kernels
 from organoid.models.compiled.event.barrier import close
 from organoid.models.compiled.event.noise import gaussian
 from organoid.models.compiled.recurrent.threads import side_by_side
-from organoid.models.free_running import Advance, Injection, check_injection
+from organoid.models.free_running import Advance, Injection, Parametrised, check_injection
 from organoid.models.rng import stream_key
+from organoid.models.simulators.dense_lif import check_decays
 from organoid.models.simulators.event_connections import Rows, check_rows
 from organoid.models.spike_response.network import ACTIVITY_TAU
 
@@ -124,7 +125,7 @@ class EventLIFState:
     synaptic_operations: int
 
 
-class EventDrivenLIF:
+class EventDrivenLIF(Parametrised):
     """A large sparse LIF network that runs freely; see the module docstring for its equations.
 
     It keeps the contract of `organoid.models.free_running.FreeRunningNetwork`; forced spikes act as in
@@ -152,16 +153,6 @@ class EventDrivenLIF:
         same = all(np.all(values == values[0]) for values in (parameters.membrane_decay, parameters.threshold))
         self._rich = bool(not same or np.any(parameters.increment) or parameters.escape_width > 0)
         self._splits: dict[int, tuple[Index, Index]] = {}
-
-    @property
-    def n_units(self) -> int:
-        """Number of units."""
-        return int(self.parameters.bias.size)
-
-    @property
-    def dt(self) -> float:
-        """Length of a step, s."""
-        return self.parameters.dt
 
     @property
     def n_connections(self) -> int:
@@ -306,6 +297,4 @@ def _check(p: EventLIFParameters) -> None:
             "expected a unit or more, dt > 0 s, refractory >= 0 steps, escape_width >= 0 thresholds and "
             f"rate_limit > 0 spikes/s; got {n} units, {p.dt!r}, {p.refractory!r}, {p.escape_width!r}, {p.rate_limit!r}"
         )
-    decays = np.concatenate([p.synapse_decay, p.membrane_decay, p.adaptation_decay])
-    if not (np.all((decays >= 0) & (decays < 1)) and np.all(p.noise_sd >= 0)):
-        raise ModelError("decays must lie in [0, 1), noise_sd must not be negative")
+    check_decays(p)

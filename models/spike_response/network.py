@@ -25,14 +25,14 @@ from numpy.typing import NDArray
 from organoid.errors import ModelError
 from organoid.models.compiled.spike_response.free_run import ACTIVITY_TAU, run
 from organoid.models.compiled.spike_response.step import Input, State
-from organoid.models.free_running import Advance, Injection, check_injection
+from organoid.models.free_running import Advance, Injection, Parametrised, check_injection, in_chunks
 from organoid.models.rng import stream_key
 from organoid.models.spike_response.terms.brake import NO_BRAKE, Brake, braked
 from organoid.models.spike_response.terms.latent_drive import NO_DRIVE, LatentDrive
 from organoid.models.spike_response.terms.population import PopulationFields, no_fields
 from organoid.models.spike_response.terms.pulse_track import NO_PULSES
 from organoid.models.spike_response.terms.registry import TERMS, Memory, name_of, resting_memory
-from organoid.models.spike_response.terms.stimulus import StimulusKernels, pulse_input
+from organoid.models.spike_response.terms.stimulus import StimulusKernels, check_fits, pulse_input
 
 Array = NDArray[np.float64]
 
@@ -138,7 +138,7 @@ class EscapeLIFState:
         return self.memory.future
 
 
-class SpikeResponseNetwork:
+class SpikeResponseNetwork(Parametrised):
     """The network the likelihood fit returns; see the module docstring for its equations.
 
     Parameters
@@ -156,23 +156,8 @@ class SpikeResponseNetwork:
 
     def __init__(self, parameters: SpikeResponseParameters, stimulus: StimulusKernels | None = None) -> None:
         _check(parameters)
-        if stimulus is not None and (stimulus.n_units, stimulus.dt) != (parameters.bias.size, parameters.dt):
-            raise ModelError(
-                f"kernels of {stimulus.n_units} units and steps of {stimulus.dt:g} s for a network of "
-                f"{parameters.bias.size} units and steps of {parameters.dt:g} s; they must be the same"
-            )
-        self.parameters = parameters
-        self.stimulus = stimulus
-
-    @property
-    def n_units(self) -> int:
-        """Number of units."""
-        return int(self.parameters.bias.size)
-
-    @property
-    def dt(self) -> float:
-        """Length of a step, s."""
-        return self.parameters.dt
+        self.parameters: SpikeResponseParameters = parameters
+        self.stimulus = check_fits(stimulus, parameters.bias.size, parameters.dt)
 
     def initial_state(self, seed: int) -> EscapeLIFState:
         """Return the resting state: no recent spikes, population fields at their mean.
@@ -207,19 +192,13 @@ class SpikeResponseNetwork:
         inject = _nothing(n_steps) if injection is None else check_injection(injection, n_steps, self.n_units, True)
         inputs = _input(inject, state.key, self.n_units)
         now = State(state.traces.copy(), state.drive.copy(), _copied(state.memory))
-        activity, done, runaway = state.activity, 0, False
-        steps, units = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
-        while done < n_steps and not runaway:
-            spiked, who, done, activity, runaway = run(self.parameters, now, inputs, state.step, done, activity)
-            steps.append(spiked)
-            units.append(who)
-        return Advance(
-            steps=np.concatenate(steps),
-            units=np.concatenate(units),
-            state=EscapeLIFState(state.key, state.step + done, now.traces, now.drive, now.memory, float(activity)),
-            n_steps=done,
-            runaway=bool(runaway),
-        )
+
+        def chunk(done: int, activity: float) -> Any:
+            return run(self.parameters, now, inputs, state.step, done, activity)
+
+        steps, units, done, activity, runaway = in_chunks(n_steps, state.activity, chunk)
+        end = EscapeLIFState(state.key, state.step + done, now.traces, now.drive, now.memory, activity)
+        return Advance(steps, units, end, done, runaway)
 
     @property
     def brakes(self) -> bool:

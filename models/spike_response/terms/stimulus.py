@@ -250,6 +250,16 @@ class StimulusKernels:
         return {**found, "scores": dict(self.scores)} if self.scores else found
 
 
+def check_fits(kernels: StimulusKernels | None, n_units: int, dt: float) -> StimulusKernels | None:
+    """Return the kernels; raise `ModelError` where they are of another size or step than a network."""
+    if kernels is not None and (kernels.n_units, kernels.dt) != (n_units, dt):
+        raise ModelError(
+            f"kernels of {kernels.n_units} units and steps of {kernels.dt:g} s for a network of "
+            f"{n_units} units and steps of {dt:g} s; they must be the same"
+        )
+    return kernels
+
+
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=dict, sort_keys=True)
 

@@ -306,7 +306,7 @@ ALIVE = {
         ({"burst_rate_ratio": 0.7}, False, None),
         ({"burst_duration_ratio": None}, True, "undefined"),
         ({"burst_duration_ratio": 1.4}, True, "last 1.40 times"),
-        ({"extra_bursts_per_minute": 0.6}, False, "0.60 network bursts a minute more"),
+        ({"extra_bursts_per_minute": 0.6}, False, "0.60 network bursts per minute more"),
         ({"extra_bursts_per_minute": 9.0}, True, None),
         ({"runaway": True, "rate_ratio": 9.0}, True, "runs away"),
     ],
