@@ -147,7 +147,8 @@ class EventDrivenLIF(Parametrised):
     def __init__(self, parameters: EventLIFParameters, rows: Rows) -> None:
         _check(parameters)
         check_rows(rows, parameters.bias.size, parameters.synapse_decay.size)
-        self.parameters, self.rows = parameters, rows
+        self.parameters: EventLIFParameters = parameters
+        self.rows = rows
         self._longest = int(rows.delay.max())
         self._block = min(int(rows.delay.min()), kernels.LONGEST_BLOCK)
         same = all(np.all(values == values[0]) for values in (parameters.membrane_decay, parameters.threshold))

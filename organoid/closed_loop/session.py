@@ -123,7 +123,7 @@ def run_session(
         What to do when a command comes later than the next tick.
     reference : SpikeRecording or float (spikes/s), optional
         A recording of the culture without pulses, or the highest rate of all its units over 2 s. A session that fires
-        above five times that rate for 2 s is stopped. Without it nobody outside the device watches.
+        above five times that rate for 2 s is stopped. Without it only the device itself watches.
     progress : bool, optional
         Progress bar on stderr; default: where stderr is a terminal.
 

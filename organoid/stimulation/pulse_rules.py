@@ -1,4 +1,4 @@
-"""Rules that look at nothing but one pulse: each gives the reason for refusing it, or an empty text."""
+"""Rules that look at nothing but one pulse: each gives the reason for rejecting it, or an empty text."""
 
 from collections.abc import Callable
 from itertools import pairwise
