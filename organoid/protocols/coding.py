@@ -167,7 +167,8 @@ class LatencyEncoder:
 class PopulationVector:
     r"""Groups of units vote for directions: ``y = sum_g r_g d_g / sum_g r_g``, 0 where all are silent.
 
-    ``r_g`` is the mean rate of group g per unit, over an exponential window (Georgopoulos et al. 1986).
+    ``r_g`` is the mean rate of group g per unit, over an exponential window (Georgopoulos et al. 1986). With a baseline
+    it is divided by its mean over a much longer window: a group that always fires more than another has no louder vote.
 
     Parameters
     ----------
@@ -177,15 +178,20 @@ class PopulationVector:
         Units of each group. Default: all units, divided evenly along x (then y, then number).
     window : float, s
         Time constant of the exponential window.
+    baseline : float, s, optional
+        Time constant of the baseline, much longer than `window`. Default: none, rates count as they are.
     """
 
     directions: tuple[tuple[float, ...], ...] = ((-1.0,), (1.0,))
     groups: tuple[tuple[int, ...], ...] | None = None
     window: float = 0.1
+    baseline: float | None = None
     kind: ClassVar[str] = "population_vector"
 
     def __post_init__(self) -> None:
         _check_window(self.window)
+        if self.baseline is not None and not (math.isfinite(self.baseline) and self.baseline > self.window):
+            raise SessionError(f"a baseline of {self.baseline!r} s; expected more than the window of {self.window} s")
         object.__setattr__(self, "directions", _rows(self.directions, float))
         if self.groups is not None:
             object.__setattr__(self, "groups", _rows(self.groups, int))
@@ -206,12 +212,17 @@ class PopulationVector:
         for row, group in zip(mean, groups, strict=True):
             _check_units(group, info)
             row[list(group)] = 1.0 / len(group)
-        return {"readout": mean, **_empty_window(info)}
+        return {"readout": mean, **_empty_window(info), "baseline": _empty_window(info)}
 
     def decode(self, counts: NDArray[np.int64], duration: float, state: dict[str, Any]) -> tuple[Array, dict[str, Any]]:
         """Return the vector after a tick."""
         rates, state = _windowed(counts, duration, self.window, state)
         votes = state["readout"] @ rates
+        if self.baseline is not None:
+            usual, slow = _windowed(counts, duration, self.baseline, state["baseline"])
+            state = {**state, "baseline": slow}
+            usual = state["readout"] @ usual
+            votes = np.divide(votes, usual, out=np.zeros_like(votes), where=usual > 0)
         total = votes.sum()
         return (votes / total @ np.array(self.directions) if total > 0 else np.zeros(self.n_outputs)), state
 

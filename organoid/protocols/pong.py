@@ -37,7 +37,8 @@ class PongParameters(base.Parameters):
     encoder : str or dict
         How ball height and distance become pulses, see `organoid.protocols.coding`.
     decoder : str or dict
-        How spikes become movement, up positive; its first output counts.
+        How spikes become movement, up positive; its first output counts. Default: two regions vote, each against its
+        own mean rate of the last minute, so that the busier one does not hold the paddle at an edge.
     ball_speed : float
         Field widths per second.
     paddle_speed : float
@@ -46,6 +47,8 @@ class PongParameters(base.Parameters):
         Fraction of the field.
     gain : float
         Votes are multiplied by this and cut to [-1, 1].
+    centre : float, s
+        The culture's votes count relative to their mean over about so long: what is always so does not move the paddle.
     hit_rate, miss_rate : float, Hz
     hit_duration, miss_duration : float, s
     first_part : float
@@ -57,11 +60,12 @@ class PongParameters(base.Parameters):
     policy: Literal["culture", "random", "oracle", "still"] = "culture"
     n_sensory: int = Field(default=8, ge=2)
     encoder: str | dict[str, Any] = Field(default_factory=lambda: {"kind": "place"})
-    decoder: str | dict[str, Any] = "population_vector"
+    decoder: str | dict[str, Any] = Field(default_factory=lambda: {"kind": "population_vector", "baseline": 60.0})
     ball_speed: float = Field(default=0.8, gt=0)
     paddle_speed: float = Field(default=1.0, gt=0)
     paddle_height: float = Field(default=0.25, gt=0, le=1)
     gain: float = Field(default=4.0, gt=0)
+    centre: float = Field(default=60.0, gt=0)
     hit_rate: float = Field(default=100.0, gt=0)
     hit_duration: float = Field(default=0.1, gt=0)
     miss_rate: float = Field(default=5.0, gt=0)
@@ -104,33 +108,39 @@ class Pong(base.ConfiguredProtocol):
             "rallies": (),
             "time": 0.0,
             "action": 0.0,
+            "usual": (0.0, 0.0),  # sum of votes and of time, both leaking
         }
         return state
 
     def decide(self, tick: Tick, state: dict[str, Any]) -> tuple[Sequence[Command], dict[str, Any]]:
         """Move the paddle, play on, and command the stimuli until the next decision."""
         p, dt = self.parameters, tick.duration
-        action, decoded = self._action(tick, state, dt)
+        action, decoded, usual = self._action(tick, state, dt)
         playing = np.array([state["phase"] == 0])
         before = state["game"]
         game, hit, miss = pong_game.step(before, np.array([action]), dt, p.paddle_speed, p.paddle_height, playing)
-        state = {**state, "game": game, "decoder": decoded, "time": tick.time, "action": action}
+        state = {**state, "game": game, "decoder": decoded, "time": tick.time, "action": action, "usual": usual}
         if miss[0]:
             state["rallies"] = (*state["rallies"], (tick.time, int(before.rally[0])))
         if hit[0] or miss[0]:
             state = self._answer(tick, state, bool(hit[0]))
         return self._stimuli(tick, state, dt)
 
-    def _action(self, tick: Tick, state: dict[str, Any], dt: float) -> tuple[float, dict[str, Any]]:
+    def _action(
+        self, tick: Tick, state: dict[str, Any], dt: float
+    ) -> tuple[float, dict[str, Any], tuple[float, float]]:
+        """Return how the paddle moves, the decoder's state, and the culture's usual vote."""
         p = self.parameters
         if p.policy == "culture":
             values, decoded = coding.decoder(p.decoder).decode(tick.counts, dt, state["decoder"])
-            return float(np.clip(p.gain * values[0], -1.0, 1.0)), decoded
+            vote, leak = float(np.clip(p.gain * values[0], -1.0, 1.0)), np.exp(-dt / p.centre)
+            total, weight = leak * state["usual"][0] + vote * dt, leak * state["usual"][1] + dt
+            return float(np.clip(vote - total / weight, -1.0, 1.0)), decoded, (total, weight)
         if p.policy == "random":
             drawn = tick.rng.standard_normal()
-            return float(np.clip(0.95 * state["action"] + 0.5 * drawn, -1.0, 1.0)), {}
+            return float(np.clip(0.95 * state["action"] + 0.5 * drawn, -1.0, 1.0)), {}, state["usual"]
         follow = pong_game.oracle(state["game"], dt, p.paddle_speed) if p.policy == "oracle" else np.zeros(1)
-        return float(follow[0]), {}
+        return float(follow[0]), {}, state["usual"]
 
     def _answer(self, tick: Tick, state: dict[str, Any], hit: bool) -> dict[str, Any]:
         """Return the state after a hit or a miss: which feedback begins, and the next serve."""

@@ -80,6 +80,41 @@ def test_a_population_vector_is_the_mean_direction_of_the_spikes():
     assert silent.tolist() == [0.0, 0.0]
 
 
+def mean_vote(part, rates, n=6000, extra=None):
+    """The first output, and its mean after a minute, for Poisson units in ticks of 10 ms."""
+    rng, state, values = np.random.default_rng(0), part.start(INFO), []
+    for k in range(n):
+        counts = rng.poisson(np.array(rates) * 0.01)
+        if extra is not None and k % 100 < 10:
+            counts = counts + extra
+        value, state = part.decode(counts, 0.01, state)
+        values.append(value[0])
+    return np.array(values)
+
+
+def test_with_a_baseline_the_busier_group_has_no_louder_vote():
+    rates = [30.0, 30.0, 30.0, 3.0, 3.0, 3.0]
+    assert mean_vote(coding.PopulationVector(), rates)[1000:].mean() < -0.75
+    level = mean_vote(coding.PopulationVector(baseline=20.0), rates)[2000:]
+    assert abs(level.mean()) < 0.15
+    answered = mean_vote(coding.PopulationVector(baseline=20.0), rates, extra=np.array([0, 0, 0, 1, 1, 1]))[2000:]
+    during = (np.arange(2000, 6000) % 100 >= 5) & (np.arange(2000, 6000) % 100 < 15)
+    assert answered[during].mean() > 0.3, "an answer of the quiet group counts"
+
+
+def test_a_baseline_is_each_groups_own_mean_over_its_window():
+    part = coding.PopulationVector(((-1.0,), (1.0,)), ((0,), (3,)), window=0.05, baseline=0.4)
+    counts = np.random.default_rng(2).poisson(1, (60, 6))
+    state = part.start(INFO)
+    for row in counts:
+        values, state = part.decode(row, 0.01, state)
+    fast, slow = (np.exp(-0.01 / tau) ** np.arange(60)[::-1] for tau in (0.05, 0.4))
+    left, right = ((fast @ counts[:, k] / fast.sum()) / (slow @ counts[:, k] / slow.sum()) for k in (0, 3))
+    assert values[0] == pytest.approx((right - left) / (right + left))
+    with pytest.raises(SessionError, match="a baseline of 0.05 s; expected more than the window"):
+        coding.PopulationVector(window=0.1, baseline=0.05)
+
+
 def test_a_linear_readout_weighs_rates_of_the_window():
     weights = np.random.default_rng(0).normal(size=(2, 6))
     part, counts = coding.LinearReadout(weights, (0.5, -1.0), window=0.2), np.random.default_rng(1).poisson(1, (50, 6))

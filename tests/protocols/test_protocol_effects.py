@@ -147,6 +147,30 @@ class TestPong:
         assert set(silent.commands["label"]) == {"sensory"}
 
 
+class Uneven(FakeCulture):
+    """Fires more on its left."""
+
+    def _spontaneous(self, until):
+        self.rate = np.array([20.0] * 4 + [2.0] * 4)
+        super()._spontaneous(until)
+        self.rate = 0.0
+
+
+class TestPongDecoder:
+    @staticmethod
+    def paddle(seed, **parameters):
+        """Where the paddle was after the first 20 s of 60; units on the left vote down, those on the right up."""
+        ticks = run_session(Pong(feedback="none", **parameters), Uneven(gain=0.0), 60.0, seed=seed).ticks
+        return ticks["paddle"].to_numpy()[2000:]
+
+    def test_a_busier_region_does_not_hold_the_paddle_at_an_edge(self):
+        places = [self.paddle(seed) for seed in range(3)]
+        assert np.mean(places) == pytest.approx(0.5, abs=0.15)
+        assert 0.3 < np.mean([np.mean(place > 0.5) for place in places]) < 0.7
+        held = self.paddle(0, decoder="population_vector", centre=1e9)
+        assert np.ptp(held) < 0.3, "the votes as they are hold it"
+
+
 class TestForce:
     def test_the_readout_follows_the_target_through_the_culture_and_not_without_it(self):
         force = Force(training=60.0, settle=2.0, feedback="target", period=12.0)
