@@ -111,7 +111,7 @@ def test_a_baseline_is_each_groups_own_mean_over_its_window():
     fast, slow = (np.exp(-0.01 / tau) ** np.arange(60)[::-1] for tau in (0.05, 0.4))
     left, right = ((fast @ counts[:, k] / fast.sum()) / (slow @ counts[:, k] / slow.sum()) for k in (0, 3))
     assert values[0] == pytest.approx((right - left) / (right + left))
-    with pytest.raises(SessionError, match="a baseline of 0.05 s; expected more than the window"):
+    with pytest.raises(SessionError, match=r"a baseline of 0\.05 s; expected more than the window"):
         coding.PopulationVector(window=0.1, baseline=0.05)
 
 
