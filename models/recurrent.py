@@ -86,6 +86,11 @@ class NetworkConstants(NamedTuple):
     escape_width: float
     trainable: tuple[str, ...]
 
+    @classmethod
+    def of(cls, parameters: Any, tau_mem: float) -> NetworkConstants:
+        """Return those of parameters that have them under the same names."""
+        return cls(tau_mem, *(getattr(parameters, name) for name in cls._fields[1:]))
+
 
 class NeuronParameters(Protocol):
     """Fixed properties of a network of one kind of neuron: a frozen dataclass, by custom."""

@@ -89,15 +89,7 @@ class IzhikevichParameters:
     @property
     def network(self) -> NetworkConstants:
         """What the network needs to know beside its cells."""
-        return NetworkConstants(
-            tau_mem=self.tau_rest,
-            tau_syn=self.tau_syn,
-            delay=self.delay,
-            noise_sd=self.noise_sd,
-            weight_scale=self.weight_scale,
-            escape_width=self.escape_width,
-            trainable=self.trainable,
-        )
+        return NetworkConstants.of(self, self.tau_rest)
 
 
 class IzhikevichState(NamedTuple):

@@ -67,15 +67,7 @@ class LIFParameters:
     @property
     def network(self) -> NetworkConstants:
         """What the network needs to know beside its cells."""
-        return NetworkConstants(
-            tau_mem=self.tau_mem,
-            tau_syn=self.tau_syn,
-            delay=self.delay,
-            noise_sd=self.noise_sd,
-            weight_scale=self.weight_scale,
-            escape_width=self.escape_width,
-            trainable=self.trainable,
-        )
+        return NetworkConstants.of(self, self.tau_mem)
 
 
 class LIFState(NamedTuple):

@@ -3,8 +3,6 @@
 import copy
 import hashlib
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +23,7 @@ from organoid.models.simulators.dense_lif import free_lif
 from organoid.models.spike_response.network import ACTIVITY_TAU
 from organoid.models.surrogate import Surrogate
 from organoid.models.synapses.exponential import ExponentialSynapses
+from organoid.parallel import one_torch_thread
 
 _OVERWHELMING = 1e3  # thresholds: input under which any cell spikes
 _BLOCK = 256  # steps whose noise is drawn at once
@@ -138,7 +137,7 @@ class StepwiseSimulator:
             steps, units = injection.steps, injection.units
         found: list[NDArray[np.int64]] = []
         runaway = False
-        with torch.no_grad(), _one_thread():
+        with torch.no_grad(), one_torch_thread():  # sums split over threads round differently
             while len(found) < n_steps and not runaway:
                 done = len(found)
                 if done == 0 or state.step % _BLOCK == 0:
@@ -181,14 +180,3 @@ class StepwiseSimulator:
             "dt": self.dt,
             "sha256": digest.hexdigest(),
         }
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    # Sums split over threads round differently.
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -42,3 +42,9 @@ def test_files_and_functions_are_short(path: Path) -> None:
     functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     long = [f"{node.name}: {lines_of(node)} lines" for node in functions if lines_of(node) > LONGEST_FUNCTION]
     assert not long
+
+
+def test_modules_of_tests_have_names_of_their_own() -> None:
+    """Without packages in tests, two files of one name cannot be collected together."""
+    names = [path.name for path in FILES if path.is_relative_to(ROOT / "tests") and path.name != "conftest.py"]
+    assert sorted(names) == sorted(set(names))
