@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from organoid._version import __version__
-from organoid.cli import simulation
+from organoid.cli import calibration, simulation
 from organoid.cli.arguments import Json, Recorded, Report, Seed, Well, Which
 from organoid.cli.options import with_settings
 from organoid.cli.reading import as_metadata, reads
@@ -301,6 +301,7 @@ def fit(
     show(fit_file(request, shows_progress(as_json)), as_json, fit_text)
 
 
+calibration.add_commands(app)
 simulation.add_commands(app)
 
 

@@ -171,7 +171,7 @@ def fit_text(found: Mapping[str, Any]) -> str:
             beside = f" (recorded halves: {number(halves)})" if halves is not None else ""
             head[f"free run, {name.replace('_', ' ')}"] = number(value) + beside
     head["time, memory"] = f"{number(found['seconds'])} s, {number(found['peak_rss_mb'])} MB at most"
-    return "\n\n".join(part for part in (lines(head | _written(found)), notes(found["notes"])) if part)
+    return "\n\n".join(part for part in (lines(head | written(found)), notes(found["notes"])) if part)
 
 
 def wells_text(found: Mapping[str, Any]) -> str:
@@ -200,10 +200,11 @@ def simulation_text(found: Mapping[str, Any]) -> str:
         "time": f"{number(found['duration_s'])} s",
         "ran away": number(found["runaway"]),
     }
-    return "\n\n".join(part for part in (lines(head | _written(found)), notes(found["notes"])) if part)
+    return "\n\n".join(part for part in (lines(head | written(found)), notes(found["notes"])) if part)
 
 
-def _written(found: Mapping[str, Any]) -> dict[str, Any]:
+def written(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was written where."""
     return {name: found[name] for name in ("out", "report") if found[name]}
 
 
@@ -221,7 +222,7 @@ def session_text(found: Mapping[str, Any]) -> str:
         per_s = number(found["work"]["synaptic_operations_per_s"])
         head["synaptic operations"] = f"{number(found['work']['synaptic_operations'])}, {per_s} per s"
     values = {name.replace("_", " "): _value(value) for name, value in found["values"].items()}
-    return "\n\n".join(part for part in (lines(head | values | _written(found)), notes(found["warnings"])) if part)
+    return "\n\n".join(part for part in (lines(head | values | written(found)), notes(found["warnings"])) if part)
 
 
 def _value(value: Any) -> str:
@@ -272,7 +273,7 @@ def experiment_text(found: Mapping[str, Any]) -> str:
         (row["culture"], row["arm"], number(row["n"]), *(number(row[k]) for k in ("mean", "effect", "p", "learning_p")))
         for row in found["summary"]
     ]
-    parts = (lines(head), table(columns, rows), notes(found["findings"]), lines(_written(found)))
+    parts = (lines(head), table(columns, rows), notes(found["findings"]), lines(written(found)))
     return "\n\n".join(part for part in parts if part)
 
 

@@ -19,7 +19,7 @@ from organoid.sample_culture import sample_path
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = sample_path()
-COMMANDS = ("demo", "info", "formats", "convert", "analyze", "compare", "fit", "simulate", "run", "replay")
+COMMANDS = ("demo", "info", "formats", "convert", "analyze", "compare", "fit", "calibrate", "simulate", "run", "replay")
 
 
 # --- speed and imports ---

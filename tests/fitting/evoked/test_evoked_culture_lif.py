@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pulsed_network import SHORT, N, plain_result, pulsed
 from synthetic_recordings import DT, known_network
-from test_evoked_stage import SHORT, N, plain_result, pulsed
 
 import organoid
 from organoid import FitError, FitResult, SpikeRecording
