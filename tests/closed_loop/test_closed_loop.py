@@ -291,7 +291,7 @@ BROKEN = {
     },
     "one receipt for each": {"receipts": lambda r: r[:-1]},
     "frame asked for or later": {"receipts": lambda r: [Receipt(True, 0) for _ in r]},
-    "a refusal has a reason": {"receipts": lambda r: [Receipt(False, None) for _ in r]},
+    "a rejection has a reason": {"receipts": lambda r: [Receipt(False, None) for _ in r]},
     "delivered once, at its frame": {"receipts": lambda r: [Receipt(True, x.frame + 1) for x in r]},
     "names its command": {
         "block": lambda b, start: replace(
