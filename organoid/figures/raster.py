@@ -7,7 +7,7 @@ from plotly.subplots import make_subplots
 
 from organoid.errors import RecordingError
 from organoid.figures import spikes
-from organoid.figures.template import ACCENT, BAND, finish, number
+from organoid.figures.template import ACCENT, BAND, finish, number, seconds
 from organoid.recording import SpikeRecording
 from organoid.statistics import firing_rates, network_bursts
 
@@ -95,7 +95,7 @@ def full_raster(rec: SpikeRecording, *, bursts: pd.DataFrame | None = None) -> g
     words += ["network bursts shaded blue"] if found is not None and len(found) else []
     words += ["unobserved time grey"] if holed else []
     words += ["triangles mark stimuli"] if marked else []
-    title = f"{rec.n_spikes:,} spikes in {number(rec.duration)} s"
+    title = f"{rec.n_spikes:,} spikes in {seconds(rec.duration)}"
     return finish(fig, title, f"{words[0][0].upper()}{'; '.join(words)[1:]}", height=720)
 
 

@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from organoid.errors import RecordingError
 from organoid.figures import spikes
-from organoid.figures.template import ACCENT, CONTRAST, INK, finish, number
+from organoid.figures.template import ACCENT, CONTRAST, INK, finish, seconds
 
 _TICK_COLUMNS = ("index", "frame", "time_s", "n_spikes", "n_commands", "n_accepted")
 _MAX_MARKS = 1_000
@@ -109,7 +109,7 @@ def _with_unit(column: str) -> str:
 def _title(session: Any) -> str:
     rec = session.recording
     n_stimuli = int(np.unique(rec.stimuli["time_s"].to_numpy(dtype=float)).size)
-    text = f"A session of {number(rec.duration)} s: {rec.n_spikes:,} spikes, {n_stimuli:,} stimuli"
+    text = f"A session of {seconds(rec.duration)}: {rec.n_spikes:,} spikes, {n_stimuli:,} stimuli"
     status = dict(getattr(session, "outcome", None) or {}).get("status")
     return f"{text}; {status}" if status else text
 

@@ -70,5 +70,10 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:.{digits - 1}e}"
 
 
+def seconds(value: float) -> str:
+    """Return a duration for reading, with its unit; windows of a tick or so say nothing by their digits."""
+    return f"{number(value)} s" if value == 0 or value >= 1e-3 else "less than 1 ms"
+
+
 def _magnitude(value: float) -> int:
     return int(f"{abs(value):e}".split("e")[1])

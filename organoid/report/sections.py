@@ -7,7 +7,7 @@ import pandas as pd
 
 from organoid import figures
 from organoid.errors import OrganoidError
-from organoid.figures.template import number
+from organoid.figures.template import number, seconds
 from organoid.recording import SpikeRecording
 from organoid.report.page import Note, Panel, Section, Table
 from organoid.report.recorded import CAPTIONS, panel, recorded_sections
@@ -38,7 +38,7 @@ def lead(*, recording: Any, fit: Any, simulated: Any, gradient: Any, session: An
     """Return the sentence under the title: what the page is about."""
     parts = []
     if recording is not None:
-        parts.append(f"a recording of {_units(recording)} over {number(recording.duration)} s")
+        parts.append(f"a recording of {_units(recording)} over {seconds(recording.duration)}")
     named = ((fit, "a network fitted to it"), (simulated, "a free run"), (gradient, "a model trained by gradient"))
     parts += [words for value, words in (*named, (session, "a closed-loop session")) if value is not None]
     text = ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]

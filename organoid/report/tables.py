@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from organoid.figures.template import number
+from organoid.figures.template import number, seconds
 from organoid.recording import SpikeRecording
 from organoid.report.page import Table
 from organoid.statistics import CultureAnalysis, summary
@@ -114,7 +114,7 @@ def wells_table(name: str, rec: SpikeRecording) -> Table:
         values = summary(rec, well=well)
         rows.append((well, *(cell(values[key]) for key in keys)))
     total = f"{rec.n_units:,} units, {rec.n_spikes:,} spikes in {len(rec.wells)} wells"
-    caption = f"{name.capitalize()}: {total}, {number(rec.duration)} s; each well is a culture of its own."
+    caption = f"{name.capitalize()}: {total}, {seconds(rec.duration)}; each well is a culture of its own."
     return Table(caption, ("well", *(_SUMMARY[key] for key in keys)), rows)
 
 

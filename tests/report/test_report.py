@@ -228,3 +228,9 @@ def test_real_recordings_make_a_report(tmp_path, name):
     rec = organoid.read_recording(real_recording("carmen", name))
     panels = assert_no_empty_panel(write_report(tmp_path / "real.html", recording=rec))
     assert {"raster", "array-map"} <= set(panels)
+
+
+def test_a_window_of_one_tick_is_not_told_by_its_digits(tmp_path):
+    rec = SpikeRecording([0.5], [0], n_units=1, t_start=0.5)
+    write_report(tmp_path / "r.html", recording=rec)
+    assert "over less than 1 ms" in (tmp_path / "r.html").read_text(encoding="utf-8")
