@@ -19,7 +19,15 @@ from organoid.closed_loop import Command, DeviceInfo, SessionError, Tick
 from organoid.protocols import base
 from organoid.stimulation import Pulse
 
-NEW_TRIAL: dict[str, Any] = {"spikes": 0.0, "span": 0.0, "given_before": 0, "held": False, "reason": "", "trials": 0}
+NEW_TRIAL: dict[str, Any] = {
+    "spikes": 0.0,
+    "span": 0.0,
+    "given_before": 0,
+    "held": False,
+    "reason": "",
+    "trials": 0,
+    "far": (),
+}
 MUCH = 0.8  # of the highest pulse rate, over a trial
 
 
@@ -76,9 +84,9 @@ class RateClamp(base.ConfiguredProtocol):
     ``[0, max_pulse_rate]``; while it is cut, the integral does not grow further that way.
 
     After every ``trial`` seconds of control, the first ones left out, the mean rate is compared with the target. Where
-    it lies far above, or below at nearly the highest pulse rate, the outcome says "cannot hold at this target", with
-    the reason, and no further pulses are given: stimulation only excites, and in a culture whose bursts answer all or
-    none it may evoke too much.
+    it lies far above, below at nearly the highest pulse rate, or far off twice in a row, the outcome says "cannot hold
+    at this target", with the reason, and no further pulses are given: stimulation only excites, and in a culture whose
+    bursts answer all or none it may evoke too much.
 
     Examples
     --------
@@ -147,7 +155,9 @@ class RateClamp(base.ConfiguredProtocol):
         if state["span"] < p.trial:
             return state
         rate, used = state["spikes"] / state["span"], (state["given"] - state["given_before"]) / state["span"]
-        held, reason = abs(rate - p.target_rate) <= p.tolerance * p.target_rate, ""
+        off = abs(rate - p.target_rate) / p.target_rate
+        held, reason = off <= p.tolerance, ""
+        far = (*state["far"], rate) if state["trials"] and off > 2.0 * p.tolerance else ()
         if state["trials"] == 0:  # the controller is still finding its way
             reason = ""
         elif rate > (1.0 + 2.0 * p.tolerance) * p.target_rate:
@@ -156,6 +166,8 @@ class RateClamp(base.ConfiguredProtocol):
             )
         elif not held and rate < p.target_rate and used > MUCH * p.max_pulse_rate:
             reason = f"the rate was {rate:.2f} Hz over {p.trial:g} s, below the target, at {used:.1f} pulses per second"
+        elif len(far) > 1:
+            reason = f"the rate was {far[-2]:.2f} and {far[-1]:.2f} Hz over {p.trial:g} s each, and does not settle"
         return {
             **state,
             "spikes": 0.0,
@@ -164,6 +176,7 @@ class RateClamp(base.ConfiguredProtocol):
             "held": held,
             "reason": reason,
             "trials": state["trials"] + 1,
+            "far": far,
         }
 
     def _account(self, state: dict[str, Any], dt: float) -> dict[str, Any]:

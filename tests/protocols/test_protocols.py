@@ -265,6 +265,13 @@ class TestRateClamp:
         with pytest.raises(SessionError, match="at most one pulse is given a tick"):
             RateClamp(max_pulse_rate=100.0)
 
+    def test_a_culture_that_does_not_settle_is_given_up_within_30_s(self):
+        clamp = RateClamp(target_rate=10.0, gain=0.05, integral_gain=0.005)
+        session = run_session(clamp, FakeCulture(rate=5.0, gain=0.0), 60.0, seed=3)
+        verdict = session.outcome["values"]["verdict"]
+        assert "does not settle" in verdict and "cannot hold at this target" in verdict
+        assert session.ticks.loc[session.ticks["time_s"] > 36.0, "n_commands"].sum() == 0
+
 
 def test_dry_run_of_a_protocol_that_does_not_plan():
     dry = dry_run(Prober(), FakeCulture().info, 2.0)
