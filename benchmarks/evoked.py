@@ -1,7 +1,7 @@
 """Evoked responses of fitted networks, against those of the simulated culture they were fitted to.
 
     python -m benchmarks.evoked [--json] [--duration 900]
-    python -m benchmarks.evoked sites|left-out|spontaneous|dose|stability|clamp ...  (benchmarks.evoked_recordings)
+    python -m benchmarks.evoked TABLE ...  (sites, left-out, stability and others: benchmarks.evoked_recordings)
 
 A preset culture gets single pulses on six electrodes, at random times. A network is fitted to spikes and pulses of one
 recording, another to the spikes alone; both are corrected in free run, needed or not. All are then given a

@@ -1,8 +1,8 @@
-"""Pulses on real recordings: site tables, an electrode left out, doses, stability, the clamp.
+"""Pulses on real recordings: site tables, an electrode left out, doses, stability, a second electrode, the clamp.
 
     python -m benchmarks.evoked sites|left-out|spontaneous CULTURE... --folder DIR [--units 48] [--fits DIR] [--seeds 1]
     python -m benchmarks.evoked dose --folder DIR
-    python -m benchmarks.evoked stability|clamp FIT.h5|preset:NAME... [--duration 60] [--seeds 8]
+    python -m benchmarks.evoked stability|second-electrode|clamp FIT.h5|preset:NAME... [--duration 60] [--seeds 8]
 
 DIR holds NAME_basal.h5 and NAME_stimNNN.h5 of each culture, or organoid_dose_NNNus.h5. ``--fits`` keeps fits between
 runs. Tables go to benchmarks/results.
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata, spearmanr
 
 import organoid
+from benchmarks.evoked_second_electrode import second_electrode
 from benchmarks.results import store
 from organoid import FitResult, SpikeRecording
 from organoid.culture import simulate
@@ -274,6 +275,15 @@ def _culture(name: str) -> tuple[Any, float | None]:
     return with_brake(result, rec), float(rec.counts(10.0).mean(1).max() / 10.0)
 
 
+def second(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Pulse one electrode of each culture, and see what another one still evokes."""
+    return [
+        {"culture": Path(name.partition("=")[0]).stem, **row}
+        for name in options.names
+        for row in second_electrode(_culture(name)[0], options.duration)
+    ]
+
+
 def clamp(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Clamp the rate at 1.2 and 1.5 times its own, with pulses and with them withheld, on paired seeds."""
     rows = []
@@ -320,6 +330,7 @@ TABLES = {
     "spontaneous": (spontaneous, "Which units answer, from spontaneous spikes alone"),
     "dose": (dose, "Dose of a human brain organoid, one width left out"),
     "stability": (stability, "Stability under pulses"),
+    "second-electrode": (second, "Response of a second electrode while the first is pulsed"),
     "clamp": (clamp, "The rate clamp, with pulses and with them withheld"),
 }
 
