@@ -202,6 +202,8 @@ class _Batch:
         if work := self.batch.work(c):
             outcome["work"] = {**work, **{f"{name}_per_s": value / outcome["stop_s"] for name, value in work.items()}}
         outcome |= {"status": schema.COMPLETED, "values": plain(self.values[c])}
+        if self.filters[c].warnings:
+            outcome["warnings"] = list(self.filters[c].warnings)
         if ran_away >= 0:
             error = "DeviceError: the network ran away: it fired beyond its limit and was stopped"
             outcome |= {"status": schema.FAILED, "error": error}

@@ -62,6 +62,8 @@ def notes(
     for source, value in (*sources, ("Training", gradient), ("Session", of_session)):
         said = known if source in ("Fit", "Training") else ()  # a fit repeats the notes of its recording
         found += [Note(source, str(text)) for text in getattr(value, "notes", None) or () if text not in said]
+    if session is not None and (getattr(session, "header", None) or {}).get("runaway_limit_hz") is None:
+        found.append(Note("Session", "No reference rate was given, so no watch from outside stops a runaway."))
     metadata = getattr(simulated, "metadata", None) or {}
     if "synaptic_operations_per_s" in metadata:
         found.append(Note("Simulation", _operations(metadata)))

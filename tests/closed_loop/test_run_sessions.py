@@ -1,5 +1,7 @@
 """Many sessions at once: the same as one by one; what they count as work."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from closed_loop_fakes import FakeCulture, Prober
@@ -35,6 +37,16 @@ def test_side_by_side_is_one_by_one(culture, tmp_path):
     assert_same(read_session(paths[1]), sessions[1])
     assert organoid.replay(paths[2]).same
     assert written[0].path == paths[0]
+
+
+@pytest.mark.slow
+def test_warnings_about_pulses_are_the_same_side_by_side():
+    small = replace(organoid.stimulation.PROFILES["simulated"], electrode_area_um2=0.01, max_charge_density_uc_cm2=None)
+    culture = organoid.SimulatedCulture(organoid.preset("bursting_culture"), profile=small)
+    protocol = PeriodicPulses(rate=4.0)
+    session = organoid.run_sessions(protocol, culture, 2.0, seeds=[1, 2])[1]
+    assert "Shannon's k" in session.outcome["warnings"][0]
+    assert_same(session, run_session(protocol, culture, 2.0, seed=2))
 
 
 def test_other_protocols_and_devices_run_one_after_the_other(culture):

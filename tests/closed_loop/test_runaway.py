@@ -17,6 +17,7 @@ from organoid.closed_loop import Block, Command
 from organoid.closed_loop.journal.reader import read_session, session_summary
 from organoid.closed_loop.runaway import FACTOR, SPAN, RunawayWatch, highest_rate
 from organoid.errors import SessionError
+from organoid.report.sections import notes
 
 
 class Wild(FakeCulture):
@@ -76,6 +77,18 @@ def test_a_culture_that_lives_as_recorded_is_left_alone() -> None:
     assert session.outcome["status"] == "completed"
     wild = run_session(Steady(), Wild(since=5.0), 20.0)  # nobody knows what is too much
     assert wild.outcome["status"] == "completed" and wild.header["runaway_limit_hz"] is None
+
+
+def test_a_report_says_where_nobody_watches(tmp_path: Path) -> None:
+    def said(session: Any) -> bool:
+        nothing = dict.fromkeys(("recording", "fit", "simulated", "gradient", "analysis"))
+        return any("no watch from outside" in note.text for note in notes(session=session, **nothing))
+
+    path = tmp_path / "s.h5"
+    assert said(run_session(Steady(), FakeCulture(), 1.0, journal=path))
+    assert session_summary(path)["runaway_limit_hz"] is None
+    assert not said(run_session(Steady(), FakeCulture(), 1.0, reference=80.0, journal=tmp_path / "t.h5"))
+    assert session_summary(tmp_path / "t.h5")["runaway_limit_hz"] == FACTOR * 80.0
 
 
 def test_a_reference_that_says_nothing_is_refused() -> None:

@@ -166,7 +166,8 @@ def session_summary(path: str | PathLike[str]) -> dict[str, Any]:
     dict
         status ("completed", "failed", "interrupted", or "running" where the writer was killed or still runs), error,
         protocol, device, seed, n_ticks, commands (counts), rejected (stage, reason, n), late, lateness_ms, missed,
-        values, and warnings about pulses that were given.
+        values, warnings about pulses that were given, and runaway_limit_hz (spikes/s of all units at which the session
+        stops; None where no reference was given).
     """
     with open_journal(Path(path)) as h5:
         header = json.loads(h5[schema.HEADER].asstr()[()])
@@ -187,6 +188,7 @@ def session_summary(path: str | PathLike[str]) -> dict[str, Any]:
         "missed": int(deadlines["missed"].sum()),
         "values": outcome.get("values") or {},
         "warnings": outcome.get("warnings") or [],
+        "runaway_limit_hz": header.get("runaway_limit_hz"),
     }
 
 
