@@ -14,6 +14,11 @@ TREE = ROOT / "build" / "api"
 _BLOCK = re.compile(r"^( *)\.\. math::(.*)\n((?:[ ]*\n|\1[ ]+.*\n)*)", re.MULTILINE)
 
 
+def on_startup(command: str, dirty: bool) -> None:
+    """Make the folder before the reference looks for it: paths that are not there yet are dropped."""
+    TREE.mkdir(parents=True, exist_ok=True)
+
+
 def on_config(config: Any) -> Any:
     """Put the tree together before pages are read."""
     shutil.rmtree(TREE, ignore_errors=True)
