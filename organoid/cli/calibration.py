@@ -8,7 +8,7 @@ import typer
 
 from organoid.cli.arguments import Json, Report, Seed, Well, Which
 from organoid.cli.reading import reads
-from organoid.cli.support import UsageError, check_output, show
+from organoid.cli.support import UsageError, check_different, check_output, show
 from organoid.cli.text import lines, notes, number, table, written
 from organoid.io.supplied import ReadOptions
 
@@ -44,10 +44,9 @@ def calibrate(
     stays as it is: without pulses it runs spike by spike as before.
     """
     inputs = (fit, *stimulated)
+    check_different(out, report)
     for path in (out, report):
         check_output(path, inputs=inputs)
-    if report is not None and report.resolve() == out.resolve():
-        raise UsageError(f"--out and --report have the same name, {out}; give different ones")
     show(_calibrated(fit, stimulated, out, report, n_pulses, seed, (reading, well, recording)), as_json, _text)
 
 

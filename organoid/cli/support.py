@@ -65,6 +65,13 @@ def check_folder(folder: Path, path: Path) -> None:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from None
 
 
+def check_different(*paths: Path | None) -> None:
+    """Reject outputs of one name."""
+    given = [path.resolve() for path in paths if path is not None]
+    if len(set(given)) < len(given):
+        raise OutputError(f"two outputs have the same name, {given[0]}; give different ones")
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder for outputs, or say why that is not possible."""
     try:

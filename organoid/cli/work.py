@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from organoid.cli.support import OutputError, UsageError, check_output
+from organoid.cli.support import UsageError, check_different, check_output
 from organoid.closed_loop import Device, Observer, Protocol, ProtocolError, Session, read_session, run_session
 from organoid.closed_loop.checked_protocol import failed_at
 from organoid.culture import simulate
@@ -84,7 +84,7 @@ def _check_fit(request: FitRequest) -> None:
     check_names(request)
     method = method_for(request.model, request.loss)
     settings_for(method, None, request.settings)
-    _check_different(request.out, request.report)
+    check_different(request.out, request.report)
     if request.out is None and request.report is None:
         raise UsageError("nothing would be kept; give --out FIT.h5, --report PAGE.html, or both")
     check_output(request.out, inputs=(request.file,))
@@ -101,15 +101,9 @@ def check_names(request: FitRequest) -> None:
         raise UsageError(f"cannot fit model {request.model!r} with loss {request.loss!r}; choices: {pairs}")
 
 
-def _check_different(*paths: Path | None) -> None:
-    given = [path.resolve() for path in paths if path is not None]
-    if len(set(given)) < len(given):
-        raise OutputError(f"two outputs have the same name, {given[0]}; give different ones")
-
-
 def simulate_file(source: str, duration: float, out: Path, seed: int, report: Path | None) -> dict[str, Any]:
     """Simulate a fit or a preset, write the recording, report as asked."""
-    _check_different(out, report)
+    check_different(out, report)
     inputs = () if source.startswith(PRESET) else (Path(source),)
     check_output(out, inputs=inputs)
     check_output(report, inputs=inputs)
@@ -155,7 +149,7 @@ def run_protocol(request: SessionRequest, progress: bool) -> dict[str, Any]:
     """Run a session, write its journal, report as asked."""
     if request.out is None:
         raise UsageError("give --out SESSION.h5 for the journal, or --dry-run to run nothing")
-    _check_different(request.out, request.report)
+    check_different(request.out, request.report)
     check_output(request.out, new=True)
     check_output(request.report)
     protocol = load_protocol(request.protocol)

@@ -57,7 +57,7 @@ class CommandFilter:
         info = device.info
         self._frame_rate = info.frame_rate
         self._guard = StimulationGuard(info.profile)
-        self.warnings: dict[str, None] = {}  # of pulses that were given, each once, in order
+        self.warnings: dict[str, None] = {}  # of pulses the guard let through, each once, in order
         self._guard_frames = info.profile.frame_rate / info.frame_rate
 
     def pass_on(self, commands: Sequence[Command], now: int, latency: float) -> list[CommandOutcome]:

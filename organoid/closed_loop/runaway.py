@@ -10,9 +10,7 @@ import numpy as np
 
 from organoid.errors import RunawayError, SessionError
 from organoid.recording import SpikeRecording
-
-SPAN = 2.0  # s
-FACTOR = 5.0
+from organoid.statistics.runaway import RUNAWAY_FACTOR, RUNAWAY_WINDOW
 
 
 class RunawayWatch:
@@ -47,13 +45,14 @@ class RunawayWatch:
         """
         self._recent.append((stop_s, n_spikes))
         self._n_spikes += n_spikes
-        while self._recent[0][0] <= stop_s - SPAN:
+        while self._recent[0][0] <= stop_s - RUNAWAY_WINDOW:
             self._n_spikes -= self._recent.popleft()[1]
-        rate = self._n_spikes / SPAN
-        if stop_s >= SPAN and rate > FACTOR * self._highest:
+        rate = self._n_spikes / RUNAWAY_WINDOW
+        if stop_s >= RUNAWAY_WINDOW and rate > RUNAWAY_FACTOR * self._highest:
             raise RunawayError(
-                f"the culture fired {rate:g} spikes/s over the last {SPAN:g} s, more than {FACTOR:g} times the "
-                f"{self._highest:g} spikes/s it reached by itself; stimulation was stopped at {stop_s:g} s"
+                f"the culture fired {rate:g} spikes/s over the last {RUNAWAY_WINDOW:g} s, more than "
+                f"{RUNAWAY_FACTOR:g} times the {self._highest:g} spikes/s it reached by itself; stimulation was "
+                f"stopped at {stop_s:g} s"
             )
 
 
@@ -77,8 +76,8 @@ def highest_rate(reference: SpikeRecording | float) -> float:
     """
     if isinstance(reference, SpikeRecording):
         times = reference.spike_times
-        following = np.searchsorted(times, times + SPAN, side="left")
-        rate = float((following - np.arange(times.size)).max(initial=0) / SPAN)
+        following = np.searchsorted(times, times + RUNAWAY_WINDOW, side="left")
+        rate = float((following - np.arange(times.size)).max(initial=0) / RUNAWAY_WINDOW)
         came = "a recording without spikes"
     else:
         rate, came = float(reference), f"{reference!r} spikes/s"

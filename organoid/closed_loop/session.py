@@ -32,11 +32,12 @@ from organoid.closed_loop.journal.reader import Session, session_from
 from organoid.closed_loop.journal.writer import Header, Journal
 from organoid.closed_loop.latency import LatencyProfile, latency_profile
 from organoid.closed_loop.random_streams import check_seed, stream
-from organoid.closed_loop.runaway import FACTOR, RunawayWatch, highest_rate
+from organoid.closed_loop.runaway import RunawayWatch, highest_rate
 from organoid.closed_loop.termination import termination_as_exit
 from organoid.closed_loop.ticks import TickClock
 from organoid.errors import DeadlineError, DeviceError, SessionError
 from organoid.recording import SpikeRecording
+from organoid.statistics.runaway import RUNAWAY_FACTOR
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Plan:
             "frame_rate_hz": str(self.clock.frame_rate),
             "deliver": self.deliver,
             "on_missed": "raise" if self.raise_when_missed else "record",
-            "runaway_limit_hz": None if self.highest_rate is None else FACTOR * self.highest_rate,
+            "runaway_limit_hz": None if self.highest_rate is None else RUNAWAY_FACTOR * self.highest_rate,
             "latency": {
                 "name": self.latency.name,
                 "probabilities": list(self.latency.probabilities),

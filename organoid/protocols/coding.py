@@ -212,14 +212,14 @@ class PopulationVector:
         for row, group in zip(mean, groups, strict=True):
             _check_units(group, info)
             row[list(group)] = 1.0 / len(group)
-        return {"readout": mean, **_empty_window(info), "baseline": _empty_window(info)}
+        return {"readout": mean, **empty_window(info.n_units), "baseline": empty_window(info.n_units)}
 
     def decode(self, counts: NDArray[np.int64], duration: float, state: dict[str, Any]) -> tuple[Array, dict[str, Any]]:
         """Return the vector after a tick."""
-        rates, state = _windowed(counts, duration, self.window, state)
+        rates, state = windowed(counts, duration, self.window, state)
         votes = state["readout"] @ rates
         if self.baseline is not None:
-            usual, slow = _windowed(counts, duration, self.baseline, state["baseline"])
+            usual, slow = windowed(counts, duration, self.baseline, state["baseline"])
             state = {**state, "baseline": slow}
             usual = state["readout"] @ usual
             votes = np.divide(votes, usual, out=np.zeros_like(votes), where=usual > 0)
@@ -262,11 +262,11 @@ class LinearReadout:
         """Return the weights and empty windows."""
         if any(len(row) != info.n_units for row in self.weights):
             raise SessionError(f"a readout of {len(self.weights[0])} units; {info.name} has {info.n_units}")
-        return {"readout": np.array(self.weights), **_empty_window(info)}
+        return {"readout": np.array(self.weights), **empty_window(info.n_units)}
 
     def decode(self, counts: NDArray[np.int64], duration: float, state: dict[str, Any]) -> tuple[Array, dict[str, Any]]:
         """Return the outputs after a tick."""
-        rates, state = _windowed(counts, duration, self.window, state)
+        rates, state = windowed(counts, duration, self.window, state)
         return state["readout"] @ rates + np.array(self.bias), state
 
 
@@ -331,14 +331,15 @@ def _rhythm(phase: float, rate: float, start: int, stop: int, frame_rate: Fracti
     return frames, phase + per_frame * (stop - start) - len(frames)
 
 
-def _empty_window(info: DeviceInfo) -> dict[str, Any]:
-    return {"weighted": np.zeros(info.n_units), "weight": 0.0}
+def empty_window(size: int) -> dict[str, Any]:
+    """Return a window in which nothing was counted yet."""
+    return {"weighted": np.zeros(size), "weight": 0.0}
 
 
-def _windowed(
-    counts: NDArray[np.int64], duration: float, window: float, state: dict[str, Any]
+def windowed(
+    counts: NDArray[Any], duration: float, window: float, state: dict[str, Any]
 ) -> tuple[Array, dict[str, Any]]:
-    """Return each unit's rate, Hz, over a normalised exponential window, so that the start is not taken for silence."""
+    """Return counts per s over a normalised exponential window, so that its start is not taken for silence."""
     decay = math.exp(-duration / window)
     weighted, weight = decay * state["weighted"] + counts, decay * state["weight"] + duration
     return weighted / weight, {**state, "weighted": weighted, "weight": weight}

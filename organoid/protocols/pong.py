@@ -108,7 +108,7 @@ class Pong(base.ConfiguredProtocol):
             "rallies": (),
             "time": 0.0,
             "action": 0.0,
-            "usual": (0.0, 0.0),  # sum of votes and of time, both leaking
+            "usual": coding.empty_window(1),  # of the votes
         }
         return state
 
@@ -126,16 +126,14 @@ class Pong(base.ConfiguredProtocol):
             state = self._answer(tick, state, bool(hit[0]))
         return self._stimuli(tick, state, dt)
 
-    def _action(
-        self, tick: Tick, state: dict[str, Any], dt: float
-    ) -> tuple[float, dict[str, Any], tuple[float, float]]:
+    def _action(self, tick: Tick, state: dict[str, Any], dt: float) -> tuple[float, dict[str, Any], dict[str, Any]]:
         """Return how the paddle moves, the decoder's state, and the culture's usual vote."""
         p = self.parameters
         if p.policy == "culture":
             values, decoded = coding.decoder(p.decoder).decode(tick.counts, dt, state["decoder"])
-            vote, leak = float(np.clip(p.gain * values[0], -1.0, 1.0)), np.exp(-dt / p.centre)
-            total, weight = leak * state["usual"][0] + vote * dt, leak * state["usual"][1] + dt
-            return float(np.clip(vote - total / weight, -1.0, 1.0)), decoded, (total, weight)
+            vote = float(np.clip(p.gain * values[0], -1.0, 1.0))
+            mean, usual = coding.windowed(np.array([vote * dt]), dt, p.centre, state["usual"])
+            return float(np.clip(vote - mean[0], -1.0, 1.0)), decoded, usual
         if p.policy == "random":
             drawn = tick.rng.standard_normal()
             return float(np.clip(0.95 * state["action"] + 0.5 * drawn, -1.0, 1.0)), {}, state["usual"]

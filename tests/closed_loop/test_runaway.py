@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from organoid import Pulse, RunawayError, SpikeRecording, run_session
 from organoid.closed_loop import Block, Command
 from organoid.closed_loop.journal.reader import read_session, session_summary
-from organoid.closed_loop.runaway import FACTOR, SPAN, RunawayWatch, highest_rate
+from organoid.closed_loop.runaway import RunawayWatch, highest_rate
 from organoid.errors import SessionError
 from organoid.report.sections import notes
+from organoid.statistics.runaway import RUNAWAY_FACTOR as FACTOR
+from organoid.statistics.runaway import RUNAWAY_WINDOW as SPAN
 
 
 class Wild(FakeCulture):

@@ -16,6 +16,7 @@ from organoid.fitting.teacher_forced.population import fit_fields
 from organoid.models.culture_lif.forced_pass import collect_forced
 from organoid.models.culture_lif.network import CultureLIFParameters
 from organoid.models.spike_response.terms.population import FIELD_TAUS
+from organoid.statistics.runaway import RUNAWAY_FACTOR
 
 Array = NDArray[np.float64]
 
@@ -26,7 +27,6 @@ PRODUCTS = 4
 SLOW = 0.9  # s: population traces from here on may only inhibit, and are not clipped above
 N_ROWS = 20_000
 COUPLING_RIDGE, OWN_RIDGE, FIELD_RIDGE, CONSTANT_RIDGE = 300.0, 3.0, 3.0, 1e-3
-RUNAWAY_FACTOR = 5.0
 
 
 @dataclass(frozen=True)

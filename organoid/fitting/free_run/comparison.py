@@ -14,13 +14,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from organoid.fitting.free_run.criteria import RUNAWAY_FACTOR, RUNAWAY_WINDOW, bursting, drift, reasons
+from organoid.fitting.free_run.criteria import bursting, drift, reasons
 from organoid.fitting.free_run.settings import DEFAULT, FreeRunSettings
 from organoid.models.free_running import FreeRunningNetwork
 from organoid.models.rng import stream_key, uniform
 from organoid.recording import SpikeRecording
 from organoid.recording.ticks import DEFAULT_TICK_RATE
 from organoid.statistics import cv, firing_rates, population_rate_bursts, sttc
+from organoid.statistics.runaway import RUNAWAY_FACTOR, RUNAWAY_WINDOW
 
 Array = NDArray[np.float64]
 
@@ -120,7 +121,7 @@ def _levels(rec: SpikeRecording) -> Array:
 
 
 def highest_rate(rec: SpikeRecording) -> float:
-    """Return the highest population rate in 2 s bins, spikes/s."""
+    """Return the highest population rate in 2 s bins, spikes/s: the same bins for recordings and simulations."""
     counts = rec.counts(RUNAWAY_WINDOW).sum(1)
     return float(counts.max() / RUNAWAY_WINDOW) if counts.size else np.nan
 

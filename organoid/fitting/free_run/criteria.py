@@ -1,9 +1,9 @@
-"""When a free-running network matches its culture, when it is silent, when it runs away: defined once, here.
+"""When a free-running network matches its culture, when it is silent, when it runs away.
 
-**Runaway**: any 2 s above 5 times the recording's highest 2 s rate, or stopped by the network itself at
-that rate. **Passed**: no runaway, and the mean rate, the rate of network bursts and their duration lie within `LIMITS`
-of the recorded ones. A recording with fewer than 10 bursts does not show what its bursts are like; of its
-simulation only extra bursts are counted. A fit that does not pass says why (``reasons``).
+**Runaway**: any 2 s above 5 times the recording's highest 2 s rate (`organoid.statistics.runaway`), or stopped by the
+network itself at that rate. **Passed**: no runaway, and the mean rate, the rate of network bursts and their duration
+lie within `LIMITS` of the recorded ones. A recording with fewer than 10 bursts does not show what its bursts are like;
+of its simulation only extra bursts are counted. A fit that does not pass says why (``reasons``).
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from organoid.fitting.free_run.settings import LIMITS, Limits
+from organoid.statistics.runaway import RUNAWAY_FACTOR
 
-RUNAWAY_FACTOR = 5.0
-RUNAWAY_WINDOW = 2.0  # s
 MIN_BURSTS = 10
 MAX_EXTRA_BURSTS = 0.5  # a minute
 MAX_RATE_OF_A_RUN = 2.0  # times the recorded one, of any single run

@@ -15,7 +15,6 @@ from organoid.errors import ModelError
 from organoid.fitting.connectivity.inference import EDGE_COLUMNS
 from organoid.fitting.data.history import History
 from organoid.fitting.free_run.comparison import Summary, evaluate_free_runs, highest_rate
-from organoid.fitting.free_run.criteria import RUNAWAY_FACTOR
 from organoid.fitting.free_run.settings import FreeRunSettings
 from organoid.fitting.teacher_forced.design import OWN_HISTORY, assemble, forced_design
 from organoid.fitting.teacher_forced.model_selection import fit_alone
@@ -33,6 +32,7 @@ from organoid.models.states import joined
 from organoid.parallel import one_torch_thread
 from organoid.recording import SpikeRecording
 from organoid.statistics import firing_rates
+from organoid.statistics.runaway import RUNAWAY_FACTOR
 
 Array = NDArray[np.float64]
 Counts = NDArray[np.integer]

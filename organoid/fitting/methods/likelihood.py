@@ -17,6 +17,7 @@ from organoid.fitting.culture_lif.candidate import CultureCandidate, fit_candida
 from organoid.fitting.culture_lif.prediction import assess_culture
 from organoid.fitting.data.history import History, bin_history
 from organoid.fitting.evaluation.goodness_of_fit import Goodness
+from organoid.fitting.fitted_networks import FittedNetwork
 from organoid.fitting.free_run.calibration import (
     FreeWeights,
     choose_free_weights,
@@ -79,7 +80,7 @@ def fit_likelihood(
         weights = _free_weights(rec, seen, used, options, seed, progress)
         candidate = _candidate(rec, seen, used, weights, options, seed, progress)
         bar.update()
-        network: SpikeResponseNetwork | CultureLIFNetwork
+        network: FittedNetwork
         brake = recorded_brake(seen)
         network = SpikeResponseNetwork(weights.parameters._replace(brake=brake), used.forced.stimulus)
         if candidate is not None:
@@ -248,7 +249,7 @@ def _candidate(
 
 
 def _free_runs(
-    network: SpikeResponseNetwork | CultureLIFNetwork,
+    network: FittedNetwork,
     rec: SpikeRecording,
     history: History,
     options: LikelihoodSettings,

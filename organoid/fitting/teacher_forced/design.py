@@ -19,6 +19,7 @@ from organoid.models.spike_response.network import SpikeResponseParameters
 from organoid.models.spike_response.terms.population import FIELD_TAUS, PopulationFields, no_fields
 from organoid.models.spike_response.terms.stimulus import StimulusKernels
 from organoid.parallel import in_threads
+from organoid.statistics.runaway import RUNAWAY_FACTOR, RUNAWAY_WINDOW
 
 Array = NDArray[np.float64]
 
@@ -35,8 +36,6 @@ OWN_RIDGE = 3.0
 LOCAL_RIDGE = 30.0  # a unit sees many local fields, and units of large arrays often have few spikes
 BIAS_RIDGE = 1e-3
 SHARED_RIDGE = 0.1  # on what all electrodes' responses share, of the ridge on their own parts
-RUNAWAY_FACTOR = 5.0
-RUNAWAY_WINDOW = 2.0  # s
 _CHUNK = 4096  # rows
 
 
